@@ -1,0 +1,107 @@
+"""The seam between NumPy and CuPy: the only file that names CuPy.
+
+The pure layers ask here for the namespace of an array and for the few operations that the array API
+standard lacks. Any other namespace of the standard works too, by plain and slower means; the tests run the
+pure layers on array-api-strict that way.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from som_dask.errors import ParameterError
+
+__all__ = ["Device", "namespace_of", "put_in_rows", "put_masked", "segment_sums", "to_device", "to_host"]
+
+Device = str  # "cpu" or "gpu"
+
+
+def namespace_of(array: Any) -> ModuleType:
+    """The array namespace that `array` belongs to: ``numpy``, ``cupy`` or any other of the standard."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np
+    if type(array).__module__.partition(".")[0] == "cupy":
+        import cupy
+
+        return cupy
+    return array.__array_namespace__()
+
+
+def to_device(array: np.ndarray, device: Device) -> Any:
+    """`array` where it is to be worked on: itself for ``"cpu"``, a copy in GPU memory for ``"gpu"``.
+
+    Raises
+    ------
+    ParameterError
+        If the device is unknown, or is a GPU and CuPy or the GPU is missing.
+    """
+    if device == "cpu":
+        return array
+    if device != "gpu":
+        raise ParameterError(f"device must be 'cpu' or 'gpu', got {device!r}")
+    try:
+        import cupy
+
+        return cupy.asarray(array)
+    except ImportError as error:
+        raise ParameterError("device 'gpu' needs CuPy: pip install 'som_dask[gpu]'") from error
+    except Exception as error:  # CuPy's runtime errors have no common public base
+        raise ParameterError(f"device 'gpu' can't be used here: {error}; use device 'cpu'") from error
+
+
+def to_host(array: Any) -> np.ndarray:
+    """`array` as a NumPy array in main memory."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "get"):
+        return array.get()
+    return np.from_dlpack(array)
+
+
+def put_in_rows(array: Any, columns: Any, value: float) -> Any:
+    """`array` (n, m) with ``array[i, columns[i]] = value`` for every i; in place where that is possible."""
+    xp = namespace_of(array)
+    if xp is np or xp.__name__ == "cupy":
+        array[xp.arange(array.shape[0]), columns] = value
+        return array
+    hit = xp.arange(array.shape[1])[None, :] == columns[:, None]
+    return xp.where(hit, xp.asarray(value, dtype=array.dtype), array)
+
+
+def put_masked(array: Any, mask: Any, values: Any) -> Any:
+    """`array` with ``array[mask] = values``, the values in row-major order of the mask; in place if possible."""
+    xp = namespace_of(array)
+    if xp is np or xp.__name__ == "cupy":
+        array[mask] = values
+        return array
+    # The standard has no masked assignment of an array: number the marked places and look values up.
+    number = xp.cumulative_sum(xp.astype(xp.reshape(mask, (-1,)), xp.int64)) - 1
+    looked_up = xp.take(values, xp.where(number < 0, 0, number))
+    return xp.where(mask, xp.reshape(looked_up, mask.shape), array)
+
+
+def segment_sums(values: Any, segments: Any, n_segments: int) -> Any:
+    """Sums of rows of `values` that share a segment.
+
+    Parameters
+    ----------
+    values : (n, D) float64
+    segments : (n,) int64, each in [0, n_segments)
+    n_segments : int
+
+    Returns
+    -------
+    (n_segments, D) float64
+        On NumPy each sum is added in the order of the rows.
+    """
+    xp = namespace_of(values)
+    n_columns = values.shape[1]
+    if xp is np or xp.__name__ == "cupy":
+        flat = (segments[:, None] * n_columns + xp.arange(n_columns)).ravel()
+        sums = xp.bincount(flat, weights=values.ravel(), minlength=n_segments * n_columns)
+        return sums.reshape(n_segments, n_columns)
+    one_hot = xp.astype(xp.arange(n_segments)[:, None] == segments[None, :], xp.float64)
+    return one_hot @ values

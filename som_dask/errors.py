@@ -1,0 +1,68 @@
+"""The exceptions of som_dask: one family, each with the exit status that the command line ends with.
+
+Every message is one line that names the thing at fault and what to do about it.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "ClusterError",
+    "DataError",
+    "Interrupted",
+    "MemoryLimitError",
+    "ParameterError",
+    "SchemaError",
+    "SomError",
+    "StorageError",
+]
+
+
+class SomError(Exception):
+    """Base of all errors that som_dask raises on purpose."""
+
+    exit_status = 1
+
+
+class ParameterError(SomError, ValueError):
+    """An argument, option or job-file entry is unusable."""
+
+    exit_status = 2
+
+
+class CheckpointError(SomError):
+    """A checkpoint is missing, damaged, or of another run."""
+
+    exit_status = 3
+
+
+class DataError(SomError, ValueError):
+    """The input data can't be used: non-finite values, no rows, wrong dimensions."""
+
+    exit_status = 4
+
+
+class SchemaError(DataError):
+    """The data's features are not those the model was trained on."""
+
+
+class StorageError(SomError, OSError):
+    """A store can't be opened, read, written or published."""
+
+    exit_status = 5
+
+
+class ClusterError(SomError, RuntimeError):
+    """The Dask cluster can't be reached or lost its workers."""
+
+    exit_status = 6
+
+
+class MemoryLimitError(SomError, MemoryError):
+    """A worker has not enough memory for the work asked of it."""
+
+    exit_status = 7
+
+
+class Interrupted(SomError):
+    """The run was asked to stop; what it had finished is on disk and it can be resumed."""
+
+    exit_status = 75

@@ -1,0 +1,99 @@
+"""Decay of the neighborhood radius (and of a learning rate) from epoch to epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from som_dask.errors import ParameterError
+
+__all__ = ["Decay", "decay", "default_initial_radius", "radii"]
+
+Decay = Literal["exponential", "linear", "asymptotic"]
+
+
+def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = True) -> np.ndarray:
+    r"""Values that fall (or rise) from `start` to `end` in `n` steps.
+
+    With f = t / (n - 1) for t = 0 .. n - 1 (f = t / n if not `endpoint`):
+
+    * exponential: ``start * (end / start) ** f``. This is ``start * exp(-t / lambda)`` with
+      ``lambda = n / ln(start / end)`` when `endpoint` is false; with ``end = 1`` it is the radius of
+      Kohonen's per-sample rule.
+    * linear: ``start + (end - start) * f``.
+    * asymptotic: ``start / (1 + (start / end - 1) * f)``, a hyperbola.
+
+    Parameters
+    ----------
+    kind : {"exponential", "linear", "asymptotic"}
+    start, end : float
+        Positive and finite.
+    n : int
+        Number of values; with one value it is `start`.
+    endpoint : bool
+        Whether the last value is `end`; otherwise `end` would be reached one step later.
+
+    Returns
+    -------
+    (n,) float64
+
+    Raises
+    ------
+    ParameterError
+        For an unknown kind, a negative `n`, or a value that is not positive and finite.
+    """
+    if kind not in get_args(Decay):
+        raise ParameterError(f"decay must be one of {get_args(Decay)}, got {kind!r}")
+    if n < 0:
+        raise ParameterError(f"the number of epochs must not be negative, got {n}")
+    for name, value in (("initial", start), ("final", end)):
+        if not (np.isfinite(value) and value > 0):
+            raise ParameterError(f"the {name} value of a decay must be positive and finite, got {value}")
+    fraction = np.arange(n) / max(n - 1 if endpoint else n, 1)
+    if kind == "exponential":
+        return start * (end / start) ** fraction
+    if kind == "linear":
+        return start + (end - start) * fraction
+    return start / (1 + (start / end - 1) * fraction)
+
+
+def default_initial_radius(rows: int, cols: int, final: float) -> float:
+    """Half the longer side of the map, in lattice units, and never below the final radius."""
+    return max(max(rows, cols) / 2, final)
+
+
+def radii(
+    kind: Decay, rows: int, cols: int, epochs: int, initial: float | None, final: float, given: Sequence[float] | None
+) -> np.ndarray:
+    """The neighborhood radius of every epoch.
+
+    Parameters
+    ----------
+    kind, initial, final
+        As in `decay`; ``initial=None`` means `default_initial_radius`.
+    rows, cols : int
+        Size of the lattice.
+    epochs : int
+    given : sequence of float, optional
+        An explicit list, one radius an epoch, which replaces all the others.
+
+    Returns
+    -------
+    (epochs,) float64, in lattice units
+
+    Raises
+    ------
+    ParameterError
+        If an explicit list has another length than `epochs` or holds a value that is not positive.
+    """
+    if given is None:
+        start = default_initial_radius(rows, cols, final) if initial is None else initial
+        return decay(kind, start, final, epochs)
+    values = np.asarray(given, dtype=np.float64)
+    if values.shape != (epochs,):
+        raise ParameterError(f"radii must list one radius for each of the {epochs} epochs, got {values.size}")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ParameterError(f"radii must all be positive and finite, got {list(given)}")
+    return values
