@@ -108,12 +108,10 @@ def _column_offsets(lattice: Lattice, parity: int, other: int) -> np.ndarray:
     return lattice.offsets(rows[0], col[:, None], rows[1], col[None, :])[0]
 
 
-def _smooth_separable(
-    grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float
-) -> np.ndarray:
+def _smooth_separable(grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
     rows, cols, width = grid.shape
-    row = np.arange(rows)
-    y = lattice.offsets(row[:, None], 0, row[None, :], 0)[1]
+    row, first = np.arange(rows), np.zeros(1, dtype=np.int64)
+    y = lattice.offsets(row[:, None], first, row[None, :], first)[1]
     along_y = neighborhood.weights(y * y, radius)
     # Rows of unequal parity are shifted against each other, so each pair of parities has its own x factor.
     parities = range(min(rows, 2)) if lattice.topology == "hexagonal" else range(1)
@@ -128,17 +126,14 @@ def _smooth_separable(
     return result
 
 
-def _smooth_rowwise(
-    grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float
-) -> np.ndarray:
+def _smooth_rowwise(grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
     rows = lattice.rows
     reach = neighborhood.reach(radius) * (1 + RIM)
     step = 2 if lattice.topology == "hexagonal" and rows > 1 else 1
     wraps = lattice.boundary == "toroidal"
     result = np.zeros_like(grid)
     for shift in range(0 if wraps else 1 - rows, rows):
-        y = min(abs(shift), rows - abs(shift)) if wraps else abs(shift)
-        y *= lattice.row_height
+        y = (min(abs(shift), rows - abs(shift)) if wraps else abs(shift)) * lattice.row_height
         if y > reach:
             continue
         for parity in range(step):

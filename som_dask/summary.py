@@ -64,9 +64,7 @@ def block_summary(block: np.ndarray, index: int, first_row: int) -> DataSummary:
         minimum = np.minimum(minimum, least.min(axis=0))
         maximum = np.maximum(maximum, most.max(axis=0))
         fingerprint += _rows_hash(tile, first_row + start)
-    return DataSummary(
-        len(block), minimum, maximum, nonfinite, (index,) if nonfinite else (), fingerprint % 2**64
-    )
+    return DataSummary(len(block), minimum, maximum, nonfinite, (index,) if nonfinite else (), fingerprint % 2**64)
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
@@ -105,13 +103,9 @@ class PlaneMoments:
     second: np.ndarray
 
     def __add__(self, other: PlaneMoments) -> PlaneMoments:
-        return PlaneMoments(
-            self.samples + other.samples, self.first + other.first, self.second + other.second
-        )
+        return PlaneMoments(self.samples + other.samples, self.first + other.first, self.second + other.second)
 
-    def mean_and_covariance(
-        self, minimum: np.ndarray, maximum: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def mean_and_covariance(self, minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (D,) and covariance (D, D), float64, in the data's units."""
         center, step = _quantizer(minimum, maximum)
         mean = self.first / self.samples

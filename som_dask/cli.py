@@ -1,0 +1,381 @@
+"""The command line: train, infer, info, demo."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+
+import som_dask
+from som_dask.config import load_job
+from som_dask.errors import Interrupted, ParameterError, SomError
+from som_dask.initial import Initialization
+from som_dask.lattice import Boundary, Lattice, Topology
+from som_dask.neighborhood import Kernel
+from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
+from som_dask.schedule import Decay
+from som_dask.storage import check_free, is_url, lock
+from som_dask.training import Epoch, Keep, TrainingConfig, fit
+
+__all__ = ["main"]
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+LATTICE_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Lattice)}
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends the process with the exit status of `som_dask.errors`."""
+    warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: in order
+    try:
+        cli.main(arguments, prog_name="som-dask", standalone_mode=False)
+    except SomError as error:
+        _end(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(ParameterError.exit_status)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "som-dask"
+        _end(f"{error.format_message()} See {path} --help.", ParameterError.exit_status)
+    except click.ClickException as error:
+        _end(error.format_message(), ParameterError.exit_status)
+    except (click.Abort, KeyboardInterrupt):
+        _end("interrupted; nothing was left half-written", Interrupted.exit_status)
+
+
+def _end(message: str, status: int) -> None:
+    click.echo(f"som-dask: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"som-dask: warning: {message}", err=True)
+
+
+class _Numbers(click.ParamType):
+    """Numbers separated by commas, or a list in a job file."""
+
+    name = "a,b,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(float(part) for part in parts)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not a list of numbers", param, ctx)
+
+
+def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        known = {str(p.name) for p in ctx.command.params} - {"config", "help"}
+        ctx.default_map = load_job(value, known)
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+job_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_job,
+    help="Job file in TOML with any of these options as keys; options given here override it.",
+)
+input_options = _options(
+    click.option("--variable", help="Variable of the input store; needed where it has several."),
+    click.option("--feature-dim", help="Dimension of the features.  [default: feature, else the last]"),
+    click.option("--dtype", help="Convert the samples to this dtype as they are read, such as float32."),
+    click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Most bytes of one block of samples."),
+    click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that are not stored as fill value."),
+)
+cluster_options = _options(
+    click.option("--workers", type=int, help="Start so many worker processes.  [default: threads of this one]"),
+    click.option("--threads", type=int, help="Threads of each of these workers.  [default: cores shared out]"),
+    click.option("--memory-limit", default="auto", help="Memory of each of these workers."),
+    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at this address."),
+    click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster that wrote this file."),
+)
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), default=DEFAULTS["device"], help="What workers compute on."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run left."
+)
+
+
+@contextlib.contextmanager
+def _connected(**options: Any) -> Iterator[None]:
+    """The cluster that was asked for, its dashboard told."""
+    from som_dask.cluster import connected
+
+    with connected(threads_per_worker=options.pop("threads"), **options) as client:
+        if client is not None:
+            click.echo(f"dashboard: {client.dashboard_link}", err=True)
+        yield
+
+
+def _samples(place: str, options: dict[str, Any]) -> Samples:
+    names = ("variable", "feature_dim", "dtype", "block_size", "allow_missing_chunks")
+    return open_samples(place, **{name: options.pop(name) for name in names})
+
+
+class _EpochBar:
+    """Progress of training: epoch, radius, errors, time left. Silent where nobody watches."""
+
+    def __init__(self, epochs: int) -> None:
+        self.bar = click.progressbar(
+            length=epochs,
+            label="training",
+            item_show_func=self._show,
+            file=sys.stderr,
+            hidden=not sys.stderr.isatty(),
+        )
+        self.done = 0
+
+    @staticmethod
+    def _show(epoch: Epoch | None) -> str | None:
+        if epoch is None:
+            return None
+        return (
+            f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  "
+            f"QE {epoch.quantization_error:.4g}  TE {epoch.topographic_error:.3g}"
+        )
+
+    def __enter__(self) -> _EpochBar:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)
+
+    def __call__(self, epoch: Epoch) -> None:
+        self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
+        self.done = epoch.index + 1
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(som_dask.__version__, prog_name="som-dask")
+def cli() -> None:
+    """Self-organizing maps on Dask, for data that does not fit one machine.
+
+    Exit status: 0 done, 2 usage or job file, 3 checkpoint, 4 data or features, 5 storage, 6 cluster,
+    7 memory, 75 interrupted and can be resumed.
+    """
+
+
+@cli.command()
+@click.argument("input")
+@click.option("--output", required=True, help="Zarr store to write the model to: a path or fsspec URL.")
+@job_option
+@click.option("--rows", type=int, default=20, help="Rows of the map.")
+@click.option("--cols", type=int, default=20, help="Columns of the map.")
+@click.option("--topology", type=click.Choice(get_args(Topology)), default=LATTICE_DEFAULTS["topology"])
+@click.option("--boundary", type=click.Choice(get_args(Boundary)), default=LATTICE_DEFAULTS["boundary"])
+@click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
+@click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
+@click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
+@click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
+@click.option("--radii", type=_Numbers(), help="sigma of every epoch, in place of the three above.")
+@click.option("--neighborhood", type=click.Choice(get_args(Kernel)), default=DEFAULTS["neighborhood"])
+@click.option("--support", type=float, help="Cut the gaussian off beyond so many sigma.  [default: never]")
+@click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
+@click.option("--initial-codebook", metavar="FILE.npy", help="Start from this (rows, cols, features) array.")
+@click.option("--seed", type=int, default=DEFAULTS["seed"])
+@click.option(
+    "--keep",
+    type=click.Choice(get_args(Keep)),
+    default=DEFAULTS["keep"],
+    help="Keep samples in memory between epochs, or read them again; auto: keep if half of it holds them.",
+)
+@device_option
+@click.option("--checkpoint-dir", type=click.Path(file_okay=False), help="[default: OUTPUT.checkpoints]")
+@click.option("--checkpoint-every", type=click.IntRange(1), default=1, help="Epochs between checkpoints.")
+@click.option("--resume", is_flag=True, help="Continue the run that the checkpoints are of.")
+@overwrite_option
+@input_options
+@cluster_options
+def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any) -> None:
+    """Train a map on the samples in the Zarr store INPUT (a path or fsspec URL)."""
+    from som_dask.checkpoint import CheckpointFolder
+    from som_dask.schema import save_model
+
+    lattice = Lattice(*(options.pop(name) for name in ("rows", "cols", "topology", "boundary")))
+    config = TrainingConfig(**{name: options.pop(name) for name in DEFAULTS})
+    codebook = _load_codebook(options.pop("initial_codebook"))
+    folder = options.pop("checkpoint_dir") or _checkpoint_folder(output)
+    every = options.pop("checkpoint_every")
+    check_free(output, overwrite=overwrite)
+    checkpoints = CheckpointFolder(folder)
+    with lock(output):
+        if not resume and checkpoints.files():
+            if not overwrite:
+                raise ParameterError(
+                    f"{folder} holds the checkpoints of an unfinished run; continue it with --resume, "
+                    f"or discard them with --overwrite"
+                )
+            checkpoints.clear()
+        samples = _samples(input, options)
+        with _connected(**options), _EpochBar(config.epochs) as bar:
+            try:
+                model = fit(
+                    samples,
+                    lattice,
+                    config,
+                    codebook=codebook,
+                    checkpoints=checkpoints,
+                    checkpoint_every=every,
+                    resume=resume,
+                    on_epoch=bar,
+                )
+                save_model(model, output, overwrite=overwrite)
+            except KeyboardInterrupt as error:
+                raise _interrupted(bar.done, config.epochs, checkpoints.files() != []) from error
+        checkpoints.clear()
+    _tell_model(model, output)
+
+
+def _interrupted(done: int, epochs: int, can_resume: bool) -> Interrupted:
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    command = shlex.join(["som-dask", *arguments, *(["--resume"] if can_resume else [])])
+    state = f"stopped after {done} of {epochs} epochs" if done else "stopped"
+    return Interrupted(f"{state}; {'continue' if can_resume else 'start again'} with: {command}")
+
+
+def _checkpoint_folder(output: str) -> str:
+    if is_url(output):
+        return f"{output.rstrip('/').rpartition('/')[2]}.checkpoints"
+    return f"{output.rstrip('/')}.checkpoints"
+
+
+def _load_codebook(path: str | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"can't read the initial codebook {path} as a NumPy array: {error}") from error
+
+
+def _tell_model(model: Any, place: Any) -> None:
+    click.echo(f"model               {place}")
+    click.echo(f"quantization error  {model['quantization_error'].values[-1]:.6g}")
+    click.echo(f"topographic error   {model['topographic_error'].values[-1]:.4g}")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("input")
+@click.option("--output", required=True, help="Zarr store to write the labels to: a path or fsspec URL.")
+@job_option
+@device_option
+@overwrite_option
+@input_options
+@cluster_options
+def infer(model: str, input: str, output: str, overwrite: bool, device: str, **options: Any) -> None:
+    """Label the samples in INPUT with a trained MODEL: row, column and distance of each one's best unit.
+
+    A run that was stopped is continued by the same command: it does only the blocks that are missing.
+    """
+    from som_dask.inference import label_store
+    from som_dask.schema import open_model
+
+    check_free(output, overwrite=overwrite)
+    opened = open_model(model)
+    samples = _samples(input, options)
+    bar = click.progressbar(
+        length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not sys.stderr.isatty()
+    )
+    try:
+        with _connected(**options), bar:
+            summary = label_store(
+                samples,
+                opened,
+                output,
+                overwrite=overwrite,
+                device=device,
+                on_progress=lambda done, _: bar.update(done - bar.pos),
+            )
+    except KeyboardInterrupt as error:
+        command = shlex.join(["som-dask", *(a for a in sys.argv[1:] if a != "--overwrite")])
+        raise Interrupted(f"stopped; the blocks done are kept; continue with: {command}") from error
+    click.echo(f"labels              {output}")
+    before = (
+        f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""
+    )
+    click.echo(f"samples             {summary.samples}{before}")
+    click.echo(f"quantization error  {summary.quantization_error:.6g}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def info(model: str, as_json: bool) -> None:
+    """Tell what a MODEL is, how it was trained and how good it is."""
+    from som_dask.schema import open_model
+
+    opened = open_model(model)
+    features = [str(name) for name in opened["feature"].values]
+    if as_json:
+        history = {
+            name: [None if np.isnan(value) else value for value in opened[name].values.tolist()]
+            for name in ("quantization_error", "topographic_error", "radius")
+        }
+        click.echo(json.dumps({"model": model, **opened.attrs, "features": features, **history}, indent=2))
+        return
+    click.echo(f"model               {model}")
+    click.echo(f"features            {len(features)}: {', '.join(features[:8])}{' ...' if len(features) > 8 else ''}")
+    click.echo(f"nodes without hits  {int((opened['hits'] == 0).sum())} of {opened['hits'].size}")
+    click.echo(f"quantization error  {opened['quantization_error'].values[-1]:.6g}")
+    click.echo(f"topographic error   {opened['topographic_error'].values[-1]:.4g}")
+    for name, value in opened.attrs.items():
+        if value is not None:
+            click.echo(f"{name.replace('_', ' '):<19} {value}")
+
+
+@cli.command()
+@click.option("--output", default="som_dask_demo", help="Folder for everything that the demo writes.")
+@click.option("--data-only", is_flag=True, help="Only write the demo's input store.")
+@click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
+@click.option("--workers", type=int, default=2, help="Worker processes.")
+def demo(output: str, data_only: bool, epochs: int, workers: int) -> None:
+    """Train a 40 x 40 map on the 273,280 pixels of a photograph, and redraw the photograph from it."""
+    from som_dask import demo as demonstration
+
+    config = TrainingConfig(epochs=epochs)
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"can't make the folder {folder}: {error.strerror}; choose another --output") from error
+    if data_only:
+        demonstration.write_photograph(folder / "flower.zarr")
+        click.echo(f"samples             {folder / 'flower.zarr'}")
+        return
+    cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
+    with _connected(**cluster), _EpochBar(epochs) as bar:
+        model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
+    _tell_model(model, places.pop("model"))
+    for name, place in places.items():
+        click.echo(f"{name:<19} {place}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Where the work runs: threads of this process, a cluster on this machine, or one that runs already."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import dask
+import yaml
+from distributed import Client, LocalCluster
+
+from som_dask.errors import ClusterError, ParameterError
+
+__all__ = ["connected", "safe_settings"]
+
+CONNECT_SECONDS = 60
+
+
+def safe_settings() -> dict[str, Any]:
+    """The Dask settings of ``dask.yaml`` in this package, by dotted name: for `dask.config.set`."""
+    return dict(_dotted(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
+
+
+def _dotted(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+@contextlib.contextmanager
+def connected(
+    *,
+    workers: int | None = None,
+    threads_per_worker: int | None = None,
+    memory_limit: str = "auto",
+    scheduler: str | None = None,
+    scheduler_file: str | os.PathLike[str] | None = None,
+) -> Iterator[Client | None]:
+    """A client for the work inside the ``with`` block; at most one of the ways to get one.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Start a cluster of so many processes on this machine; it listens on 127.0.0.1 only.
+    threads_per_worker : int, optional
+        Of that cluster; by default the cores are shared out.
+    memory_limit : str
+        Of each of its workers, such as ``"4 GiB"``; "auto" shares out the machine's.
+    scheduler : str, optional
+        Connect to the scheduler at this address.
+    scheduler_file : path, optional
+        Connect to the scheduler that wrote this file.
+
+    Yields
+    ------
+    distributed.Client or None
+        None if nothing was asked for: then dask uses threads of this process.
+
+    Raises
+    ------
+    ParameterError
+        If several ways are given, or a number is not positive.
+    ClusterError
+        If the scheduler can't be reached, or no worker comes within a minute.
+    """
+    ways = {"--workers": workers, "--scheduler": scheduler, "--scheduler-file": scheduler_file}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise ParameterError(f"{' and '.join(given)} exclude each other; give one")
+    if not given:
+        yield None
+        return
+    with dask.config.set(safe_settings()), contextlib.ExitStack() as stack:
+        if workers is not None:
+            cluster = stack.enter_context(_local_cluster(workers, threads_per_worker, memory_limit))
+            yield stack.enter_context(Client(cluster))
+            return
+        try:
+            if scheduler_file is not None and not os.path.exists(scheduler_file):
+                raise ClusterError(f"the scheduler file {scheduler_file} does not exist; is the scheduler running?")
+            client = stack.enter_context(
+                Client(address=scheduler, scheduler_file=scheduler_file, timeout=CONNECT_SECONDS)
+            )
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError, TimeoutError) as error:
+            where = scheduler or scheduler_file
+            raise ClusterError(
+                f"can't work with the scheduler at {where}: {error}; check it and its workers"
+            ) from error
+        yield client
+
+
+def _local_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:
+    if workers < 1 or (threads_per_worker is not None and threads_per_worker < 1):
+        raise ParameterError(f"--workers and --threads must be positive, got {workers} and {threads_per_worker}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Port .* is already in use")  # another port is taken, and told
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads_per_worker,
+                memory_limit=memory_limit,
+                host=dask.config.get("som-dask.host"),
+                dashboard_address=dask.config.get("som-dask.dashboard-address"),
+                silence_logs=logging.ERROR,
+            )
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise ClusterError(f"can't start {workers} workers on this machine: {error}") from error
+        except ValueError as error:
+            raise ParameterError(f"the cluster's options can't be used: {error}") from error

@@ -1,0 +1,118 @@
+"""The demonstration: a photograph's pixels on a map, and the photograph redrawn from it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from som_dask.errors import ParameterError
+from som_dask.inference import label_store
+from som_dask.lattice import Lattice
+from som_dask.plot import plot_colors, plot_u_matrix, save_figure
+from som_dask.schema import save_model, store_encoding
+from som_dask.storage import beside, publish, remove
+from som_dask.training import Epoch, TrainingConfig, fit
+
+__all__ = ["LATTICE", "photograph", "run_photograph", "write_photograph"]
+
+LATTICE = Lattice(40, 40)
+CHUNK_ROWS = 8192
+FULL = 255.0
+
+
+def photograph() -> np.ndarray:
+    """scikit-learn's bundled photograph ``flower.jpg``: (427, 640, 3) uint8.
+
+    Raises
+    ------
+    ParameterError
+        If the extra ``demo`` is not installed.
+    """
+    try:
+        from sklearn.datasets import load_sample_image
+
+        return load_sample_image("flower.jpg")
+    except ImportError as error:
+        raise ParameterError("the demo needs scikit-learn and pillow: pip install 'som_dask[demo]'") from error
+
+
+def write_photograph(place: str | os.PathLike[str]) -> None:
+    """Write the photograph's pixels as samples, ``pixels (pixel, channel)`` uint8, into a chunked Zarr store."""
+    picture = photograph()
+    height, width, _ = picture.shape
+    y, x = np.divmod(np.arange(height * width), width)
+    dataset = xr.Dataset(
+        {"pixels": (("pixel", "channel"), picture.reshape(-1, 3), {"long_name": "brightness", "units": "1"})},
+        coords={
+            "channel": np.array(["red", "green", "blue"], dtype=object),
+            "y": ("pixel", y.astype(np.int32)),
+            "x": ("pixel", x.astype(np.int32)),
+        },
+        attrs={"title": "pixels of flower.jpg, row by row", "height": height, "width": width},
+    ).chunk(pixel=CHUNK_ROWS)
+    temporary = beside(place, "partial")
+    remove(temporary)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about consolidated metadata
+        dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
+    publish(temporary, place, overwrite=True)
+
+
+def run_photograph(
+    folder: Path, config: TrainingConfig, *, on_epoch: Callable[[Epoch], None] | None = None
+) -> tuple[xr.Dataset, dict[str, Path]]:
+    """Train a map on the photograph, label every pixel and draw the pictures.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is written; what an earlier demo left there is replaced.
+    config : TrainingConfig
+    on_epoch : callable, optional
+
+    Returns
+    -------
+    model : xarray.Dataset
+    places : dict of str to Path
+        What was written, and where.
+    """
+    places = {
+        "samples": folder / "flower.zarr",
+        "model": folder / "model.zarr",
+        "labels": folder / "labels.zarr",
+        "map": folder / "map.png",
+        "U-matrix": folder / "u_matrix.png",
+        "photograph": folder / "photograph.png",
+    }
+    write_photograph(places["samples"])
+    model = fit(places["samples"], LATTICE, config, on_epoch=on_epoch)
+    save_model(model, places["model"], overwrite=True)
+    label_store(places["samples"], model, places["labels"], overwrite=True)
+    save_figure(plot_colors(model, limits=(0.0, FULL)), places["map"])
+    save_figure(plot_u_matrix(model), places["U-matrix"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        labels = xr.open_zarr(places["labels"], chunks=None)
+    _draw_photograph(model, labels, places["photograph"])
+    return model, places
+
+
+def _draw_photograph(model: xr.Dataset, labels: xr.Dataset, path: Path) -> None:
+    """The photograph as it is, beside itself with each pixel in its node's color."""
+    from matplotlib.figure import Figure
+
+    original = photograph()
+    colors = model["codebook"].values[labels["bmu_row"].values, labels["bmu_col"].values]
+    redrawn = np.clip(colors / FULL, 0, 1).reshape(original.shape)
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    titles = ("photograph", f"redrawn in the {LATTICE.n_nodes} colors of the codebook")
+    for ax, title, picture in zip(figure.subplots(1, 2), titles, (original, redrawn), strict=True):
+        ax.imshow(picture)
+        ax.set_title(title)
+        ax.set_axis_off()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,171 @@
+"""The graphs: one task a block, a tree by block index, and one place where they are computed."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import dask
+import numpy as np
+import psutil
+from dask.delayed import Delayed, delayed
+from distributed import KilledWorker, get_client
+from distributed.client import FutureCancelledError, FuturesCancelledError
+from distributed.comm import CommClosedError
+from distributed.scheduler import NoWorkerError
+from threadpoolctl import threadpool_limits
+
+from som_dask.backend import Device
+from som_dask.batch import BatchSums, chunk_sums
+from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
+from som_dask.lattice import Lattice
+from som_dask.samples import Samples
+from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
+
+__all__ = ["compute", "epoch_sums", "guarded", "kept", "moments", "summarize", "tree_sum"]
+
+FAN_IN = 8
+# Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
+KEEP_SHARE = 0.5
+
+
+def _add(*parts: Any) -> Any:
+    return reduce(operator.add, parts)
+
+
+def tree_sum(parts: Sequence[Delayed], name: str) -> Delayed:
+    """Add delayed parts in a tree by their order: never by who finishes first, never all in one place."""
+    if not parts:
+        raise DataError("there are no blocks to add up")
+    add = delayed(_add, name=name, pure=False)
+    level = list(parts)
+    while len(level) > 1:
+        level = [
+            add(*level[i : i + FAN_IN]) if i + 1 < len(level) else level[i] for i in range(0, len(level), FAN_IN)
+        ]
+    return level[0]
+
+
+def summarize(samples: Samples) -> DataSummary:
+    """First pass over the samples: size, range, fingerprint.
+
+    Raises
+    ------
+    DataError
+        If a value is NaN or infinite; the message counts them and names the first blocks.
+    """
+    starts = np.concatenate([[0], np.cumsum(samples.block_rows)])[:-1].tolist()
+    task = delayed(block_summary, pure=False)
+    parts = [task(block, i, starts[i]) for i, block in enumerate(samples.blocks())]
+    (summary,) = compute(tree_sum(parts, "add_summaries"))
+    if summary.nonfinite:
+        blocks = ", ".join(
+            f"{i} (rows {starts[i]} to {starts[i] + samples.block_rows[i] - 1})" for i in summary.bad_blocks
+        )
+        raise DataError(
+            f"{samples.description} holds {summary.nonfinite} NaN or infinite values, in block {blocks}"
+            f"{' and perhaps more' if len(summary.bad_blocks) >= 5 else ''}; remove or fill those samples"
+        )
+    return summary
+
+
+def moments(samples: Samples, summary: DataSummary) -> PlaneMoments:
+    """Second pass, for the initial plane: exact first and second moments."""
+    task = delayed(block_moments, pure=False)
+    parts = [task(block, summary.minimum, summary.maximum) for block in samples.blocks()]
+    return compute(tree_sum(parts, "add_moments"))[0]
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def epoch_sums(samples: Samples, codebook: np.ndarray, lattice: Lattice, device: Device) -> BatchSums:
+    """Sums of all samples under a codebook: one pass over the data.
+
+    The codebook, (M, D), enters the graph as one task that all others depend on: a copy lost with its worker
+    is made again from the graph, and no task carries its own.
+    """
+    shared = delayed(_identity, name="codebook", pure=False)(delayed(codebook, pure=False))
+    task = delayed(chunk_sums, pure=False)
+    parts = [task(block, shared, lattice, device) for block in samples.blocks()]
+    (sums,) = compute(tree_sum(parts, "add_sums"))
+    if sums.samples != samples.n_samples:
+        raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")
+    return sums
+
+
+def kept(samples: Samples, keep: str) -> Samples:
+    """Samples with their blocks held in the workers' memory, if they fit and `keep` allows it.
+
+    Parameters
+    ----------
+    samples : Samples
+    keep : {"auto", "memory", "stream"}
+        With "auto" they are kept when they take no more than half the memory that the workers may use.
+    """
+    if keep == "stream" or (keep == "auto" and samples.array.nbytes > KEEP_SHARE * _memory()):
+        return samples
+    with guarded():
+        return replace(samples, array=dask.persist(samples.array)[0])
+
+
+def _client() -> Any:
+    """The active distributed client, or None."""
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
+def _memory() -> float:
+    """Bytes that the workers, or else this process, may use."""
+    client = _client()
+    if client is not None:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        return float(sum(worker["memory_limit"] for worker in workers))
+    return float(psutil.virtual_memory().available)
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold this process's BLAS to one thread: tasks fill the cores, and results don't depend on their number."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Around each computation: one BLAS thread, and errors of the cluster made clear.
+
+    Raises
+    ------
+    MemoryLimitError, ClusterError, StorageError
+        In place of what dask, distributed and the operating system raise.
+    """
+    try:
+        with single_threaded_blas():
+            yield
+    except SomError:
+        raise
+    except KilledWorker as error:
+        raise MemoryLimitError(
+            f"workers died again and again on {error.task}, most likely for want of memory; "
+            f"use a smaller --block-size or fewer threads"
+        ) from error
+    except (NoWorkerError, FutureCancelledError, FuturesCancelledError, TimeoutError, CommClosedError) as error:
+        raise ClusterError(f"the cluster can't finish the work: {error}; check its scheduler and workers") from error
+    except MemoryError as error:
+        raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
+    except OSError as error:
+        raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
+
+
+def compute(*values: Any) -> tuple[Any, ...]:
+    """`dask.compute`, guarded: on the active distributed client, or else on threads."""
+    with guarded():
+        return dask.compute(*values)

@@ -1,0 +1,221 @@
+"""Names, dimensions and units of the labelled results, and how models are saved and opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+import som_dask
+from som_dask.errors import SchemaError, StorageError
+from som_dask.lattice import Lattice
+from som_dask.quality import u_matrix
+from som_dask.storage import beside, check_free, open_zarr_node, publish, remove
+
+__all__ = [
+    "FORMAT",
+    "check_features",
+    "codebook_of",
+    "lattice_of",
+    "model_dataset",
+    "model_digest",
+    "open_model",
+    "save_model",
+    "store_encoding",
+]
+
+FORMAT = "som_dask model 1"
+
+
+def model_dataset(
+    *,
+    codebook: np.ndarray,
+    hits: np.ndarray,
+    history: Mapping[str, Sequence[float]],
+    features: Sequence[str],
+    lattice: Lattice,
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """A trained map as a labelled Dataset.
+
+    Parameters
+    ----------
+    codebook : (M, D) float64
+    hits : (M,) int64
+    history : mapping of "quantization_error", "topographic_error", "radius" to (epochs + 1,) floats
+        Entry e belongs to the codebook after e epochs: its errors, and the radius of the update that followed
+        (nan at the end).
+    features : sequence of str
+    lattice : Lattice
+    attrs : mapping
+        Parameters and provenance, JSON values.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``codebook (row, col, feature)`` in the data's units, ``hits (row, col)``, ``u_matrix (row, col)``,
+        ``quantization_error (epoch)``, ``topographic_error (epoch)``, ``radius (epoch)``; coordinates
+        ``feature``, ``epoch`` and the nodes' positions ``x``, ``y`` ``(row, col)`` in lattice units.
+    """
+    x, y = lattice.positions().T.reshape(2, *lattice.shape)
+    labels = {
+        "quantization_error": "mean Euclidean distance of samples to their best matching units",
+        "topographic_error": "share of samples whose two best matching units are not adjacent",
+        "radius": "neighborhood radius of the update that follows",
+    }
+    units = {"radius": {"units": "lattice units"}, "topographic_error": {"units": "1"}}
+    dataset = xr.Dataset(
+        data_vars={
+            "codebook": (
+                ("row", "col", "feature"),
+                codebook.reshape(*lattice.shape, -1),
+                {"long_name": "weights of the nodes, in the data's units"},
+            ),
+            "hits": (("row", "col"), hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
+            "u_matrix": (
+                ("row", "col"),
+                u_matrix(codebook, lattice),
+                {"long_name": "mean distance of a node's weights to its neighbors'"},
+            ),
+            **{
+                name: (
+                    "epoch",
+                    np.asarray(values, dtype=np.float64),
+                    {"long_name": labels[name], **units.get(name, {})},
+                )
+                for name, values in history.items()
+            },
+        },
+        coords={
+            "feature": ("feature", np.array(features, dtype=object)),
+            "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
+            "x": (("row", "col"), x, {"units": "lattice units"}),
+            "y": (("row", "col"), y, {"units": "lattice units"}),
+        },
+        attrs={"format": FORMAT, "som_dask_version": som_dask.__version__, **attrs},
+    )
+    dataset.attrs["codebook_sha256"] = model_digest(dataset)
+    return dataset
+
+
+def lattice_of(model: xr.Dataset) -> Lattice:
+    """The lattice of a model."""
+    rows, cols = model["codebook"].shape[:2]
+    return Lattice(rows, cols, model.attrs["topology"], model.attrs["boundary"])
+
+
+def codebook_of(model: xr.Dataset) -> np.ndarray:
+    """The codebook of a model as (M, D) float64."""
+    values = model["codebook"].transpose("row", "col", "feature").values
+    return np.ascontiguousarray(values, dtype=np.float64).reshape(-1, values.shape[-1])
+
+
+def model_digest(model: xr.Dataset) -> str:
+    """sha256 of the codebook's float64 bytes: two models with the same digest label alike."""
+    return hashlib.sha256(codebook_of(model).tobytes()).hexdigest()
+
+
+def check_features(
+    model: xr.Dataset, features: Sequence[str] | None, n_features: int, dtype: Any, where: str
+) -> None:
+    """See that samples have the features a model was trained on.
+
+    Parameters
+    ----------
+    model : xarray.Dataset
+    features : sequence of str, or None
+        The samples' feature names; where samples or model have none, only number and dtype are compared.
+    n_features : int
+    dtype : dtype of the samples
+    where : str
+        The samples' description, for the message.
+
+    Raises
+    ------
+    SchemaError
+        If names, order, number or dtype differ; the message says what to do.
+    """
+    expected = tuple(str(name) for name in model["feature"].values)
+    if n_features != len(expected):
+        raise SchemaError(
+            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_short(expected)}"
+        )
+    if features is not None and model.attrs.get("features_named", True) and tuple(features) != expected:
+        if sorted(features) == sorted(expected):
+            raise SchemaError(f"{where} has the model's features in another order; reorder to {_short(expected)}")
+        other = [name for name in features if name not in expected]
+        raise SchemaError(
+            f"{where} has features {_short(other)} that the model does not know, only {_short(expected)}"
+        )
+    trained = model.attrs.get("sample_dtype")
+    if trained is not None and np.dtype(dtype) != np.dtype(trained):
+        raise SchemaError(
+            f"{where} has dtype {np.dtype(dtype)}, the model was trained on {trained}; convert with --dtype {trained}"
+        )
+
+
+def _short(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Zarr encoding with a checksum on every chunk, so that a flipped bit is an error and not a number."""
+    return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
+
+
+def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a model to one Zarr store: beside, and published by one rename.
+
+    Parameters
+    ----------
+    model : xarray.Dataset
+    place : path or fsspec URL
+    overwrite : bool
+        Replace what is there; the old store stays whole until the new one is.
+
+    Raises
+    ------
+    StorageError
+        If it exists and may not be overwritten, or can't be written.
+    """
+    check_free(place, overwrite=overwrite)
+    temporary = beside(place, "partial")
+    try:
+        remove(temporary)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about consolidated metadata
+            model.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(model))
+    except OSError as error:
+        remove(temporary)
+        raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error
+    publish(temporary, place, overwrite=overwrite)
+
+
+def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
+    """Open a model and see that it is whole.
+
+    Raises
+    ------
+    StorageError
+        If there is no store, it is not a model, or its codebook is not the one that was written.
+    """
+    if isinstance(place, xr.Dataset):
+        return place
+    node = open_zarr_node(place)
+    if node.attrs.get("format") != FORMAT:
+        raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = xr.open_zarr(os.fspath(place), chunks=None).load()
+    except Exception as error:  # a damaged chunk raises whatever its codec raises
+        raise StorageError(f"the model {place} is damaged: {error}; restore it or train again") from error
+    if model_digest(model) != model.attrs["codebook_sha256"]:
+        raise StorageError(f"the codebook in {place} is not the one that was saved; restore it or train again")
+    return model
