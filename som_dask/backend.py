@@ -14,7 +14,7 @@ import numpy as np
 
 from som_dask.errors import ParameterError
 
-__all__ = ["Device", "namespace_of", "put_in_rows", "put_masked", "segment_sums", "to_device", "to_host"]
+__all__ = ["Device", "namespace_of", "put_at", "put_in_rows", "put_masked", "segment_sums", "to_device", "to_host"]
 
 Device = str  # "cpu" or "gpu"
 
@@ -69,6 +69,17 @@ def put_in_rows(array: Any, columns: Any, value: float) -> Any:
         return array
     hit = xp.arange(array.shape[1])[None, :] == columns[:, None]
     return xp.where(hit, xp.asarray(value, dtype=array.dtype), array)
+
+
+def put_at(array: Any, indices: Any, values: Any) -> Any:
+    """`array` (n,) with ``array[indices] = values``; the indices are sorted and different. In place if possible."""
+    xp = namespace_of(array)
+    if xp is np or xp.__name__ == "cupy":
+        array[indices] = values
+        return array
+    place = xp.searchsorted(indices, xp.arange(array.shape[0]))
+    place = xp.where(place < indices.shape[0], place, 0)
+    return xp.where(xp.take(indices, place) == xp.arange(array.shape[0]), xp.take(values, place), array)
 
 
 def put_masked(array: Any, mask: Any, values: Any) -> Any:

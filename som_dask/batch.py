@@ -12,8 +12,9 @@ from som_dask.bmu import PreparedCodebook, find_bmus, prepare
 from som_dask.errors import DataError
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood, smooth
+from som_dask.pruned import TILE_ROWS, TileSearch, add_tile, distances, patch, plain_tile
 
-__all__ = ["BatchSums", "chunk_sums", "updated_codebook"]
+__all__ = ["BatchSums", "chunk_sums", "nearest", "updated_codebook"]
 
 # Below this a neighborhood-weighted count has lost digits to underflow, and a ratio of two such is noise.
 LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
@@ -95,12 +96,27 @@ def chunk_sums(block: Any, codebook: np.ndarray, lattice: Lattice, device: Devic
     total = BatchSums.zero(*codebook.shape)
     if not block.shape[0]:
         return total
-    if device != "cpu":
-        block, codebook = to_device(block, device), to_device(codebook, device)
-    prepared = prepare(codebook)
+    if device == "cpu" and isinstance(block, np.ndarray):
+        return _host_sums(block, codebook, lattice)
+    prepared = prepare(to_device(codebook, device) if device != "cpu" else codebook)
     for start in range(0, block.shape[0], prepared.tile_rows):
-        total = total + _tile_sums(block[start : start + prepared.tile_rows, :], prepared, lattice)
+        tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
+        total = total + _tile_sums(to_device(tile, device) if device != "cpu" else tile, prepared, lattice)
     return total
+
+
+def _host_sums(block: np.ndarray, codebook: np.ndarray, lattice: Lattice) -> BatchSums:
+    search = TileSearch(patch(codebook, lattice))
+    sums = np.zeros(codebook.shape)
+    counts = np.zeros(lattice.n_nodes, dtype=np.int64)
+    neighbors = lattice.neighbor_table()
+    distance, misses = 0.0, 0
+    for start in range(0, len(block), TILE_ROWS):
+        tile = plain_tile(block[start : start + TILE_ROWS])
+        bmu, second = search(tile)
+        more, missed = add_tile(tile, bmu, second, search.patched.codebook, neighbors, sums, counts)
+        distance, misses = distance + more, misses + missed
+    return BatchSums(sums, counts, distance, misses, len(block))
 
 
 def _tile_sums(tile: Any, prepared: PreparedCodebook, lattice: Lattice) -> BatchSums:
@@ -114,6 +130,42 @@ def _tile_sums(tile: Any, prepared: PreparedCodebook, lattice: Lattice) -> Batch
         misses=int(np.count_nonzero(~lattice.adjacent(bmu, to_host(matches.second)))),
         samples=len(bmu),
     )
+
+
+def nearest(
+    block: np.ndarray, codebook: np.ndarray, lattice: Lattice, device: Device = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best matching unit of each sample, without sums.
+
+    Parameters
+    ----------
+    block : (n, D) array of real numbers, finite
+    codebook : (M, D) float64
+    lattice : Lattice with M nodes
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    bmu : (n,) int64
+        Flat indices.
+    distance : (n,) float64
+        Euclidean, in the data's units.
+    """
+    bmu, distance = np.empty(len(block), dtype=np.int64), np.empty(len(block))
+    if device == "cpu":
+        search = TileSearch(patch(codebook, lattice), need_second=False)
+        for start in range(0, len(block), TILE_ROWS):
+            part = slice(start, start + TILE_ROWS)
+            tile = plain_tile(block[part])
+            bmu[part], _ = search(tile)
+            distance[part] = distances(tile, bmu[part], search.patched.codebook)
+        return bmu, distance
+    prepared = prepare(to_device(codebook, device))
+    for start in range(0, len(block), prepared.tile_rows):
+        part = slice(start, start + prepared.tile_rows)
+        found = find_bmus(to_device(block[part], device), prepared, need_second=False)
+        bmu[part], distance[part] = to_host(found.bmu), to_host(found.distance)
+    return bmu, distance
 
 
 def updated_codebook(
@@ -139,8 +191,11 @@ def updated_codebook(
     -------
     (M, D) float64, a new array
     """
-    both = np.column_stack([sums.sums, sums.counts])
+    # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
+    # in small units would lose digits to underflow before the denominator does.
+    _, exponents = np.frexp(np.abs(sums.sums).max(axis=0))
+    both = np.column_stack([np.ldexp(sums.sums, -exponents), sums.counts])
     smoothed = smooth(both, lattice, neighborhood, radius)
     numerator, denominator = smoothed[:, :-1], smoothed[:, -1:]
     known = denominator > LEAST_DENOMINATOR
-    return np.where(known, numerator / np.where(known, denominator, 1.0), codebook)
+    return np.where(known, np.ldexp(numerator / np.where(known, denominator, 1.0), exponents), codebook)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from som_dask.backend import namespace_of, put_in_rows, put_masked
+from som_dask.backend import namespace_of, put_at, put_in_rows, put_masked
 
 __all__ = ["Matches", "PreparedCodebook", "find_bmus", "prepare"]
 
@@ -154,11 +154,12 @@ def find_bmus(samples: Any, prepared: PreparedCodebook, *, need_second: bool = T
     limit = xp.astype(last, xp.float64) + 2 * bound
     step = max(1, PAIRS_AT_ONCE // n_nodes)
     for start in range(0, rows.shape[0], step):
-        some = rows[start : start + step]
+        some = rows[start : min(start + step, rows.shape[0])]
         nodes = xp.arange(n_nodes)[None, :]
         candidates = ~(xp.take(scores, some, axis=0) > xp.take(limit, some)[:, None])
         candidates = candidates | (nodes == xp.take(bmu, some)[:, None]) | (nodes == xp.take(second, some)[:, None])
-        bmu[some], second[some] = _settle(xp.take(samples, some, axis=0), prepared, candidates, need_second)
+        settled = _settle(xp.take(samples, some, axis=0), prepared, candidates, need_second)
+        bmu, second = put_at(bmu, some, settled[0]), put_at(second, some, settled[1])
     return Matches(bmu, second, _distance(samples, prepared, bmu))
 
 
@@ -171,6 +172,8 @@ def _settle(samples: Any, prepared: PreparedCodebook, candidates: Any, need_seco
         difference = xp.take(samples[:, j], row) - xp.take(prepared.codebook[:, j], node)
         difference = difference * prepared.scale  # a power of two: no rounding, and no overflow in the square
         squared = squared + difference * difference
+    # A square that overflows is as far as can be, but nearer than a node that is no candidate.
+    squared = xp.where(squared < xp.inf, squared, xp.finfo(xp.float64).max)
     table = put_masked(xp.full(candidates.shape, xp.inf), candidates, squared)
     bmu = xp.argmin(table, axis=1)
     if not need_second or candidates.shape[1] == 1:

@@ -17,9 +17,10 @@ import xarray as xr
 from dask.delayed import Delayed, delayed
 
 import som_dask
-from som_dask.backend import Device, namespace_of, to_device, to_host
-from som_dask.bmu import find_bmus, prepare
+from som_dask.backend import Device
+from som_dask.batch import nearest
 from som_dask.errors import DataError, StorageError
+from som_dask.lattice import Lattice
 from som_dask.reduction import compute
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, store_encoding
@@ -36,15 +37,14 @@ LABELS = {
 DTYPES = {"bmu_row": np.int32, "bmu_col": np.int32, "distance": np.float64}
 
 
-def block_labels(block: np.ndarray, codebook: np.ndarray, cols: int, device: Device = "cpu") -> np.ndarray:
+def block_labels(block: np.ndarray, codebook: np.ndarray, lattice: Lattice, device: Device = "cpu") -> np.ndarray:
     """Row, column and distance of each sample's best matching unit.
 
     Parameters
     ----------
     block : (n, D) array of real numbers
     codebook : (M, D) float64
-    cols : int
-        Columns of the lattice.
+    lattice : Lattice with M nodes
     device : {"cpu", "gpu"}
 
     Returns
@@ -57,19 +57,13 @@ def block_labels(block: np.ndarray, codebook: np.ndarray, cols: int, device: Dev
     DataError
         If a value is NaN or infinite.
     """
+    finite = np.isfinite(block)
+    if not finite.all():
+        bad = finite.size - np.count_nonzero(finite)
+        raise DataError(f"a block holds {bad} NaN or infinite values; remove or fill those samples")
     labels = np.empty((len(block), 3))
-    placed = to_device(codebook, device)
-    prepared = prepare(placed)
-    for start in range(0, len(block), prepared.tile_rows):
-        tile = to_device(block[start : start + prepared.tile_rows], device)
-        xp = namespace_of(tile)
-        if not bool(xp.all(xp.isfinite(tile))):
-            bad = int(np.count_nonzero(~np.isfinite(block)))
-            raise DataError(f"a block holds {bad} NaN or infinite values; remove or fill those samples")
-        found = find_bmus(tile, prepared, need_second=False)
-        part = labels[start : start + len(tile)]
-        part[:, 0], part[:, 1] = np.divmod(to_host(found.bmu), cols)
-        part[:, 2] = to_host(found.distance)
+    bmu, labels[:, 2] = nearest(block, codebook, lattice, device)
+    labels[:, 0], labels[:, 1] = np.divmod(bmu, lattice.cols)
     return labels
 
 
@@ -106,7 +100,7 @@ def assign(data: Any, model: Any, *, device: Device = "cpu") -> xr.Dataset:
     table = samples.array.map_blocks(
         block_labels,
         codebook,
-        lattice_of(model).cols,
+        lattice_of(model),
         device,
         dtype=np.float64,
         chunks=(samples.block_rows, (3,)),
@@ -274,7 +268,7 @@ class _Labelling:
         yield done
         blocks = self.samples.blocks()
         codebook = codebook_of(self.model)
-        cols = lattice_of(self.model).cols
+        lattice = lattice_of(self.model)
         lazy = {
             n: c.chunk({self.samples.sample_dim: self.samples.block_rows[0]}).data.to_delayed()
             for n, c in self.samples.coords.items()
@@ -283,16 +277,18 @@ class _Labelling:
         task = delayed(_write_block, pure=False)
         for some in _batches(missing, BLOCKS_AT_ONCE):
             shared = delayed(codebook, pure=False)
-            compute(*(self._task(task, i, blocks[i], shared, cols, {n: d[i] for n, d in lazy.items()}) for i in some))
+            compute(
+                *(self._task(task, i, blocks[i], shared, lattice, {n: d[i] for n, d in lazy.items()}) for i in some)
+            )
             done += len(some)
             yield done
 
     def _task(
-        self, task: Any, i: int, block: Delayed, codebook: Delayed, cols: int, coords: dict[str, Delayed]
+        self, task: Any, i: int, block: Delayed, codebook: Delayed, lattice: Lattice, coords: dict[str, Delayed]
     ) -> Delayed:
         start, stop = self.starts[i], self.starts[i + 1]
         where = (self.store, self._note(i), self.samples.sample_dim, i, start, stop)
-        return task(block, codebook, cols, self.device, coords, where)
+        return task(block, codebook, lattice, self.device, coords, where)
 
     def finish(self, *, overwrite: bool) -> LabelSummary:
         """See that every block is there, and publish."""
@@ -309,12 +305,17 @@ class _Labelling:
 
 
 def _write_block(
-    block: np.ndarray, codebook: np.ndarray, cols: int, device: Device, coords: dict[str, np.ndarray], where: tuple
+    block: np.ndarray,
+    codebook: np.ndarray,
+    lattice: Lattice,
+    device: Device,
+    coords: dict[str, np.ndarray],
+    where: tuple,
 ) -> None:
     """Label one block, write its region, and only then note that it is done."""
     store, note, dim, index, start, stop = where
     try:
-        labels = block_labels(block, codebook, cols, device)
+        labels = block_labels(block, codebook, lattice, device)
     except DataError as error:
         raise DataError(f"block {index} (rows {start} to {stop - 1}): {error}") from error
     columns = {name: (dim, labels[:, i].astype(DTYPES[name])) for i, name in enumerate(LABELS)}

@@ -92,7 +92,13 @@ def given_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> n
     ParameterError
         If it has another shape or holds NaN or infinity.
     """
-    array = np.array(codebook, dtype=np.float64)
+    try:
+        array = np.asarray(codebook)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"dtype {array.dtype}")
+        array = np.array(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"the initial codebook must be an array of real numbers: {error}") from error
     if array.shape not in {(lattice.n_nodes, n_features), (*lattice.shape, n_features)}:
         raise ParameterError(
             f"the initial codebook must have shape {(*lattice.shape, n_features)}, got {array.shape}"

@@ -143,6 +143,14 @@ class Lattice:
         """Whether nodes `a` and `b` (flat indices, broadcast together) are equal or neighbors: bool."""
         return self.squared_distances(a, b) < self.adjacency_radius**2
 
+    def neighbor_table(self) -> np.ndarray:
+        """Each node's neighbors: (M, 8) int64 flat indices, filled up with the node itself."""
+        first, second = self.neighbor_pairs()
+        table = np.repeat(np.arange(self.n_nodes)[:, None], 8, axis=1)
+        start = np.searchsorted(first, np.arange(self.n_nodes))
+        table[first, np.arange(len(first)) - start[first]] = second
+        return table
+
     def neighbor_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """All ordered pairs of different adjacent nodes: two int64 arrays of equal length, sorted."""
         node = np.arange(self.n_nodes)

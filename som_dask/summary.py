@@ -116,7 +116,7 @@ class PlaneMoments:
 def _quantizer(minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Halves first: the range of data near the largest float64 must not overflow.
     step = (maximum / 2 - minimum / 2) / QUANTA
-    return minimum / 2 + maximum / 2, np.where(step > 0, step, 1.0)
+    return minimum + (maximum / 2 - minimum / 2), np.where(step > 0, step, 1.0)
 
 
 def block_moments(block: np.ndarray, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:

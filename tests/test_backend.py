@@ -1,0 +1,143 @@
+"""Backend: the pure layers on another array namespace, on a GPU, and what happens without one."""
+
+import sys
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from som_dask.backend import namespace_of, put_in_rows, put_masked, segment_sums, to_device, to_host
+from som_dask.batch import chunk_sums
+from som_dask.bmu import find_bmus, prepare
+from som_dask.errors import ParameterError
+from som_dask.lattice import Lattice
+
+LATTICE = Lattice(4, 5)
+
+
+def plain_data(rng):
+    return rng.normal(size=(300, 3)), rng.normal(size=(20, 3))
+
+
+def tied_data(rng):
+    return rng.integers(0, 4, (300, 2)) * 1.0, rng.integers(0, 4, (20, 2)) * 1.0
+
+
+def duplicate_data(rng):
+    return rng.normal(size=(50, 2)), np.tile(rng.normal(size=(4, 2)), (5, 1))
+
+
+def outlying_data(rng):
+    samples = rng.normal(size=(50, 2))
+    samples[3], samples[7, 1] = 1e31, -1e40
+    return samples, rng.normal(size=(20, 2))
+
+
+def constant_data(rng):
+    return rng.normal(size=(50, 2)), np.zeros((20, 2))
+
+
+DATA = pytest.mark.parametrize("data", [plain_data, tied_data, duplicate_data, outlying_data, constant_data])
+
+
+@DATA
+@pytest.mark.parametrize("need_second", [True, False])
+def test_the_search_runs_on_any_namespace_of_the_standard(data, need_second, rng):
+    samples, codebook = data(rng)
+    strict = [array_api_strict.asarray(array) for array in (samples, codebook)]
+    expected = find_bmus(samples, prepare(codebook), need_second=need_second)
+    found = find_bmus(strict[0], prepare(strict[1]), need_second=need_second)
+    for name in ("bmu", "second", "distance"):
+        result = getattr(found, name)
+        assert namespace_of(result).__name__ == "array_api_strict"
+        np.testing.assert_array_equal(to_host(result), getattr(expected, name))
+
+
+@DATA
+def test_the_sums_run_on_any_namespace_of_the_standard(data, rng):
+    samples, codebook = data(rng)
+    strict = [array_api_strict.asarray(array) for array in (samples, codebook)]
+    expected, sums = chunk_sums(samples, codebook, LATTICE), chunk_sums(*strict, LATTICE)
+    assert isinstance(sums.sums, np.ndarray)
+    np.testing.assert_allclose(sums.sums, expected.sums, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(sums.counts, expected.counts)
+    assert sums.distance == pytest.approx(expected.distance, rel=1e-12)
+    assert (sums.misses, sums.samples) == (expected.misses, expected.samples)
+
+
+@pytest.mark.parametrize("asarray", [np.array, array_api_strict.asarray], ids=["numpy", "strict"])
+def test_operations_that_the_standard_lacks(asarray, rng):
+    table = np.arange(12.0).reshape(3, 4)
+    in_rows = to_host(put_in_rows(asarray(table), asarray([2, 0, 3]), -1.0))
+    np.testing.assert_array_equal(in_rows, [[0, 1, -1, 3], [-1, 5, 6, 7], [8, 9, 10, -1]])
+    masked = to_host(put_masked(asarray(table), asarray(table % 5 == 0), asarray([-1.0, -2.0, -3.0])))
+    np.testing.assert_array_equal(masked, [[-1, 1, 2, 3], [4, -2, 6, 7], [8, 9, -3, 11]])
+    values, segments = rng.integers(0, 9, (50, 3)) * 1.0, rng.integers(0, 5, 50)
+    sums = to_host(segment_sums(asarray(values), asarray(segments), 7))
+    np.testing.assert_array_equal(sums, [values[segments == segment].sum(axis=0) for segment in range(7)])
+
+
+def test_namespaces():
+    assert namespace_of(np.zeros(2)) is np
+    assert namespace_of(np.float64(2)) is np
+    assert namespace_of(array_api_strict.zeros(2)) is array_api_strict
+
+
+def test_the_cpu_is_where_arrays_are():
+    array = np.arange(3.0)
+    assert to_device(array, "cpu") is array
+    assert to_host(array) is array
+
+
+@pytest.mark.parametrize("device", ["cuda", "GPU", "", None])
+def test_unknown_devices_are_refused(device):
+    with pytest.raises(ParameterError, match="device must be 'cpu' or 'gpu'"):
+        to_device(np.zeros(3), device)
+    with pytest.raises(ParameterError, match="device must be 'cpu' or 'gpu'"):
+        chunk_sums(np.zeros((3, 1)), np.zeros((20, 1)), LATTICE, device)
+
+
+def test_a_gpu_without_cupy_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # makes `import cupy` fail
+    with pytest.raises(ParameterError, match=r"needs CuPy: pip install 'som_dask\[gpu\]'"):
+        to_device(np.zeros(3), "gpu")
+
+
+def test_cupy_without_a_gpu_is_refused(monkeypatch):
+    class Stub:
+        @staticmethod
+        def asarray(array):
+            raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+
+    monkeypatch.setitem(sys.modules, "cupy", Stub)
+    with pytest.raises(ParameterError, match=r"cudaErrorNoDevice.*use device 'cpu'"):
+        to_device(np.zeros(3), "gpu")
+
+
+def usable_cupy():
+    """CuPy, or skip the test and say why."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    try:
+        cupy.zeros(1).get()
+    except Exception as error:
+        pytest.skip(f"CuPy is installed but there is no usable GPU: {error}")
+    return cupy
+
+
+@pytest.mark.gpu
+@DATA
+def test_the_sums_on_a_gpu_are_those_on_the_cpu(data, rng):
+    cupy = usable_cupy()
+    samples, codebook = data(rng)
+    found = find_bmus(cupy.asarray(samples), prepare(cupy.asarray(codebook)))
+    assert namespace_of(found.bmu) is cupy
+    expected = find_bmus(samples, prepare(codebook))
+    np.testing.assert_array_equal(to_host(found.bmu), expected.bmu)
+    np.testing.assert_array_equal(to_host(found.second), expected.second)
+    np.testing.assert_allclose(to_host(found.distance), expected.distance, rtol=1e-12)
+    on_cpu, on_gpu = (chunk_sums(samples, codebook, LATTICE, device) for device in ("cpu", "gpu"))
+    assert isinstance(on_gpu.sums, np.ndarray)
+    np.testing.assert_array_equal(on_gpu.counts, on_cpu.counts)
+    np.testing.assert_allclose(on_gpu.sums, on_cpu.sums, rtol=1e-12, atol=1e-12)
+    assert on_gpu.distance == pytest.approx(on_cpu.distance, rel=1e-12)
+    assert (on_gpu.misses, on_gpu.samples) == (on_cpu.misses, on_cpu.samples)

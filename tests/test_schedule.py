@@ -1,0 +1,109 @@
+"""Decay: its formulas, its ends, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from som_dask.errors import ParameterError
+from som_dask.schedule import decay, default_initial_radius, radii
+
+KINDS = ("exponential", "linear", "asymptotic")
+
+
+def plain(kind, start, end, fraction):
+    if kind == "exponential":
+        return math.exp(math.log(start) + fraction * (math.log(end) - math.log(start)))
+    if kind == "linear":
+        return start * (1 - fraction) + end * fraction
+    return start * end / (end + fraction * (start - end))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("start", "end"), [(8.0, 1.0), (0.1, 0.7), (3.0, 3.0), (50.0, 0.01)])
+def test_values_follow_the_formula(kind, start, end):
+    closed = [plain(kind, start, end, t / 6) for t in range(7)]
+    np.testing.assert_allclose(decay(kind, start, end, 7), closed, rtol=1e-12)
+    half_open = [plain(kind, start, end, t / 7) for t in range(7)]
+    np.testing.assert_allclose(decay(kind, start, end, 7, endpoint=False), half_open, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_value_is_the_start_and_none_is_none(kind):
+    np.testing.assert_array_equal(decay(kind, 5.0, 1.0, 1), [5.0])
+    np.testing.assert_array_equal(decay(kind, 5.0, 1.0, 1, endpoint=False), [5.0])
+    assert decay(kind, 5.0, 1.0, 0).shape == (0,)
+    assert decay(kind, 5.0, 1.0, 0, endpoint=False).shape == (0,)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 5.0, 200.0])
+@pytest.mark.parametrize("n", [1, 2, 10, 100])
+def test_exponential_is_the_tutorials_radius(sigma, n):
+    scale = n / math.log(sigma)
+    expected = [sigma * math.exp(-t / scale) for t in range(n)]
+    np.testing.assert_allclose(decay("exponential", sigma, 1.0, n, endpoint=False), expected, rtol=1e-12)
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    start=st.floats(1e-3, 1e3),
+    end=st.floats(1e-3, 1e3),
+    n=st.integers(2, 60),
+)
+def test_values_go_one_way_from_start_to_end(kind, start, end, n):
+    values = decay(kind, start, end, n)
+    assert values.shape == (n,)
+    assert values.dtype == np.float64
+    slack = 1e-12 * max(start, end)
+    np.testing.assert_allclose(values[[0, -1]], [start, end], rtol=1e-12, atol=slack)
+    steps = np.diff(values)
+    assert (steps <= slack).all() if start >= end else (steps >= -slack).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cubic", 2.0, 1.0, 3), "decay must be one of"),
+        (("linear", 2.0, 1.0, -1), "must not be negative, got -1"),
+        (("linear", 0.0, 1.0, 3), "initial value"),
+        (("linear", -2.0, 1.0, 3), "initial value"),
+        (("linear", math.nan, 1.0, 3), "initial value"),
+        (("exponential", 2.0, 0.0, 3), "final value"),
+        (("exponential", 2.0, math.inf, 3), "final value"),
+    ],
+)
+def test_unusable_decays_are_refused(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        decay(*arguments)
+
+
+def test_the_first_radius_is_half_the_longer_side_but_not_below_the_last():
+    assert default_initial_radius(6, 20, 1.0) == 10.0
+    assert default_initial_radius(20, 6, 1.0) == 10.0
+    assert default_initial_radius(1, 1, 1.0) == 1.0
+    assert default_initial_radius(2, 3, 4.0) == 4.0
+
+
+def test_radii_without_a_list_are_a_decay():
+    np.testing.assert_array_equal(radii("linear", 6, 20, 5, None, 1.0, None), decay("linear", 10.0, 1.0, 5))
+    np.testing.assert_array_equal(radii("asymptotic", 6, 20, 5, 7.0, 0.5, None), decay("asymptotic", 7.0, 0.5, 5))
+
+
+def test_a_list_of_radii_is_taken_as_it_is():
+    result = radii("linear", 6, 20, 3, 7.0, 0.5, [3, 1, 2])
+    np.testing.assert_array_equal(result, [3.0, 1.0, 2.0])
+    assert result.dtype == np.float64
+
+
+@pytest.mark.parametrize("given_radii", [[3.0, 2.0], [3.0, 2.0, 1.0, 0.5], [], [[3.0, 2.0, 1.0]], 3.0])
+def test_a_list_of_another_length_is_refused(given_radii):
+    with pytest.raises(ParameterError, match="each of the 3 epochs"):
+        radii("linear", 6, 20, 3, None, 1.0, given_radii)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_a_list_with_an_unusable_radius_is_refused(bad):
+    with pytest.raises(ParameterError, match="positive and finite"):
+        radii("linear", 6, 20, 3, None, 1.0, [3.0, bad, 1.0])

@@ -1,0 +1,110 @@
+"""Plain twins of the fast paths: literal loops in float64, written from the formulas and not from the code."""
+
+import itertools
+import math
+
+import numpy as np
+
+from som_dask.lattice import Lattice
+from som_dask.neighborhood import Neighborhood
+
+BOUNDARIES = ("planar", "cylindrical", "toroidal")
+TOPOLOGIES = ("hexagonal", "rectangular")
+SHAPES = ((1, 1), (1, 2), (1, 5), (2, 1), (5, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 5), (5, 4), (6, 6))
+NEIGHBORHOODS = (
+    Neighborhood(),
+    Neighborhood(support=1.0),
+    Neighborhood(support=3.0),
+    Neighborhood("bubble"),
+)
+
+
+def exists(rows, topology, boundary):
+    """Whether there is such a lattice: a hexagonal torus needs an even number of rows."""
+    return not (topology == "hexagonal" and boundary == "toroidal" and rows % 2)
+
+
+def every_lattice(shapes=SHAPES):
+    """All lattices of these shapes, of both topologies and all boundaries."""
+    kinds = itertools.product(shapes, TOPOLOGIES, BOUNDARIES)
+    return [Lattice(*shape, t, b) for shape, t, b in kinds if exists(shape[0], t, b)]
+
+
+def name_of(lattice):
+    """A short name for a parametrized test."""
+    return f"{lattice.rows}x{lattice.cols}-{lattice.topology[:3]}-{lattice.boundary[:3]}"
+
+
+def plain_positions(lattice):
+    """(M, 2): x and y of every node."""
+    places = []
+    for row in range(lattice.rows):
+        for col in range(lattice.cols):
+            if lattice.topology == "hexagonal":
+                places.append((col + (0.5 if row % 2 else 0.0), row * math.sqrt(3) / 2))
+            else:
+                places.append((float(col), float(row)))
+    return np.array(places)
+
+
+def plain_distances(lattice):
+    """(M, M): the distance to the nearest of a node's copies, shifted by whole periods of the lattice."""
+    places = plain_positions(lattice)
+    height = math.sqrt(3) / 2 if lattice.topology == "hexagonal" else 1.0
+    shifts_x = (0,) if lattice.boundary == "planar" else (-lattice.cols, 0, lattice.cols)
+    shifts_y = (-lattice.rows * height, 0, lattice.rows * height) if lattice.boundary == "toroidal" else (0,)
+    nearest = np.full((len(places), len(places)), np.inf)
+    for shift in itertools.product(shifts_x, shifts_y):
+        offset = places[:, None, :] - (places[None, :, :] + np.array(shift))
+        nearest = np.minimum(nearest, np.hypot(offset[..., 0], offset[..., 1]))
+    return nearest
+
+
+def plain_weight(distance, neighborhood, radius):
+    """h of one grid distance."""
+    if neighborhood.kernel == "bubble":
+        return 1.0 if distance <= radius + 1e-9 else 0.0
+    if neighborhood.support is not None and distance > neighborhood.support * radius + 1e-9:
+        return 0.0
+    return math.exp(-(distance**2) / (2 * radius**2))
+
+
+def dense_matrix(lattice, neighborhood, radius):
+    """H, (M, M)."""
+    distances = plain_distances(lattice)
+    weights = [plain_weight(d, neighborhood, radius) for d in distances.ravel().tolist()]
+    return np.array(weights).reshape(distances.shape)
+
+
+def plain_bmus(samples, codebook, scale=1.0):
+    """Best unit, second best (both by index) and distance of each sample; differences are scaled before squaring.
+
+    Features are added in order and the lowest index wins a tie. A scale other than 1 (a power of two) is for
+    data whose squares would leave the range of float64.
+    """
+    samples, codebook = np.asarray(samples).astype(np.float64), np.asarray(codebook, dtype=np.float64)
+    bmus, seconds, distances = [], [], []
+    for sample in samples:
+        squared = np.zeros(len(codebook))
+        for j in range(len(sample)):
+            difference = (sample[j] - codebook[:, j]) * scale
+            squared = squared + difference * difference
+        order = sorted(range(len(codebook)), key=lambda node: (squared[node], node))
+        bmus.append(order[0])
+        seconds.append(order[min(1, len(order) - 1)])
+        distances.append(math.sqrt(squared[order[0]]) / scale)
+    return np.array(bmus, dtype=np.int64), np.array(seconds, dtype=np.int64), np.array(distances)
+
+
+def plain_epoch(samples, codebook, lattice, neighborhood, radius):
+    """The codebook after one batch epoch, sample by sample."""
+    h = dense_matrix(lattice, neighborhood, radius)
+    numerator, denominator = np.zeros_like(codebook), np.zeros(len(codebook))
+    for sample, bmu in zip(samples, plain_bmus(samples, codebook)[0], strict=True):
+        numerator += h[:, bmu, None] * sample
+        denominator += h[:, bmu]
+    result = codebook.copy()
+    for node in range(len(codebook)):
+        if denominator[node] != 0:
+            result[node] = numerator[node] / denominator[node]
+    return result
