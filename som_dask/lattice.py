@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -145,11 +146,7 @@ class Lattice:
 
     def neighbor_table(self) -> np.ndarray:
         """Each node's neighbors: (M, 8) int64 flat indices, filled up with the node itself."""
-        first, second = self.neighbor_pairs()
-        table = np.repeat(np.arange(self.n_nodes)[:, None], 8, axis=1)
-        start = np.searchsorted(first, np.arange(self.n_nodes))
-        table[first, np.arange(len(first)) - start[first]] = second
-        return table
+        return _neighbor_table(self)
 
     def neighbor_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """All ordered pairs of different adjacent nodes: two int64 arrays of equal length, sorted."""
@@ -170,3 +167,12 @@ class Lattice:
                 pairs.append(np.stack([a[keep], b[keep]]))
         first, second = np.unique(np.concatenate(pairs, axis=1), axis=1)
         return first, second
+
+
+@functools.lru_cache(maxsize=8)  # each block of samples asks for it
+def _neighbor_table(lattice: Lattice) -> np.ndarray:
+    first, second = lattice.neighbor_pairs()
+    table = np.repeat(np.arange(lattice.n_nodes)[:, None], 8, axis=1)
+    start = np.searchsorted(first, np.arange(lattice.n_nodes))
+    table[first, np.arange(len(first)) - start[first]] = second
+    return table

@@ -108,6 +108,14 @@ def test_outliers(outlier, rng):
     assert_found(samples, codebook)
 
 
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="squares are scaled by the largest node and underflow")
+def test_a_node_of_extreme_size_leaves_the_others_apart():
+    sample, codebook = np.array([[1.0, 1.0]]), np.array([[0.0, 0.0], [1.0, 1.0], [1e300, 0.0]])
+    with np.errstate(over="ignore"):
+        bmu, _, _ = plain_bmus(sample, codebook)
+    np.testing.assert_array_equal(find_bmus(sample, prepare(codebook)).bmu, bmu)
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_sample_whose_square_overflows_has_two_different_units(rng):
     samples, codebook = rng.normal(size=(3, 3)), rng.normal(size=(5, 3))

@@ -71,11 +71,12 @@ def test_the_plane_spans_one_deviation_along_two_components(shape, topology):
     assert np.corrcoef(along[:, 1], place[:, short])[0, 1] == pytest.approx(1.0)
 
 
-def test_components_point_where_their_largest_coefficient_is_positive():
-    for sign in (1, -1):
-        vector = sign * np.array([0.6, -0.8])
-        codebook = plane_codebook(Lattice(1, 3), np.zeros(2), np.outer(vector, vector))
-        np.testing.assert_allclose(codebook, [[0.6, -0.8], [0.0, 0.0], [-0.6, 0.8]], atol=1e-7)
+def test_components_point_where_their_largest_coefficient_is_positive(rng):
+    for _ in range(20):
+        axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        codebook = plane_codebook(Lattice(1, 3, "rectangular"), np.zeros(3), axes.T @ np.diag([9.0, 4.0, 1.0]) @ axes)
+        first = axes[0] if axes[0].max() > -axes[0].min() else -axes[0]
+        np.testing.assert_allclose(codebook, np.outer([-3.0, 0.0, 3.0], first), atol=1e-12)
 
 
 def test_planes_with_fewer_directions_than_two():
