@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import shlex
 import signal
 import sys
@@ -129,7 +130,12 @@ def _connected(**options: Any) -> Iterator[None]:
     with connected(threads_per_worker=options.pop("threads"), **options) as client:
         if client is not None:
             click.echo(f"dashboard: {client.dashboard_link}", err=True)
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            # The client complains of the tasks it leaves behind; that they are left is what was asked for.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            raise
 
 
 def _samples(place: str, options: dict[str, Any]) -> Samples:
@@ -253,7 +259,7 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
 
 
 def _interrupted(done: int, epochs: int, can_resume: bool) -> Interrupted:
-    arguments = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     command = shlex.join(["som-dask", *arguments, *(["--resume"] if can_resume else [])])
     state = f"stopped after {done} of {epochs} epochs" if done else "stopped"
     return Interrupted(f"{state}; {'continue' if can_resume else 'start again'} with: {command}")
@@ -314,7 +320,7 @@ def infer(model: str, input: str, output: str, overwrite: bool, device: str, **o
                 on_progress=lambda done, _: bar.update(done - bar.pos),
             )
     except KeyboardInterrupt as error:
-        command = shlex.join(["som-dask", *(a for a in sys.argv[1:] if a != "--overwrite")])
+        command = shlex.join(["som-dask", *sys.argv[1:]])
         raise Interrupted(f"stopped; the blocks done are kept; continue with: {command}") from error
     click.echo(f"labels              {output}")
     before = (

@@ -154,8 +154,7 @@ class Lattice:
         row, col = np.divmod(node, self.cols)
         pairs = []
         for d_row in (-1, 0, 1):
-            # A wrapped neighbor can lie a column further off when a shifted row meets an unshifted one.
-            for d_col in (-2, -1, 0, 1, 2):
+            for d_col in (-1, 0, 1):
                 r, c = row + d_row, col + d_col
                 if self.boundary == "toroidal":
                     r = r % self.rows
