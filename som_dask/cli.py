@@ -132,7 +132,7 @@ def _connected(**options: Any) -> Iterator[None]:
             click.echo(f"dashboard: {client.dashboard_link}", err=True)
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             # The client complains of the tasks it leaves behind; that they are left is what was asked for.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             raise

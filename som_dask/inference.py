@@ -60,7 +60,7 @@ def block_labels(block: np.ndarray, codebook: np.ndarray, lattice: Lattice, devi
     finite = np.isfinite(block)
     if not finite.all():
         bad = finite.size - np.count_nonzero(finite)
-        raise DataError(f"a block holds {bad} NaN or infinite values; remove or fill those samples")
+        raise DataError(f"there are {bad} NaN or infinite values among the samples; remove or fill them")
     labels = np.empty((len(block), 3))
     bmu, labels[:, 2] = nearest(block, codebook, lattice, device)
     labels[:, 0], labels[:, 1] = np.divmod(bmu, lattice.cols)
