@@ -33,15 +33,15 @@ FAN_IN = 8
 KEEP_SHARE = 0.5
 
 
-def _add(*parts: Any) -> Any:
+def add_up(*parts: Any) -> Any:
     return reduce(operator.add, parts)
 
 
-def tree_sum(parts: Sequence[Delayed], name: str) -> Delayed:
+def tree_sum(parts: Sequence[Delayed]) -> Delayed:
     """Add delayed parts in a tree by their order: never by who finishes first, never all in one place."""
     if not parts:
         raise DataError("there are no blocks to add up")
-    add = delayed(_add, name=name, pure=False)
+    add = delayed(add_up, pure=False)
     level = list(parts)
     while len(level) > 1:
         level = [
@@ -61,7 +61,7 @@ def summarize(samples: Samples) -> DataSummary:
     starts = np.concatenate([[0], np.cumsum(samples.block_rows)])[:-1].tolist()
     task = delayed(block_summary, pure=False)
     parts = [task(block, i, starts[i]) for i, block in enumerate(samples.blocks())]
-    (summary,) = compute(tree_sum(parts, "add_summaries"))
+    (summary,) = compute(tree_sum(parts))
     if summary.nonfinite:
         blocks = ", ".join(
             f"{i} (rows {starts[i]} to {starts[i] + samples.block_rows[i] - 1})" for i in summary.bad_blocks
@@ -77,11 +77,12 @@ def moments(samples: Samples, summary: DataSummary) -> PlaneMoments:
     """Second pass, for the initial plane: exact first and second moments."""
     task = delayed(block_moments, pure=False)
     parts = [task(block, summary.minimum, summary.maximum) for block in samples.blocks()]
-    return compute(tree_sum(parts, "add_moments"))[0]
+    return compute(tree_sum(parts))[0]
 
 
-def _identity(value: Any) -> Any:
-    return value
+def broadcast_codebook(codebook: np.ndarray) -> np.ndarray:
+    """The codebook as a task's result; the name is what the dashboard shows."""
+    return codebook
 
 
 def epoch_sums(samples: Samples, codebook: np.ndarray, lattice: Lattice, device: Device) -> BatchSums:
@@ -90,10 +91,10 @@ def epoch_sums(samples: Samples, codebook: np.ndarray, lattice: Lattice, device:
     The codebook, (M, D), enters the graph as one task that all others depend on: a copy lost with its worker
     is made again from the graph, and no task carries its own.
     """
-    shared = delayed(_identity, name="codebook", pure=False)(delayed(codebook, pure=False))
+    shared = delayed(broadcast_codebook, pure=False)(codebook)
     task = delayed(chunk_sums, pure=False)
     parts = [task(block, shared, lattice, device) for block in samples.blocks()]
-    (sums,) = compute(tree_sum(parts, "add_sums"))
+    (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")
     return sums

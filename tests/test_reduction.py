@@ -1,0 +1,143 @@
+"""Reduction: a tree by order, one codebook for all tasks, and errors of the cluster made clear."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask.delayed import delayed
+from distributed import KilledWorker
+from distributed.scheduler import NoWorkerError
+
+from som_dask import reduction
+from som_dask.batch import chunk_sums
+from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageError
+from som_dask.lattice import Lattice
+from som_dask.reduction import FAN_IN, compute, epoch_sums, guarded, kept, summarize, tree_sum
+from som_dask.samples import Samples
+
+LATTICE = Lattice(3, 4)
+
+
+@pytest.fixture
+def values(rng):
+    return rng.normal(size=(1000, 2))
+
+
+def samples(values, rows=100):
+    return Samples(da.from_array(values, chunks=(rows, -1)), None)
+
+
+@pytest.mark.parametrize("n", [1, 2, FAN_IN, FAN_IN + 1, FAN_IN**2 + 5])
+def test_the_tree_keeps_the_order(n):
+    parts = [delayed((i,)) for i in range(n)]
+    root = tree_sum(parts)
+    assert root.compute() == tuple(range(n))
+    added = [key for key in dict(root.__dask_graph__()) if str(key).startswith("add_up")]
+    level, count = n, 0
+    while level > 1:
+        # A part left alone goes up as it is.
+        groups = -(-level // FAN_IN)
+        count += groups - (level % FAN_IN == 1)
+        level = groups
+    assert len(added) == count
+
+
+def test_no_parts_are_an_error():
+    with pytest.raises(DataError):
+        tree_sum([])
+
+
+def test_an_epoch_is_the_sums_of_everything(values):
+    codebook = values[:12]
+    found, wanted = epoch_sums(samples(values), codebook, LATTICE, "cpu"), chunk_sums(values, codebook, LATTICE)
+    np.testing.assert_allclose(found.sums, wanted.sums, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found.counts, wanted.counts)
+    assert (found.misses, found.samples) == (wanted.misses, 1000)
+
+
+def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
+    graphs = []
+
+    def look(*values):
+        graphs.append(dict(values[0].__dask_graph__()))
+        return dask.compute(*values)
+
+    monkeypatch.setattr(reduction, "compute", look)
+    codebook = values[:12]
+    epoch_sums(samples(values), codebook, LATTICE, "cpu")
+    (graph,) = graphs
+    names = [str(key).split("-")[0] for key in graph]
+    assert names.count("broadcast_codebook") == 1
+    assert names.count("chunk_sums") == 10
+
+
+def test_a_count_that_does_not_add_up_is_an_error(values):
+    good = samples(values)
+
+    class Longer(Samples):
+        n_samples = 1001
+
+    with pytest.raises(ClusterError, match="counted 1000 samples of 1001"):
+        epoch_sums(Longer(good.array, None), values[:12], LATTICE, "cpu")
+
+
+def test_kept_in_memory_if_they_fit(values, monkeypatch):
+    read = []
+
+    def load(block):
+        read.append(len(block))
+        return block
+
+    lazy = Samples(
+        da.from_array(values, chunks=(100, -1)).map_blocks(load, dtype=values.dtype, meta=values[:0]), None
+    )
+    for keep, memory, reads in [("memory", 0, 10), ("stream", 1e12, 20), ("auto", 1e12, 10), ("auto", 1000, 20)]:
+        monkeypatch.setattr(reduction, "_memory", lambda memory=memory: memory)
+        read.clear()
+        held = kept(lazy, keep)
+        for _ in range(2):
+            summarize(held)
+        assert len(read) == reads, (keep, memory)
+
+
+def test_the_summary_is_that_of_the_data(values):
+    summary = summarize(samples(values))
+    assert summary.samples == 1000
+    np.testing.assert_array_equal(summary.minimum, values.min(axis=0))
+    np.testing.assert_array_equal(summary.maximum, values.max(axis=0))
+    assert summary.fingerprint == summarize(samples(values, 333)).fingerprint
+
+
+def test_blocks_with_nan_are_named(values):
+    values[[250, 251, 990], 1] = np.nan
+    with pytest.raises(DataError, match=r"3 NaN or infinite values, in block 2 \(rows 200 to 299\), 9 \(rows 900"):
+        summarize(samples(values))
+
+
+@pytest.mark.parametrize(
+    ("raised", "wanted"),
+    [
+        (KilledWorker("chunk_sums-1", None, 3), MemoryLimitError),
+        (MemoryError(), MemoryLimitError),
+        (NoWorkerError("x", 1.0), ClusterError),
+        (TimeoutError("late"), ClusterError),
+        (OSError(5, "Input/output error"), StorageError),
+        (DataError("mine"), DataError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_are_made_clear(raised, wanted):
+    with pytest.raises(wanted), guarded():
+        raise raised
+
+
+def test_blas_has_one_thread_while_computing():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    (found,) = compute(delayed(threads)())
+    assert found
+    assert set(found) == {1}
