@@ -1,0 +1,156 @@
+"""The command line: train, infer and info from end to end, job files, and a polite end on SIGTERM."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from som_dask import cli
+from som_dask.errors import Interrupted
+from som_dask.schema import open_model
+from tests.test_bad_input import run, store
+
+MAP = ["--rows", "4", "--cols", "5"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, rng):
+    monkeypatch.chdir(tmp_path)
+    store("cells.zarr", rng.normal(size=(5000, 3)))
+    return tmp_path
+
+
+def test_train_infer_info(capsys):
+    assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "3") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("model               model.zarr\nquantization error  ")
+    assert err == ""  # nobody watches: no progress bar
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "labels.zarr") == 0
+    out, err = capsys.readouterr()
+    assert "samples             5000\n" in out
+    assert err == ""
+    assert run("info", "model.zarr") == 0
+    assert "a, b, c" in capsys.readouterr().out
+    assert run("info", "model.zarr", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["cols"], told["features"]) == (4, 5, ["a", "b", "c"])
+    assert len(told["quantization_error"]) == 4
+    assert told["radius"][-1] is None
+
+
+def test_every_option_arrives():
+    start = np.random.default_rng(3).normal(size=(4, 6, 3))
+    np.save("start.npy", start)
+    options = {
+        "--rows": "4",
+        "--cols": "6",
+        "--topology": "rectangular",
+        "--boundary": "cylindrical",
+        "--radii": "3,2.5,0.5",
+        "--epochs": "3",
+        "--neighborhood": "gaussian",
+        "--support": "2.5",
+        "--initial-codebook": "start.npy",
+        "--seed": "7",
+        "--keep": "stream",
+        "--dtype": "float32",
+        "--variable": "data",
+        "--feature-dim": "feature",
+        "--block-size": "16 kB",
+    }
+    arguments = [part for pair in options.items() for part in pair]
+    assert run("train", "cells.zarr", "--output", "model.zarr", *arguments) == 0
+    attrs = open_model("model.zarr").attrs
+    assert (attrs["rows"], attrs["cols"], attrs["topology"]) == (4, 6, "rectangular")
+    assert (attrs["boundary"], attrs["radii"], attrs["support"]) == ("cylindrical", [3.0, 2.5, 0.5], 2.5)
+    assert (attrs["initialization"], attrs["seed"], attrs["keep"]) == ("given", 7, "stream")
+    assert attrs["sample_dtype"] == "float32"
+
+
+def test_options_override_the_job_file():
+    with open("job.toml", "w") as file:
+        file.write('input = "cells.zarr"\noutput = "model.zarr"\nrows = 3\ncols = 4\nepochs = 2\nradii = [2, 1]\n')
+    assert run("train", "--config", "job.toml", "--rows", "5") == 0
+    model = open_model("model.zarr")
+    assert model["codebook"].shape == (5, 4, 3)
+    np.testing.assert_array_equal(model["radius"].values[:-1], [2.0, 1.0])
+
+
+def test_help_tells_the_defaults(capsys):
+    assert run("train", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for default in ("[default: 20]", "[default: hexagonal]", "[default: pca]", "[default: 64 MiB]", "[default: 1.0]"):
+        assert default in text
+
+
+def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
+    command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "4"]
+    plain = cli._EpochBar.__call__
+
+    def interrupt(self, epoch):
+        plain(self, epoch)
+        if epoch.index == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli._EpochBar, "__call__", interrupt)
+        patched.setattr(sys, "argv", ["som-dask", *command])
+        assert run(*command) == Interrupted.exit_status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "stopped after 2 of 4 epochs" in line
+    assert line.endswith(f"som-dask {' '.join(command)} --resume")
+    assert run(*command) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run(*command, "--resume") == 0
+    resumed = open_model("model.zarr")
+    assert run(*command, "--overwrite") == 0
+    xr.testing.assert_identical(open_model("model.zarr").drop_attrs(), resumed.drop_attrs())
+
+
+def test_checkpoints_go_when_the_model_is_there(folder):
+    assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "2") == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["cells.zarr", "model.zarr"]
+
+
+SLOWLY = """
+import sys
+from som_dask import cli
+class Bar(cli._EpochBar):
+    def __call__(self, epoch):
+        super().__call__(epoch)
+        print("epoch", epoch.index, flush=True)
+        if epoch.index == 1:
+            sys.stdin.read()  # wait here to be killed, with two epochs done
+cli._EpochBar = Bar
+cli.main()
+"""
+
+
+def test_sigterm_ends_in_order_and_the_run_goes_on_to_the_same_bits(folder):
+    command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "5"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SLOWLY, *command], **pipes) as process:
+        assert [process.stdout.readline() for _ in range(2)] == ["epoch 0\n", "epoch 1\n"]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+        assert process.returncode == 75
+    (line,) = err.splitlines()
+    assert "stopped after 2 of 5 epochs" in line
+    assert "--resume" in line
+    assert not (folder / "model.zarr").exists()
+    assert not (folder / ".model.zarr.partial").exists()
+    assert run(*command, "--resume") == 0
+    assert run(*command[:3], "whole.zarr", *command[4:]) == 0
+    assert open_model("model.zarr").attrs["codebook_sha256"] == open_model("whole.zarr").attrs["codebook_sha256"]
+
+
+@pytest.mark.cluster
+def test_workers_of_its_own(capsys):
+    assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1") == 0
+    assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
+    assert run("train", "cells.zarr", "--output", "b.zarr", *MAP) == 0
+    assert open_model("a.zarr").attrs["codebook_sha256"] == open_model("b.zarr").attrs["codebook_sha256"]

@@ -1,0 +1,44 @@
+"""Packaging: only som_dask goes into the wheel, and the README's commands are there."""
+
+import os
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_wheel_holds_the_package_alone(tmp_path, monkeypatch):
+    build = pytest.importorskip("hatchling.build", reason="hatchling is not installed")
+    monkeypatch.chdir(ROOT)
+    wheel = build.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / wheel) as file:
+        names = file.namelist()
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"som_dask"}
+    assert {"som_dask/dask.yaml", "som_dask/py.typed", "som_dask/cli.py"} <= set(names)
+
+
+def test_each_readme_command_is_one_line():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    own_environment = [line for line in lines if line.startswith("python3 -m venv .venv && ")]
+    assert len(own_environment) == 2
+    assert own_environment[0].endswith("som-dask demo")
+    assert own_environment[1].endswith("pytest")
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    pattern = re.search(r"grep -m1 '([^']+)' README.md", script.read_text())[1]
+    found = [line for line in (ROOT / "README.md").read_text().splitlines() if re.search(pattern, line)]
+    assert len(found) == 1
+
+
+def test_extras_and_python():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"gpu", "plot", "demo", "test", "all"} == set(project["optional-dependencies"])
+    assert project["requires-python"] == ">=3.11"
+    assert project["scripts"] == {"som-dask": "som_dask.cli:main"}
