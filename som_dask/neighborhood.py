@@ -112,7 +112,7 @@ def _smooth_separable(grid: np.ndarray, lattice: Lattice, neighborhood: Neighbor
     rows, cols, width = grid.shape
     row, first = np.arange(rows), np.zeros(1, dtype=np.int64)
     y = lattice.offsets(row[:, None], first, row[None, :], first)[1]
-    along_y = neighborhood.weights(y * y, radius)
+    along_y = _looked_up(y, lattice.row_height, neighborhood, radius)
     # Rows of unequal parity are shifted against each other, so each pair of parities has its own x factor.
     parities = range(min(rows, 2)) if lattice.topology == "hexagonal" else range(1)
     step = len(parities)
@@ -122,8 +122,15 @@ def _smooth_separable(grid: np.ndarray, lattice: Lattice, neighborhood: Neighbor
             source = np.ascontiguousarray(grid[q::step]).reshape(-1, cols * width)
             part = (along_y[p::step, q::step] @ source).reshape(-1, cols, width)
             x = _column_offsets(lattice, p, q)
-            result[p::step] += neighborhood.weights(x * x, radius) @ part
+            result[p::step] += _looked_up(x, 0.5, neighborhood, radius) @ part
     return result
+
+
+def _looked_up(offsets: np.ndarray, unit: float, neighborhood: Neighborhood, radius: float) -> np.ndarray:
+    """h of offsets that are whole multiples of a unit: computed once for each multiple."""
+    multiple = np.rint(offsets / unit).astype(np.int64)
+    table = neighborhood.weights((np.arange(multiple.max() + 1) * unit) ** 2, radius)
+    return table[multiple]
 
 
 def _smooth_rowwise(grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -87,6 +88,7 @@ def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     return PatchedCodebook(codebook, center, scale, math.sqrt(largest_norm), nodes, weights, half_norms, frame, facts)
 
 
+@functools.lru_cache(maxsize=8)  # each block of samples asks for it
 def _patch_nodes(lattice: Lattice) -> np.ndarray:
     """Cut the lattice into rectangles of at most 64 nodes, as square as it allows: (P, 64) flat indices."""
     height = min(8, lattice.rows)
