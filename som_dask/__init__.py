@@ -1,3 +1,25 @@
 """Self-organizing maps on Dask: exact, reproducible, for data that does not fit one machine."""
 
 __version__ = "0.1.0"
+
+from som_dask.errors import SomError
+from som_dask.inference import assign, label_store
+from som_dask.lattice import Lattice
+from som_dask.samples import Samples, open_samples
+from som_dask.schema import open_model, save_model
+from som_dask.training import Epoch, TrainingConfig, fit, train
+
+__all__ = [
+    "Epoch",
+    "Lattice",
+    "Samples",
+    "SomError",
+    "TrainingConfig",
+    "assign",
+    "fit",
+    "label_store",
+    "open_model",
+    "open_samples",
+    "save_model",
+    "train",
+]
