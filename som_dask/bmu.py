@@ -10,6 +10,7 @@ from som_dask.backend import namespace_of, put_at, put_in_rows, put_masked
 
 __all__ = ["Matches", "PreparedCodebook", "find_bmus", "prepare"]
 
+LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
 UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
 LARGEST_NORM = 1e30  # of a scaled sample: beyond it a float32 product might overflow
 # Scores of one tile, tile_rows x M float32: small enough to stay in a core's cache, large enough for GEMM.
@@ -167,22 +168,37 @@ def _settle(samples: Any, prepared: PreparedCodebook, candidates: Any, need_seco
     """Best and second best among the candidates, (n, M) bool, by the plain float64 rule."""
     xp = namespace_of(samples)
     row, node = xp.nonzero(candidates)
-    squared = xp.zeros(row.shape, dtype=xp.float64)
+    # As they are; and scaled, by a power of two, only for the rows where squares overflow or vanish.
+    plain, scaled = xp.zeros(row.shape, dtype=xp.float64), xp.zeros(row.shape, dtype=xp.float64)
     for j in range(samples.shape[1]):  # one feature after the other, so that the order of adding is fixed
         difference = xp.take(samples[:, j], row) - xp.take(prepared.codebook[:, j], node)
-        difference = difference * prepared.scale  # a power of two: no rounding, and no overflow in the square
-        squared = squared + difference * difference
+        plain = plain + difference * difference
+        difference = difference * prepared.scale
+        scaled = scaled + difference * difference
+    bmu, second, next_least = _two_least(candidates, plain, need_second)
+    other = _two_least(candidates, scaled, need_second)
+    sound = (next_least > LEAST_SQUARE) & (next_least < xp.finfo(xp.float64).max)
+    return xp.where(sound, bmu, other[0]), xp.where(sound, second, other[1])
+
+
+def _two_least(candidates: Any, squared: Any, need_second: bool) -> tuple[Any, Any, Any]:
+    """For each row of candidates the two that are least, and how much the second one is."""
+    xp = namespace_of(squared)
     # A square that overflows is as far as can be, but nearer than a node that is no candidate.
     squared = xp.where(squared < xp.inf, squared, xp.finfo(xp.float64).max)
     table = put_masked(xp.full(candidates.shape, xp.inf), candidates, squared)
     bmu = xp.argmin(table, axis=1)
-    if not need_second or candidates.shape[1] == 1:
-        return bmu, bmu
-    return bmu, xp.argmin(put_in_rows(table, bmu, xp.inf), axis=1)
+    table = put_in_rows(table, bmu, xp.inf)
+    second = xp.argmin(table, axis=1) if need_second and candidates.shape[1] > 1 else bmu
+    return bmu, second, xp.min(table, axis=1)
 
 
 def _distance(samples: Any, prepared: PreparedCodebook, bmu: Any) -> Any:
     """Euclidean distances (n,) float64 of samples to their nodes, by differences."""
     xp = namespace_of(samples)
-    difference = (samples - xp.take(prepared.codebook, bmu, axis=0)) * prepared.scale
-    return xp.sqrt(xp.sum(difference * difference, axis=1)) / prepared.scale
+    difference = samples - xp.take(prepared.codebook, bmu, axis=0)
+    # Each row by its own largest difference: no square overflows, and none that counts vanishes.
+    largest = xp.max(xp.abs(difference), axis=1)
+    largest = xp.where(largest > 0, largest, 1.0)
+    difference = difference / largest[:, None]
+    return xp.sqrt(xp.sum(difference * difference, axis=1)) * largest

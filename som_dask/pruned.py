@@ -17,6 +17,7 @@ __all__ = ["TILE_ROWS", "PatchedCodebook", "TileSearch", "add_tile", "distances"
 
 FAR = np.float32(1e38)  # score of a lane without a node: above every real one
 LARGEST_NORM = 1e15  # of a scaled sample: beyond it a float32 square might overflow
+LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
 UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
 
 # Reordering, fusing and vectorizing are allowed where only a proposal is computed: its error bound holds for any
@@ -260,22 +261,27 @@ def _keep_lowest(scores, p, lowest, best):
 @numba.njit(nogil=True, cache=True)
 def _settle(x, codebook, scale, nodes, scores, patches, n_visited, limit):
     """Best and second best by the plain float64 rule among the nodes whose score is within the limit."""
-    bmu, second = np.int64(-1), np.int64(-1)
-    least, next_least = np.inf, np.inf
-    for k in range(n_visited):
-        for lane in range(LANES):
-            node = nodes[patches[k], lane]
-            if node < 0 or scores[k, lane] > limit:
-                continue
-            squared = 0.0
-            for j in range(codebook.shape[1]):
-                difference = (np.float64(x[j]) - codebook[node, j]) * scale
-                squared += difference * difference
-            if squared < least or (squared == least and node < bmu) or bmu < 0:
-                next_least, second = least, bmu
-                least, bmu = squared, node
-            elif squared < next_least or (squared == next_least and node < second) or second < 0:
-                next_least, second = squared, node
+    bmu = second = np.int64(-1)
+    # As they are; and scaled only where squares overflow or vanish.
+    for factor in (1.0, scale):
+        bmu = second = np.int64(-1)
+        least = next_least = np.inf
+        for k in range(n_visited):
+            for lane in range(LANES):
+                node = nodes[patches[k], lane]
+                if node < 0 or scores[k, lane] > limit:
+                    continue
+                squared = 0.0
+                for j in range(codebook.shape[1]):
+                    difference = (np.float64(x[j]) - codebook[node, j]) * factor
+                    squared += difference * difference
+                if squared < least or (squared == least and node < bmu) or bmu < 0:
+                    next_least, second = least, bmu
+                    least, bmu = squared, node
+                elif squared < next_least or (squared == next_least and node < second) or second < 0:
+                    next_least, second = squared, node
+        if LEAST_SQUARE < next_least < np.inf:
+            break
     return bmu, second
 
 
