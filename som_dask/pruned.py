@@ -17,6 +17,7 @@ __all__ = ["TILE_ROWS", "PatchedCodebook", "TileSearch", "add_tile", "distances"
 
 FAR = np.float32(1e38)  # score of a lane without a node: above every real one
 LARGEST_NORM = 1e15  # of a scaled sample: beyond it a float32 square might overflow
+VECTOR = 16  # patches whose bounds are computed together
 LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
 UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
 
@@ -47,7 +48,7 @@ class PatchedCodebook:
         ``|w|^2 / 2``, `FAR` where there is no node.
     frame : (D4, 3 F) float32
         Centers of the patches, first and second directions of their planes; F is P rounded up to a multiple of
-        64.
+        16.
     facts : (8, F) float32
         |center|^2; the center along both directions; low and high ends of the patch in both; its thickness.
     """
@@ -81,7 +82,7 @@ def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     padded = -(-n_features // 4) * 4
     weights = np.zeros((n_patches, padded, LANES), dtype=np.float32)
     half_norms = np.full((n_patches, LANES), FAR, dtype=np.float32)
-    frames = -(-n_patches // LANES) * LANES  # bounds are looked at 64 at a time; those of no patch stay far
+    frames = -(-n_patches // VECTOR) * VECTOR  # whole vectors; those of no patch are far
     frame = np.zeros((padded, 3 * frames), dtype=np.float32)
     facts = np.zeros((8, frames), dtype=np.float32)
     facts[0] = FAR
@@ -291,7 +292,7 @@ def _search_pruned(
     radius, need_second, certify, bmus, seconds, lower, scores, patches, best,
 ):  # fmt: skip
     """Search a tile patch by patch, the nearest first; returns how many patches were scored."""
-    n_patches, padded, n_frames = len(nodes), shifted.shape[1], len(lower)
+    n_patches, padded, n_frames = len(nodes), shifted.shape[1], facts.shape[1]
     weights_at, halves_at, scores_at = weights.ctypes.data, half_norms.ctypes.data, scores.ctypes.data
     lower_at = lower.ctypes.data
     row, step = 4 * LANES, 4 * LANES * padded  # bytes of 64 lanes, and of a patch
@@ -307,7 +308,7 @@ def _search_pruned(
         best[:, 0] = np.inf
         lowest = _lower_bounds(np.float32(squared), product[i], facts, n_frames, lower)
         first = 0
-        for start in range(0, n_frames, LANES):
+        for start in range(0, len(lower), LANES):
             lane = find_lane(lower_at + 4 * start, lowest)
             if lane < LANES:
                 first = start + lane
@@ -322,7 +323,7 @@ def _search_pruned(
         cut = 2 * best[target, 0] + room
         # The patches that may matter, nearest first while they are few: each one scored lowers the cut.
         n_near = 1
-        for start in range(0, n_frames, LANES):
+        for start in range(0, len(lower), LANES):
             # A cut rounded up: float32 may round it down, and the comparison is in float32.
             mask = lanes_within(lower_at + 4 * start, np.float32(min(cut * (1 + 1e-6), FAR / 2)))
             while mask != 0:
@@ -441,7 +442,8 @@ class TileSearch:
         self.shifted = np.zeros((TILE_ROWS, padded), dtype=np.float32)
         self.squared_norms, self.bounds = np.empty(TILE_ROWS), np.empty(TILE_ROWS)
         self.product = np.empty((TILE_ROWS, n_frames), dtype=np.float32)
-        self.lower = np.empty(n_frames // 3, dtype=np.float32)
+        # Bounds are looked at 64 at a time: those beyond the last patch stay far.
+        self.lower = np.full(-(-n_frames // 3 // LANES) * LANES, FAR)
         self.scores = np.empty((n_patches, LANES), dtype=np.float32)
         self.patches = np.empty(n_patches, dtype=np.int64)
         self.best = np.zeros((TILE_ROWS, 3, 3))
