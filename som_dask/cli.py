@@ -79,8 +79,25 @@ class _Numbers(click.ParamType):
 
 def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        known = {str(p.name) for p in ctx.command.params} - {"config", "help"}
-        ctx.default_map = load_job(value, known)
+        known = {str(p.name): p.type for p in ctx.command.params if p.name not in ("config", "help")}
+        job = load_job(value, known)
+        for key, entry in job.items():
+            if not isinstance(entry, _kinds(known[key])) or (
+                isinstance(entry, bool) and not isinstance(known[key], click.types.BoolParamType)
+            ):
+                raise ParameterError(f"the job file {value} has {key} = {entry!r}, which is not of the right kind")
+        ctx.default_map = job
+
+
+def _kinds(option: click.ParamType) -> tuple[type, ...]:
+    """Kinds of TOML values that an option takes."""
+    if isinstance(option, click.types.BoolParamType):
+        return (bool,)
+    if isinstance(option, click.types.IntParamType):
+        return (int,)
+    if isinstance(option, click.types.FloatParamType):
+        return (int, float)
+    return (list, str) if isinstance(option, _Numbers) else (str, int)
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -127,6 +144,8 @@ def _connected(**options: Any) -> Iterator[None]:
     """The cluster that was asked for, its dashboard told."""
     from som_dask.cluster import connected
 
+    if options["workers"] is None and (options["threads"] is not None or options["memory_limit"] != "auto"):
+        raise ParameterError("--threads and --memory-limit are of the workers that --workers starts; give it too")
     with connected(threads_per_worker=options.pop("threads"), **options) as client:
         if client is not None:
             click.echo(f"dashboard: {client.dashboard_link}", err=True)
@@ -228,9 +247,10 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
     codebook = _load_codebook(options.pop("initial_codebook"))
     folder = options.pop("checkpoint_dir") or _checkpoint_folder(output)
     every = options.pop("checkpoint_every")
-    check_free(output, overwrite=overwrite)
+    check_free(output, overwrite=overwrite, inputs=[input])
     checkpoints = CheckpointFolder(folder)
     with lock(output):
+        samples = _samples(input, options)
         if not resume and checkpoints.files():
             if not overwrite:
                 raise ParameterError(
@@ -238,7 +258,6 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
                     f"or discard them with --overwrite"
                 )
             checkpoints.clear()
-        samples = _samples(input, options)
         with _connected(**options), _EpochBar(config.epochs) as bar:
             try:
                 model = fit(
@@ -303,7 +322,7 @@ def infer(model: str, input: str, output: str, overwrite: bool, device: str, **o
     from som_dask.inference import label_store
     from som_dask.schema import open_model
 
-    check_free(output, overwrite=overwrite)
+    check_free(output, overwrite=overwrite, inputs=[model, input])
     opened = open_model(model)
     samples = _samples(input, options)
     bar = click.progressbar(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import warnings
@@ -82,19 +83,29 @@ def connected(
             cluster = stack.enter_context(_local_cluster(workers, threads_per_worker, memory_limit))
             yield stack.enter_context(Client(cluster))
             return
+        address = scheduler if scheduler_file is None else _address_in(scheduler_file)
         try:
-            if scheduler_file is not None and not os.path.exists(scheduler_file):
-                raise ClusterError(f"the scheduler file {scheduler_file} does not exist; is the scheduler running?")
-            client = stack.enter_context(
-                Client(address=scheduler, scheduler_file=scheduler_file, timeout=CONNECT_SECONDS)
-            )
-            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            # A client that fails to connect would stay the process's default: the first one is not made so.
+            with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as first:
+                first.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
         except (OSError, ValueError, TimeoutError) as error:
-            where = scheduler or scheduler_file
-            raise ClusterError(
-                f"can't work with the scheduler at {where}: {error}; check it and its workers"
-            ) from error
+            raise ClusterError(f"can't work with the scheduler at {address}: {error}; check it") from error
         yield client
+
+
+def _address_in(scheduler_file: str | os.PathLike[str]) -> str:
+    """The address that a scheduler wrote into its file."""
+    try:
+        with open(scheduler_file, encoding="utf-8") as file:
+            return str(json.load(file)["address"])
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
+        raise ClusterError(f"the scheduler file {scheduler_file} {reason}; is the scheduler running?") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"the scheduler file {scheduler_file} holds no address; is the scheduler running?"
+        ) from error
 
 
 def _local_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:

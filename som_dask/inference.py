@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +25,24 @@ from som_dask.lattice import Lattice
 from som_dask.reduction import compute
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, store_encoding
-from som_dask.storage import beside, check_free, exists, lock, make_durable, names_in, publish, remove, write_bytes
+from som_dask.storage import (
+    beside,
+    check_free,
+    exists,
+    is_url,
+    lock,
+    make_durable,
+    names_in,
+    open_zarr_node,
+    publish,
+    remove,
+    write_bytes,
+)
+from som_dask.summary import block_summary
 
 __all__ = ["LabelSummary", "assign", "block_labels", "label_store"]
 
+BLOCKS_COMPARED = 10  # of those that an earlier run finished, at most
 BLOCKS_AT_ONCE = 64  # handed to the scheduler together; progress is told and a stop obeyed in between
 LABELS = {
     "bmu_row": {"long_name": "row of the best matching unit"},
@@ -181,8 +196,9 @@ def label_store(
     DataError
         If a value is NaN or infinite; the blocks before it stay done.
     """
+    read = [data, model]
     samples, model = _checked(data, model)
-    check_free(place, overwrite=overwrite)
+    check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
         run = _Labelling(_even(samples), model, os.fspath(place), device)
         run.open(overwrite=overwrite)
@@ -202,8 +218,11 @@ class _Labelling:
     """One store of labels in the making."""
 
     def __init__(self, samples: Samples, model: xr.Dataset, place: str, device: Device) -> None:
-        self.samples, self.model, self.place, self.device = samples, model, place, device
-        self.work = beside(place, "partial")
+        self.samples, self.model, self.device = samples, model, device
+        # Absolute, for workers that run in another folder.
+        self.place = place if is_url(place) else os.path.abspath(place)
+        self.work = beside(self.place, "partial")
+        self.run_id = uuid.uuid4().hex
         self.store = f"{self.work}/labels.zarr"
         self.n_blocks = len(samples.block_rows)
         self.starts = np.concatenate([[0], np.cumsum(samples.block_rows)]).tolist()
@@ -225,13 +244,16 @@ class _Labelling:
         plan_file = f"{self.work}/plan.json"
         if exists(plan_file):
             found = json.loads(_read(plan_file))
-            if found == self.plan:
-                self.before = self._done()
-                return
-            if not overwrite:
-                differing = ", ".join(name for name in self.plan if found.get(name) != self.plan[name])
+            differing = [name for name in self.plan if found.get(name) != self.plan[name]]
+            # A store of another run id is an old one, exchanged for the labels by a run killed while it cleaned up.
+            if not differing and self._is_of(found["run_id"]):
+                if self._same_samples(self._done()):
+                    self.before = self._done()
+                    return
+                differing = ["samples"]
+            if differing and not overwrite:
                 raise StorageError(
-                    f"{self.work} holds the unfinished labels of another run (other {differing}); "
+                    f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
                     f"finish that one, or discard it with --overwrite"
                 )
         remove(self.work)
@@ -244,6 +266,7 @@ class _Labelling:
             self.samples,
             self.model,
         ).chunk({self.samples.sample_dim: self.samples.block_rows[0]})
+        empty.attrs["run_id"] = self.run_id
         encoding = store_encoding(empty)
         try:
             with warnings.catch_warnings():
@@ -251,7 +274,21 @@ class _Labelling:
                 empty.to_zarr(self.store, mode="w-", compute=False, zarr_format=3, encoding=encoding)
         except OSError as error:
             raise StorageError(f"can't write {self.work}: {error}; choose another output") from error
-        write_bytes(plan_file, json.dumps(self.plan).encode())
+        write_bytes(plan_file, json.dumps({**self.plan, "run_id": self.run_id}).encode())
+
+    def _is_of(self, run_id: str) -> bool:
+        """Whether the unfinished store is the one that this run began."""
+        try:
+            return open_zarr_node(self.store).attrs.get("run_id") == run_id
+        except StorageError:
+            return False
+
+    def _same_samples(self, done: list[int]) -> bool:
+        """Whether the samples are those of the finished blocks: some of them are read again and compared."""
+        chosen = done[:: -(-len(done) // BLOCKS_COMPARED) or 1]
+        blocks = self.samples.blocks()
+        found = compute(*(delayed(_fingerprint, pure=False)(blocks[i], self.starts[i]) for i in chosen))
+        return list(found) == [json.loads(_read(self._note(i)))["fingerprint"] for i in chosen]
 
     def _note(self, block: int) -> str:
         return f"{self.work}/done/{block:09d}.json"
@@ -324,8 +361,16 @@ def _write_block(
         warnings.simplefilter("ignore")
         xr.Dataset(columns).to_zarr(store, region={dim: slice(start, stop)}, consolidated=False)
     make_durable(f"{store}/{name}/c/{index}" for name in columns)
-    record = {"samples": stop - start, "distance": float(labels[:, 2].sum())}
+    record = {
+        "samples": stop - start,
+        "distance": float(labels[:, 2].sum()),
+        "fingerprint": _fingerprint(block, start),
+    }
     write_bytes(note, json.dumps(record).encode())
+
+
+def _fingerprint(block: np.ndarray, first_row: int) -> str:
+    return f"{block_summary(block, 0, first_row).fingerprint:016x}"
 
 
 def _read(place: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -164,6 +165,20 @@ def guarded() -> Iterator[None]:
         raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
     except OSError as error:
         raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
+    except Exception as error:
+        if _raised_in_a_codec(error):
+            raise StorageError(f"a stored chunk is damaged: {error}; restore the store") from error
+        raise
+
+
+def _raised_in_a_codec(error: BaseException) -> bool:
+    """Whether an error comes from decoding a chunk: each codec raises its own kind."""
+    frame = error.__traceback__
+    while frame is not None:
+        if f"{os.sep}zarr{os.sep}codecs{os.sep}" in frame.tb_frame.f_code.co_filename:
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def compute(*values: Any) -> tuple[Any, ...]:

@@ -152,9 +152,12 @@ def open_samples(
     table = _as_blocks(array, stored_chunks.get(sample_dim, 1), block_bytes)
     if dtype is not None:
         try:
-            table = table.astype(np.dtype(dtype))
+            wanted = np.dtype(dtype)
         except TypeError as error:
             raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
+        if wanted.kind not in "iuf":
+            raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
+        table = table.astype(wanted)
     return Samples(table, features, str(sample_dim), feature_dim, coords, description)
 
 
@@ -204,13 +207,22 @@ def _from_zarr(place: str | os.PathLike[str], variable: str | None, allow_missin
         name = _the_variable(dataset, variable, str(place))
         array, stored, description = dataset[name], node[name], f"{place}:{name}"
     if not allow_missing and stored.ndim:
-        missing = stored.nchunks - stored.nchunks_initialized
+        missing = _missing_chunks(stored)
         if missing > 0:
             raise StorageError(
                 f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
                 f"{stored.fill_value} with --allow-missing-chunks"
             )
     return array, description
+
+
+def _missing_chunks(stored: zarr.Array) -> int:
+    """How many of an array's chunks (shards, where it has them) are not in the store."""
+    pieces = stored.shards or stored.chunks
+    # zarr counts a shard as all the chunks it could hold, those beyond the array's edge too.
+    in_each = math.prod(pieces) // math.prod(stored.chunks)
+    wanted = math.prod(-(-size // piece) for size, piece in zip(stored.shape, pieces, strict=True))
+    return wanted - stored.nchunks_initialized // in_each
 
 
 def _lazy_array(node: zarr.Array) -> xr.DataArray:

@@ -53,6 +53,15 @@ def exists(place: Location) -> bool:
     return bool(filesystem.exists(path))
 
 
+def _holds(place: Location, other: Location) -> bool:
+    """Whether `other` is `place` or lies in it."""
+    if is_url(place) or is_url(other):
+        place, other = os.fspath(place).rstrip("/"), os.fspath(other).rstrip("/")
+    else:
+        place, other = os.path.realpath(place), os.path.realpath(other)
+    return other == place or other.startswith(f"{place}/")
+
+
 def remove(place: Location) -> None:
     """Remove the file or folder at `place`, if there is one."""
     if not exists(place):
@@ -66,16 +75,36 @@ def remove(place: Location) -> None:
         os.unlink(place)
 
 
-def check_free(place: Location, *, overwrite: bool) -> None:
+def check_free(place: Location, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
     """See before any work that an output can be written to `place`.
+
+    Parameters
+    ----------
+    place : path or URL
+    overwrite : bool
+        Whether a Zarr store there may be replaced; nothing else ever is.
+    inputs : iterable
+        What the run reads: none of its paths may be the output or lie in it.
 
     Raises
     ------
     StorageError
-        If it exists and may not be overwritten, or its folder is missing or can't be written to.
+        If it exists and may not be overwritten, is no place or an input, or its folder is missing or can't be
+        written to.
     """
-    if exists(place) and not overwrite:
+    if os.path.basename(os.fspath(place).rstrip("/")) in ("", ".", ".."):
+        raise StorageError(f"{os.fspath(place)!r} is no name for an output; give a path such as model.zarr")
+    try:
+        present = exists(place)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"can't use the output {place}: {error}") from error
+    for source in inputs:
+        if isinstance(source, (str, os.PathLike)) and _holds(place, source):
+            raise StorageError(f"the output {place} would replace the input {source}; choose another output")
+    if present and not overwrite:
         raise StorageError(f"{place} exists already; choose another output or allow it with --overwrite")
+    if present and not {"zarr.json", ".zgroup", ".zarray"} & set(names_in(place)):
+        raise StorageError(f"{place} is not a Zarr store and is never overwritten; choose another output")
     if is_url(place):
         return
     folder = Path(place).absolute().parent
@@ -104,10 +133,12 @@ def write_bytes(place: Location, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, place)
-    except OSError as error:
+    except BaseException as error:  # an interrupt must not leave the temporary file either
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise StorageError(f"can't write {place}: {error.strerror}; free some space or move it") from error
+        if isinstance(error, OSError):
+            raise StorageError(f"can't write {place}: {error.strerror}; free some space or move it") from error
+        raise
     _sync(os.path.dirname(os.path.abspath(place)))
 
 
@@ -122,10 +153,10 @@ def _sync(path: Location) -> None:
 
 def names_in(folder: Location) -> list[str]:
     """Names of the entries of a folder; none where there is no folder."""
+    if not is_url(folder):
+        return os.listdir(folder) if os.path.isdir(folder) else []
     if not exists(folder):
         return []
-    if not is_url(folder):
-        return os.listdir(folder)
     filesystem, path = fsspec.core.url_to_fs(os.fspath(folder))
     return [os.path.basename(entry) for entry in filesystem.ls(path, detail=False)]
 
@@ -170,7 +201,11 @@ def publish(temporary: Location, place: Location, *, overwrite: bool) -> None:
             old = beside(place, "old")
             remove(old)
             os.rename(place, old)
-            os.rename(temporary, place)
+            try:
+                os.rename(temporary, place)
+            except OSError:
+                os.rename(old, place)
+                raise
             remove(old)
     except OSError as error:
         raise StorageError(f"can't publish {place}: {error.strerror}; the result is kept at {temporary}") from error
@@ -203,20 +238,24 @@ def lock(place: Location) -> Iterator[None]:
     import fcntl
 
     name = beside(place, "lock")
-    try:
-        file = open(name, "w")  # noqa: SIM115 - held open as long as the lock
-    except OSError as error:
-        raise StorageError(f"can't write beside {place}: {error.strerror}; choose another output") from error
-    with file:
+    while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = open(name, "w")  # noqa: SIM115 - held open as long as the lock
         except OSError as error:
-            raise StorageError(f"another run is writing {place}; wait for it or choose another output") from error
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
+            raise StorageError(f"can't write beside {place}: {error.strerror}; choose another output") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StorageError(f"another run is writing {place}; wait for it or choose another output") from error
+            if not os.path.exists(name) or not os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+                continue  # a holder let go, and removed the file, after it was opened here: it locks nothing now
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+            return
 
 
 def open_zarr_node(place: Location) -> Any:

@@ -17,7 +17,7 @@ import som_dask
 from som_dask.backend import Device
 from som_dask.batch import BatchSums, updated_codebook
 from som_dask.checkpoint import Checkpoint, CheckpointFolder
-from som_dask.errors import ParameterError, StorageError
+from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Kernel, Neighborhood
@@ -85,13 +85,18 @@ class TrainingConfig:
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
                 raise ParameterError(f"{name} must be a whole number, 0 or more, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        for name in ("initial_radius", "final_radius", "support"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _number(name, value))
         for name, kind in (("initialization", Initialization), ("keep", Keep)):
             if getattr(self, name) not in get_args(kind):
                 raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
         if self.device not in ("cpu", "gpu"):
             raise ParameterError(f"device must be 'cpu' or 'gpu', got {self.device!r}")
         if self.radii is not None:
-            object.__setattr__(self, "radii", tuple(float(radius) for radius in self.radii))
+            object.__setattr__(self, "radii", tuple(_number("radii", radius) for radius in self.radii))
         self.kernel()
         self.schedule(Lattice(1, 1))
 
@@ -109,6 +114,15 @@ class TrainingConfig:
             self.final_radius,
             self.radii,
         )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, (bool, str)):
+        raise ParameterError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} must be a number, got {value!r}") from error
 
 
 @dataclass(frozen=True)
@@ -149,8 +163,14 @@ def initial_codebook(samples: Samples, lattice: Lattice, config: TrainingConfig,
         rows = sampled_rows(summary.samples, lattice, config.seed)
         distinct, place = np.unique(rows, return_inverse=True)
         return compute(samples.array[distinct])[0].astype(np.float64)[place]
-    found = moments(samples, summary)
-    return plane_codebook(lattice, *found.mean_and_covariance(summary.minimum, summary.maximum))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, covariance = moments(samples, summary).mean_and_covariance(summary.minimum, summary.maximum)
+    if not np.isfinite(covariance).all():
+        raise DataError(
+            f"{samples.description} has values too large for a covariance in float64; "
+            f"scale them, or use another initialization than pca"
+        )
+    return plane_codebook(lattice, mean, covariance)
 
 
 def train(
@@ -248,6 +268,8 @@ def fit(
         As `train`.
     """
     config = config or TrainingConfig()
+    if checkpoint_every < 1:
+        raise ParameterError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
     began = datetime.now(UTC)
     samples = kept(open_samples(data), config.keep)
     summary = summarize(samples)
@@ -255,21 +277,23 @@ def fit(
     if resume:
         if checkpoints is None:
             raise ParameterError("resume needs a folder of checkpoints")
-        run.restore(checkpoints.resume(run.identity))
+        run.state = checkpoints.resume(run.identity)
     try:
-        for epoch in train(samples, lattice, config, codebook=run.weights, summary=summary, start=run.epochs_done):
+        for epoch in train(
+            samples, lattice, config, codebook=run.state.codebook, summary=summary, start=run.state.epochs_done
+        ):
             run.record(epoch)
-            if checkpoints is not None and run.epochs_done % checkpoint_every == 0:
-                checkpoints.save(run.checkpoint())
+            if checkpoints is not None and run.state.epochs_done % checkpoint_every == 0:
+                checkpoints.save(run.state)
             if on_epoch is not None:
                 on_epoch(epoch)
     except BaseException:
         # Interrupted, killed workers, a full disk: what is done is worth keeping, whatever ended the run.
-        if checkpoints is not None and run.epochs_done:
+        if checkpoints is not None and run.state.epochs_done:
             with contextlib.suppress(StorageError):
-                checkpoints.save(run.checkpoint())
+                checkpoints.save(run.state)
         raise
-    final = epoch_sums(samples, run.weights, lattice, config.device)
+    final = epoch_sums(samples, run.state.codebook, lattice, config.device)
     return run.model(final, began)
 
 
@@ -285,13 +309,11 @@ class _Run:
         codebook: np.ndarray | None,
     ) -> None:
         self.samples, self.lattice, self.config, self.summary = samples, lattice, config, summary
-        self.weights = (
+        weights = (
             initial_codebook(samples, lattice, config, summary)
             if codebook is None
             else given_codebook(codebook, lattice, samples.n_features)
         )
-        self.epochs_done = 0
-        self.history: dict[str, list[float]] = {"quantization_error": [], "topographic_error": [], "radius": []}
         self.parameters = {
             **asdict(lattice),
             **asdict(config),
@@ -306,22 +328,16 @@ class _Run:
             "dtype": str(samples.array.dtype),
             "data_fingerprint": f"{summary.fingerprint:016x}",
             "block_rows": _digest(np.array(samples.block_rows)),
-            "initial_codebook": _digest(self.weights),
+            "initial_codebook": _digest(weights),
         }
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        self.weights, self.epochs_done = checkpoint.codebook, checkpoint.epochs_done
-        self.history = {name: values.tolist() for name, values in checkpoint.history.items()}
+        nothing = {name: np.empty(0) for name in ("quantization_error", "topographic_error", "radius")}
+        self.state = Checkpoint(0, weights, nothing, self.identity)
 
     def record(self, epoch: Epoch) -> None:
-        self.weights = epoch.codebook.reshape(self.lattice.n_nodes, -1)
-        self.epochs_done = epoch.index + 1
-        for name, values in self.history.items():
-            values.append(getattr(epoch, name))
-
-    def checkpoint(self) -> Checkpoint:
-        history = {name: np.array(values) for name, values in self.history.items()}
-        return Checkpoint(self.epochs_done, self.weights, history, self.identity)
+        """Enter an epoch: all in one assignment, which no interrupt can cut in two."""
+        weights = epoch.codebook.reshape(self.lattice.n_nodes, -1)
+        history = {name: np.append(values, getattr(epoch, name)) for name, values in self.state.history.items()}
+        self.state = Checkpoint(epoch.index + 1, weights, history, self.identity)
 
     def model(self, final: BatchSums, began: datetime) -> xr.Dataset:
         last = {
@@ -330,9 +346,9 @@ class _Run:
             "radius": float("nan"),
         }
         return model_dataset(
-            codebook=self.weights,
+            codebook=self.state.codebook,
             hits=final.counts,
-            history={name: [*values, last[name]] for name, values in self.history.items()},
+            history={name: [*values, last[name]] for name, values in self.state.history.items()},
             features=self.samples.feature_names,
             lattice=self.lattice,
             attrs={

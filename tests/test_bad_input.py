@@ -1,5 +1,7 @@
 """Bad input at the command line: one line that names the thing, an exit status, and nothing written."""
 
+import shutil
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -109,12 +111,13 @@ def test_a_job_file_that_is_not_one(text, words, folder, capsys):
 
 
 def test_an_output_that_exists_stays_as_it_is(folder, capsys):
-    before = xr.open_zarr("model.zarr").load()
+    shutil.copytree("model.zarr", "old.zarr")
+    before = xr.open_zarr("old.zarr").load()
     capsys.readouterr()
     for command in (["train", "good.zarr"], ["infer", "model.zarr", "good.zarr"]):
-        assert run(*command, "--output", "model.zarr") == 5
+        assert run(*command, "--output", "old.zarr") == 5
         assert "--overwrite" in capsys.readouterr().err
-    assert xr.open_zarr("model.zarr").load().identical(before)
+    assert xr.open_zarr("old.zarr").load().identical(before)
 
 
 def test_an_output_that_cannot_be_written(folder, capsys):

@@ -82,7 +82,12 @@ def test_outputs_are_checked_before_any_work(tmp_path, monkeypatch):
     folder(tmp_path / "out", "")
     with pytest.raises(StorageError, match="exists already"):
         check_free(tmp_path / "out", overwrite=False)
+    with pytest.raises(StorageError, match="not a Zarr store"):
+        check_free(tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "zarr.json").touch()
     check_free(tmp_path / "out", overwrite=True)
+    with pytest.raises(StorageError, match="would replace the input"):
+        check_free(tmp_path / "out", overwrite=True, inputs=[None, tmp_path / "out" / "group"])
     with pytest.raises(StorageError, match="does not exist"):
         check_free(tmp_path / "no" / "out", overwrite=False)
 
