@@ -171,7 +171,8 @@ def label_store(
     """Label samples into a Zarr store, region by region.
 
     Blocks are written to a hidden store beside `place`, each noted when it is whole; the store gets its name
-    when all are. A run that was killed is started again by the same call and does only what is missing.
+    when all are. A run that was killed is started again by the same call and does only what is missing, after
+    it has read up to ten of the finished blocks again to see that the samples are still the same.
 
     Parameters
     ----------
