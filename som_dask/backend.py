@@ -99,20 +99,22 @@ def segment_sums(values: Any, segments: Any, n_segments: int) -> Any:
 
     Parameters
     ----------
-    values : (n, D) float64
+    values : (n, D) float64 or int64
     segments : (n,) int64, each in [0, n_segments)
     n_segments : int
 
     Returns
     -------
-    (n_segments, D) float64
+    (n_segments, D), of the values' dtype
         On NumPy each sum is added in the order of the rows.
     """
     xp = namespace_of(values)
     n_columns = values.shape[1]
     if xp is np or xp.__name__ == "cupy":
-        flat = (segments[:, None] * n_columns + xp.arange(n_columns)).ravel()
-        sums = xp.bincount(flat, weights=values.ravel(), minlength=n_segments * n_columns)
-        return sums.reshape(n_segments, n_columns)
-    one_hot = xp.astype(xp.arange(n_segments)[:, None] == segments[None, :], xp.float64)
+        whole = values.dtype == xp.int64
+        # CuPy adds unsigned integers only; modulo 2^64 they are the same.
+        sums = xp.zeros((n_segments, n_columns), dtype=xp.uint64 if whole else xp.float64)
+        xp.add.at(sums, segments, values.view(xp.uint64) if whole else values)
+        return sums.view(xp.int64) if whole else sums
+    one_hot = xp.astype(xp.arange(n_segments)[:, None] == segments[None, :], values.dtype)
     return one_hot @ values

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize
 from som_dask.backend import Device, namespace_of, segment_sums, to_device, to_host
-from som_dask.bmu import PreparedCodebook, find_bmus, prepare
+from som_dask.bmu import find_bmus, prepare
 from som_dask.errors import DataError
+from som_dask.fingerprint import hash_rows
+from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood, smooth
-from som_dask.pruned import TILE_ROWS, TileSearch, add_tile, distances, patch, plain_tile
+from som_dask.patches import PatchedCodebook, patch
+from som_dask.pruned import Search
 
-__all__ = ["BatchSums", "chunk_sums", "nearest", "updated_codebook"]
+__all__ = ["BatchSums", "Precision", "SharedCodebook", "WholeSums", "chunk_sums", "nearest", "updated_codebook"]
+
+Precision = Literal["exact", "fast"]
 
 # Below this a neighborhood-weighted count has lost digits to underflow, and a ratio of two such is noise.
 LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+# A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
+TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
 
 
 @dataclass(frozen=True)
 class BatchSums:
-    """What some samples contribute to an epoch. Sums travel, samples stay.
+    """What some samples contribute to an epoch, in float64. Sums travel, samples stay.
 
     Attributes
     ----------
@@ -69,80 +79,279 @@ class BatchSums:
         return self.misses / self.samples if self.samples else float("nan")
 
 
-def chunk_sums(block: Any, codebook: np.ndarray, lattice: Lattice, device: Device = "cpu") -> BatchSums:
+@dataclass(frozen=True)
+class WholeSums:
+    """`BatchSums` as whole numbers, which add up to the same bits in any order.
+
+    Attributes
+    ----------
+    limbs : (M, L, D) int64
+        Of the sums; see `som_dask.fixed.FixedPoint`.
+    counts : (M,) int64
+    distance : int
+        All limbs in one.
+    misses, samples : int
+    fingerprint : int
+        Ledger: the fingerprints of all samples counted, added up mod 2^64.
+    """
+
+    limbs: np.ndarray
+    counts: np.ndarray
+    distance: int
+    misses: int
+    samples: int
+    fingerprint: int
+
+    def __add__(self, other: WholeSums) -> WholeSums:
+        return self._plus(self.limbs.copy(), other)
+
+    def __iadd__(self, other: WholeSums) -> WholeSums:
+        """Their sum, in the memory of the left side."""
+        return self._plus(self.limbs, other)
+
+    def _plus(self, limbs: np.ndarray, other: WholeSums) -> WholeSums:
+        # What came from another worker is read-only, another type to the compiler.
+        add_limbs(limbs, other.limbs if other.limbs.flags.writeable else other.limbs.copy())
+        return WholeSums(
+            limbs,
+            self.counts + other.counts,
+            self.distance + other.distance,
+            self.misses + other.misses,
+            self.samples + other.samples,
+            (self.fingerprint + other.fingerprint) % 2**64,
+        )
+
+    @classmethod
+    def zero(cls, n_nodes: int, n_features: int, n_limbs: int) -> WholeSums:
+        """The sums of no samples."""
+        limbs = np.zeros((n_nodes, n_limbs, n_features), dtype=np.int64)
+        return cls(limbs, np.zeros(n_nodes, dtype=np.int64), 0, 0, 0, 0)
+
+    def rounded(self, shared: SharedCodebook) -> BatchSums:
+        """The sums in float64."""
+        assert shared.whole is not None
+        features, distance = shared.whole
+        rest, limbs = self.distance, []
+        for _ in range(1, distance.limbs):
+            limbs.append([rest & (2**LIMB_BITS - 1)])
+            rest >>= LIMB_BITS
+        total = distance.value(np.array([[rest], *reversed(limbs)]))
+        return BatchSums(features.value(self.limbs), self.counts, float(total[0]), self.misses, self.samples)
+
+
+@dataclass(frozen=True)
+class SharedCodebook:
+    """A codebook as the workers get it, with what they need to search it and to add up.
+
+    What is made of it for the search is made once a process, and stays behind when it travels.
+
+    Attributes
+    ----------
+    codebook : (M, D) float64
+        Not to be changed.
+    lattice : Lattice with M nodes
+    device : {"cpu", "gpu"}
+    whole : (FixedPoint, FixedPoint) or None
+        Of the features (D,) and of the distance (1,) in exact sums; None for float64 sums.
+    """
+
+    codebook: np.ndarray
+    lattice: Lattice
+    device: Device = "cpu"
+    whole: tuple[FixedPoint, FixedPoint] | None = None
+    made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    @classmethod
+    def exact(
+        cls,
+        codebook: np.ndarray,
+        lattice: Lattice,
+        device: Device,
+        *,
+        n: int,
+        least: np.ndarray,
+        most: np.ndarray,
+        small: np.ndarray | None = None,
+    ) -> SharedCodebook:
+        """For exact sums of n samples.
+
+        Parameters
+        ----------
+        codebook, lattice, device
+        n : int
+        least, most : (D,) float64
+            Between these lie the features.
+        small : (D,) float64, optional
+            Binary exponents of numbers that are small and yet many; see `som_dask.fixed.FixedPoint.of_range`.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            spans = np.maximum(most - codebook.min(axis=0), codebook.max(axis=0) - least)
+            # No sample is farther from a node than this; doubled, for the rounding of all that.
+            farthest = min(2 * float(np.sqrt(len(spans))) * float(np.max(spans)), np.finfo(np.float64).max)
+        features = FixedPoint.of_range(np.maximum(np.abs(least), np.abs(most)), n, small)
+        distance = replace(FixedPoint.of_range(np.array([farthest]), n), limbs=features.limbs)
+        return cls(codebook, lattice, device, (features, distance))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.codebook, self.lattice, self.device, self.whole)
+
+    def once(self, name: str, make: Any) -> Any:
+        """What `make()` gives, called once a process: threads share it."""
+        with self.lock:
+            if name not in self.made:
+                self.made[name] = make()
+            return self.made[name]
+
+    def patched(self) -> PatchedCodebook:
+        """Cut into patches, for the search on a CPU."""
+        return self.once("patched", lambda: patch(self.codebook, self.lattice))
+
+
+def _tiles(block: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of a block, each with the row it starts at, copied as float64: one kind of array for the kernels."""
+    rows = min(max(TILE_BYTES // (8 * block.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
+    for start in range(0, len(block), rows):
+        yield start, np.array(block[start : start + rows], dtype=np.float64, order="C")
+
+
+def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchSums | WholeSums:
     """Sums of one block of samples under a codebook.
 
-    The block is walked in tiles, so memory beyond the block itself is a few MiB whatever its size.
+    The block is walked in tiles, so memory beyond the block and the sums themselves is a few MiB.
 
     Parameters
     ----------
     block : (n, D) array of real numbers, finite; n may be 0
-    codebook : (M, D) float64
-    lattice : Lattice with M nodes
-    device : {"cpu", "gpu"}
+    shared : SharedCodebook
+    first_row : int
+        Position of the block's first row in the data, for the fingerprint.
 
     Returns
     -------
-    BatchSums
-        In main memory, whatever the device.
+    WholeSums or BatchSums
+        By `shared.whole`; in main memory, whatever the device.
 
     Raises
     ------
     DataError
-        If the block has another number of features than the codebook.
+        If the block has another number of features than the codebook, or numbers beyond the range that
+        `shared` was made for.
     """
+    codebook = shared.codebook
     if block.ndim != 2 or block.shape[1] != codebook.shape[1]:
         raise DataError(f"a block has shape {block.shape}, the codebook {codebook.shape[1]} features")
-    total = BatchSums.zero(*codebook.shape)
-    if not block.shape[0]:
-        return total
-    if device == "cpu" and isinstance(block, np.ndarray):
-        return _host_sums(block, codebook, lattice)
-    prepared = prepare(to_device(codebook, device) if device != "cpu" else codebook)
-    for start in range(0, block.shape[0], prepared.tile_rows):
-        tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
-        total = total + _tile_sums(to_device(tile, device) if device != "cpu" else tile, prepared, lattice)
-    return total
+    if shared.device != "cpu" or not isinstance(block, np.ndarray):
+        return _generic_sums(block, shared, first_row)
+    return _whole_sums(block, shared, first_row) if shared.whole else _rounded_sums(block, shared)
 
 
-def _host_sums(block: np.ndarray, codebook: np.ndarray, lattice: Lattice) -> BatchSums:
-    search = TileSearch(patch(codebook, lattice))
-    sums = np.zeros(codebook.shape)
-    counts = np.zeros(lattice.n_nodes, dtype=np.int64)
-    neighbors = lattice.neighbor_table()
+def _rounded_sums(block: np.ndarray, shared: SharedCodebook) -> BatchSums:
+    search = Search(shared.patched(), certify=False)
+    codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
+    sums, counts = np.zeros(codebook.shape), np.zeros(len(codebook), dtype=np.int64)
     distance, misses = 0.0, 0
-    for start in range(0, len(block), TILE_ROWS):
-        tile = plain_tile(block[start : start + TILE_ROWS])
-        bmu, second = search(tile)
-        more, missed = add_tile(tile, bmu, second, search.patched.codebook, neighbors, sums, counts)
+    for _, tile in _tiles(block):
+        more, missed = add_rounded(tile, *search(tile), codebook, neighbors, sums, counts)
         distance, misses = distance + more, misses + missed
     return BatchSums(sums, counts, distance, misses, len(block))
 
 
-def _tile_sums(tile: Any, prepared: PreparedCodebook, lattice: Lattice) -> BatchSums:
-    xp = namespace_of(tile)
-    matches = find_bmus(tile, prepared)
-    bmu = to_host(matches.bmu)
-    return BatchSums(
-        sums=to_host(segment_sums(xp.astype(tile, xp.float64), matches.bmu, lattice.n_nodes)),
-        counts=np.bincount(bmu, minlength=lattice.n_nodes).astype(np.int64, copy=False),
-        distance=float(xp.sum(matches.distance)),
-        misses=int(np.count_nonzero(~lattice.adjacent(bmu, to_host(matches.second)))),
-        samples=len(bmu),
+def _whole_sums(block: np.ndarray, shared: SharedCodebook, first_row: int) -> WholeSums:
+    search = Search(shared.patched())
+    codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
+    features, distance = shared.whole  # type: ignore[misc]
+    factors = np.column_stack([features.factors(), distance.factors()])
+    total = WholeSums.zero(len(codebook), codebook.shape[1], features.limbs)
+    whole_distance = misses = outside = fingerprint = uncarried = 0
+    for start, tile in _tiles(block):
+        limbs = np.zeros(features.limbs, dtype=np.int64)
+        missed, beyond = add_whole(
+            tile, *search(tile), codebook, neighbors, factors, features.limit, total.limbs, total.counts, limbs
+        )
+        whole_distance += _in_one(limbs)
+        fingerprint += int(hash_rows(tile.view(np.uint64), first_row + start))
+        misses, outside, uncarried = misses + missed, outside + beyond, uncarried + len(tile)
+        if uncarried > ROWS_AT_ONCE - MOST_TILE_ROWS:
+            normalize(total.limbs)
+            uncarried = 0
+    _refuse_outside(outside)
+    normalize(total.limbs)
+    return WholeSums(total.limbs, total.counts, whole_distance, misses, len(block), fingerprint % 2**64)
+
+
+def _in_one(limbs: np.ndarray) -> int:
+    """Limbs as one integer."""
+    total = 0
+    for limb in limbs.tolist():
+        total = (total << LIMB_BITS) + limb
+    return total
+
+
+def _refuse_outside(outside: int) -> None:
+    if outside:
+        raise DataError(
+            f"{outside} values lie outside the range that the first pass over the data found; "
+            f"the data have changed since, start again"
+        )
+
+
+def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
+    """By array operations of any namespace."""
+    lattice, device = shared.lattice, shared.device
+    prepared = shared.once(
+        "prepared", lambda: prepare(to_device(shared.codebook, device) if device != "cpu" else shared.codebook)
     )
+    n_nodes, n_features = shared.codebook.shape
+    total: Any = BatchSums.zero(n_nodes, n_features)
+    if shared.whole:
+        total = WholeSums.zero(n_nodes, n_features, shared.whole[0].limbs)
+    for start in range(0, block.shape[0], prepared.tile_rows):
+        tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
+        tile = to_device(tile, device) if device != "cpu" else tile
+        xp = namespace_of(tile)
+        tile = xp.astype(tile, xp.float64)
+        matches = find_bmus(tile, prepared)
+        bmu = to_host(matches.bmu)
+        counts = np.bincount(bmu, minlength=lattice.n_nodes).astype(np.int64, copy=False)
+        misses = int(np.count_nonzero(~lattice.adjacent(bmu, to_host(matches.second))))
+        if shared.whole is None:
+            sums = to_host(segment_sums(tile, matches.bmu, lattice.n_nodes))
+            total = total + BatchSums(sums, counts, float(xp.sum(matches.distance)), misses, len(bmu))
+            continue
+        features, distance = shared.whole
+        parts = [to_host(segment_sums(limb, matches.bmu, lattice.n_nodes)) for limb in _limbs(tile, features)]
+        limbs = np.stack(parts, axis=1)
+        normalize(limbs)
+        whole_distance = _in_one(
+            np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)])
+        )
+        fingerprint = int(hash_rows(np.array(to_host(tile), order="C").view(np.uint64), first_row + start))
+        total = total + WholeSums(limbs, counts, whole_distance, misses, len(bmu), fingerprint)
+    return total
 
 
-def nearest(
-    block: np.ndarray, codebook: np.ndarray, lattice: Lattice, device: Device = "cpu"
-) -> tuple[np.ndarray, np.ndarray]:
+def _limbs(values: Any, fixed: FixedPoint) -> list[Any]:
+    """Limbs of numbers (n, K), int64 of the same shape each; see `FixedPoint`."""
+    xp = namespace_of(values)
+    first, second = (xp.asarray(factor) for factor in fixed.factors())
+    scaled = values * first * second
+    _refuse_outside(int(xp.sum(xp.astype(~(xp.abs(scaled) < fixed.limit), xp.int64))))
+    limbs = []
+    for _ in range(fixed.limbs):
+        whole = xp.trunc(scaled)
+        limbs.append(xp.astype(whole, xp.int64))
+        scaled = (scaled - whole) * 2.0**LIMB_BITS
+    return limbs
+
+
+def nearest(block: np.ndarray, shared: SharedCodebook) -> tuple[np.ndarray, np.ndarray]:
     """Best matching unit of each sample, without sums.
 
     Parameters
     ----------
     block : (n, D) array of real numbers, finite
-    codebook : (M, D) float64
-    lattice : Lattice with M nodes
-    device : {"cpu", "gpu"}
+    shared : SharedCodebook
 
     Returns
     -------
@@ -152,18 +361,17 @@ def nearest(
         Euclidean, in the data's units.
     """
     bmu, distance = np.empty(len(block), dtype=np.int64), np.empty(len(block))
-    if device == "cpu":
-        search = TileSearch(patch(codebook, lattice), need_second=False)
-        for start in range(0, len(block), TILE_ROWS):
-            part = slice(start, start + TILE_ROWS)
-            tile = plain_tile(block[part])
+    if shared.device == "cpu":
+        search = Search(shared.patched(), need_second=False)
+        for start, tile in _tiles(block):
+            part = slice(start, start + len(tile))
             bmu[part], _ = search(tile)
             distance[part] = distances(tile, bmu[part], search.patched.codebook)
         return bmu, distance
-    prepared = prepare(to_device(codebook, device))
+    prepared = shared.once("prepared", lambda: prepare(to_device(shared.codebook, shared.device)))
     for start in range(0, len(block), prepared.tile_rows):
         part = slice(start, start + prepared.tile_rows)
-        found = find_bmus(to_device(block[part], device), prepared, need_second=False)
+        found = find_bmus(to_device(block[part], shared.device), prepared, need_second=False)
         bmu[part], distance[part] = to_host(found.bmu), to_host(found.distance)
     return bmu, distance
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from som_dask.backend import namespace_of, put_at, put_in_rows, put_masked
 
 __all__ = ["Matches", "PreparedCodebook", "find_bmus", "prepare"]
@@ -194,11 +196,22 @@ def _two_least(candidates: Any, squared: Any, need_second: bool) -> tuple[Any, A
 
 
 def _distance(samples: Any, prepared: PreparedCodebook, bmu: Any) -> Any:
-    """Euclidean distances (n,) float64 of samples to their nodes, by differences."""
+    """Euclidean distances (n,) float64 of samples to their nodes, by differences, features added in order."""
     xp = namespace_of(samples)
     difference = samples - xp.take(prepared.codebook, bmu, axis=0)
-    # Each row by its own largest difference: no square overflows, and none that counts vanishes.
     largest = xp.max(xp.abs(difference), axis=1)
-    largest = xp.where(largest > 0, largest, 1.0)
-    difference = difference / largest[:, None]
-    return xp.sqrt(xp.sum(difference * difference, axis=1)) * largest
+    with np.errstate(over="ignore"):
+        plain = xp.sqrt(_squares(difference))
+    # Rows whose squares overflow or vanish: once more, scaled.
+    sound = ((largest > 1e-150) & (largest < 1e150)) | (largest == 0)
+    divisor = xp.where(sound, 1.0, largest)
+    return xp.where(sound, plain, xp.sqrt(_squares(difference / divisor[:, None])) * divisor)
+
+
+def _squares(difference: Any) -> Any:
+    """Sums of squares of rows, one feature after the other: (n, D) -> (n,)."""
+    xp = namespace_of(difference)
+    total = xp.zeros(difference.shape[0], dtype=xp.float64)
+    for j in range(difference.shape[1]):
+        total = total + difference[:, j] * difference[:, j]
+    return total

@@ -19,9 +19,8 @@ from dask.delayed import Delayed, delayed
 
 import som_dask
 from som_dask.backend import Device
-from som_dask.batch import nearest
+from som_dask.batch import SharedCodebook, nearest
 from som_dask.errors import DataError, StorageError
-from som_dask.lattice import Lattice
 from som_dask.reduction import compute
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, store_encoding
@@ -52,15 +51,13 @@ LABELS = {
 DTYPES = {"bmu_row": np.int32, "bmu_col": np.int32, "distance": np.float64}
 
 
-def block_labels(block: np.ndarray, codebook: np.ndarray, lattice: Lattice, device: Device = "cpu") -> np.ndarray:
+def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
     """Row, column and distance of each sample's best matching unit.
 
     Parameters
     ----------
     block : (n, D) array of real numbers
-    codebook : (M, D) float64
-    lattice : Lattice with M nodes
-    device : {"cpu", "gpu"}
+    shared : SharedCodebook
 
     Returns
     -------
@@ -77,8 +74,8 @@ def block_labels(block: np.ndarray, codebook: np.ndarray, lattice: Lattice, devi
         bad = finite.size - np.count_nonzero(finite)
         raise DataError(f"there are {bad} NaN or infinite values among the samples; remove or fill them")
     labels = np.empty((len(block), 3))
-    bmu, labels[:, 2] = nearest(block, codebook, lattice, device)
-    labels[:, 0], labels[:, 1] = np.divmod(bmu, lattice.cols)
+    bmu, labels[:, 2] = nearest(block, shared)
+    labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
     return labels
 
 
@@ -111,12 +108,10 @@ def assign(data: Any, model: Any, *, device: Device = "cpu") -> xr.Dataset:
         When computed, if a value is NaN or infinite.
     """
     samples, model = _checked(data, model)
-    codebook = delayed(codebook_of(model), pure=False)
+    shared = delayed(SharedCodebook(codebook_of(model), lattice_of(model), device), pure=False)
     table = samples.array.map_blocks(
         block_labels,
-        codebook,
-        lattice_of(model),
-        device,
+        shared,
         dtype=np.float64,
         chunks=(samples.block_rows, (3,)),
         meta=np.empty((0, 3)),
@@ -305,8 +300,6 @@ class _Labelling:
         done = len(before)
         yield done
         blocks = self.samples.blocks()
-        codebook = codebook_of(self.model)
-        lattice = lattice_of(self.model)
         lazy = {
             n: c.chunk({self.samples.sample_dim: self.samples.block_rows[0]}).data.to_delayed()
             for n, c in self.samples.coords.items()
@@ -314,19 +307,15 @@ class _Labelling:
         }
         task = delayed(_write_block, pure=False)
         for some in _batches(missing, BLOCKS_AT_ONCE):
-            shared = delayed(codebook, pure=False)
-            compute(
-                *(self._task(task, i, blocks[i], shared, lattice, {n: d[i] for n, d in lazy.items()}) for i in some)
-            )
+            shared = delayed(SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device), pure=False)
+            compute(*(self._task(task, i, blocks[i], shared, {n: d[i] for n, d in lazy.items()}) for i in some))
             done += len(some)
             yield done
 
-    def _task(
-        self, task: Any, i: int, block: Delayed, codebook: Delayed, lattice: Lattice, coords: dict[str, Delayed]
-    ) -> Delayed:
+    def _task(self, task: Any, i: int, block: Delayed, shared: Delayed, coords: dict[str, Delayed]) -> Delayed:
         start, stop = self.starts[i], self.starts[i + 1]
         where = (self.store, self._note(i), self.samples.sample_dim, i, start, stop)
-        return task(block, codebook, lattice, self.device, coords, where)
+        return task(block, shared, coords, where)
 
     def finish(self, *, overwrite: bool) -> LabelSummary:
         """See that every block is there, and publish."""
@@ -344,16 +333,14 @@ class _Labelling:
 
 def _write_block(
     block: np.ndarray,
-    codebook: np.ndarray,
-    lattice: Lattice,
-    device: Device,
+    shared: SharedCodebook,
     coords: dict[str, np.ndarray],
     where: tuple,
 ) -> None:
     """Label one block, write its region, and only then note that it is done."""
     store, note, dim, index, start, stop = where
     try:
-        labels = block_labels(block, codebook, lattice, device)
+        labels = block_labels(block, shared)
     except DataError as error:
         raise DataError(f"block {index} (rows {start} to {stop - 1}): {error}") from error
     columns = {name: (dim, labels[:, i].astype(DTYPES[name])) for i, name in enumerate(LABELS)}

@@ -96,15 +96,16 @@ def score_lanes(typing_context, sample, n_features, weights, half_norms, scores)
 
 
 @intrinsic
-def score_four(typing_context, samples, n_features, weights, half_norms, scores, lowest):
+def score_four(typing_context, samples, n_features, weights, half_norms, scores, stride, lowest):
     """`score_lanes` for four samples that lie one after the other; scores is (4, 64), lowest is (4,).
 
-    Each weight that is loaded serves four samples, so the multiplications and not the loads set the speed.
+    The rows of scores begin `stride` floats apart, a multiple of 16. Each weight that is loaded serves four
+    samples, so the multiplications and not the loads set the speed.
     """
-    signature = types.void(*[types.intp] * 6)
+    signature = types.void(*[types.intp] * 7)
 
     def codegen(context, builder, signature, arguments):
-        samples, n_features, weights, half_norms, scores, lowest = arguments
+        samples, n_features, weights, half_norms, scores, stride, lowest = arguments
         samples = builder.inttoptr(samples, FLOAT.as_pointer())
         weights, target = _vectors(builder, weights), _vectors(builder, scores)
         lowest = builder.inttoptr(lowest, FLOAT.as_pointer())
@@ -126,9 +127,11 @@ def score_four(typing_context, samples, n_features, weights, half_norms, scores,
                         builder.store(_multiply_add(builder, factor, vector, builder.load(total)), total)
             for i in range(4):
                 results[i] += [builder.load(total) for total in sums[i]]
+        vectors_apart = builder.sdiv(stride, ir.Constant(INDEX, WIDTH))
         for i in range(4):
             for k, result in enumerate(results[i]):
-                place = ir.Constant(INDEX, i * len(starts) + k)
+                place = builder.mul(vectors_apart, ir.Constant(INDEX, i))
+                place = builder.add(place, ir.Constant(INDEX, k))
                 builder.store(result, builder.gep(target, [place])).align = 4
             builder.store(_lowest(builder, results[i]), builder.gep(lowest, [ir.Constant(INDEX, i)]))
         return context.get_dummy_value()

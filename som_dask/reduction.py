@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import dask
@@ -21,7 +19,7 @@ from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
 from som_dask.backend import Device
-from som_dask.batch import BatchSums, chunk_sums
+from som_dask.batch import BatchSums, Precision, SharedCodebook, WholeSums, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.samples import Samples
@@ -35,7 +33,12 @@ KEEP_SHARE = 0.5
 
 
 def add_up(*parts: Any) -> Any:
-    return reduce(operator.add, parts)
+    if len(parts) == 1:
+        return parts[0]
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part  # which is this task's own, so it may be changed
+    return total
 
 
 def tree_sum(parts: Sequence[Delayed]) -> Delayed:
@@ -59,7 +62,7 @@ def summarize(samples: Samples) -> DataSummary:
     DataError
         If a value is NaN or infinite; the message counts them and names the first blocks.
     """
-    starts = np.concatenate([[0], np.cumsum(samples.block_rows)])[:-1].tolist()
+    starts = samples.block_starts
     task = delayed(block_summary, pure=False)
     parts = [task(block, i, starts[i]) for i, block in enumerate(samples.blocks())]
     (summary,) = compute(tree_sum(parts))
@@ -81,24 +84,67 @@ def moments(samples: Samples, summary: DataSummary) -> PlaneMoments:
     return compute(tree_sum(parts))[0]
 
 
-def broadcast_codebook(codebook: np.ndarray) -> np.ndarray:
+def broadcast_codebook(shared: SharedCodebook) -> SharedCodebook:
     """The codebook as a task's result; the name is what the dashboard shows."""
-    return codebook
+    return shared
 
 
-def epoch_sums(samples: Samples, codebook: np.ndarray, lattice: Lattice, device: Device) -> BatchSums:
+def block_sums(
+    block: Any, shared: SharedCodebook, first_row: int, fingerprint: int | None, name: str
+) -> BatchSums | WholeSums:
+    """`chunk_sums`, and proof that the block is the one that the first pass saw."""
+    sums = chunk_sums(block, shared, first_row)
+    if isinstance(sums, WholeSums) and fingerprint not in (None, sums.fingerprint):
+        raise DataError(f"{name} has changed since the first pass over the data; start again")
+    return sums
+
+
+def epoch_sums(
+    samples: Samples,
+    codebook: np.ndarray,
+    lattice: Lattice,
+    summary: DataSummary,
+    device: Device = "cpu",
+    precision: Precision = "exact",
+) -> BatchSums:
     """Sums of all samples under a codebook: one pass over the data.
 
     The codebook, (M, D), enters the graph as one task that all others depend on: a copy lost with its worker
     is made again from the graph, and no task carries its own.
+
+    Raises
+    ------
+    DataError
+        If the samples are not those of `summary` any more; the message names a block. Exact sums only.
+    ClusterError
+        If not every block was counted once.
     """
-    shared = delayed(broadcast_codebook, pure=False)(codebook)
-    task = delayed(chunk_sums, pure=False)
-    parts = [task(block, shared, lattice, device) for block in samples.blocks()]
+    if precision == "exact":
+        least, most, small = summary.minimum, summary.maximum, summary.small
+        shared = SharedCodebook.exact(
+            codebook, lattice, device, n=summary.samples, least=least, most=most, small=small
+        )
+    else:
+        shared = SharedCodebook(codebook, lattice, device)
+    ledger = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
+    broadcast = delayed(broadcast_codebook, pure=False)(shared)
+    task = delayed(block_sums, pure=False)
+    parts = []
+    for i, (block, first, rows) in enumerate(
+        zip(samples.blocks(), samples.block_starts, samples.block_rows, strict=True)
+    ):
+        name = f"block {i} (rows {first} to {first + rows - 1}) of {samples.description or 'the samples'}"
+        parts.append(task(block, broadcast, first, ledger.get((first, rows)), name))
     (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")
-    return sums
+    if not isinstance(sums, WholeSums):
+        return sums
+    if sums.fingerprint != summary.fingerprint:
+        raise DataError(
+            f"{samples.description or 'the samples'}: an epoch read other samples than the first pass; start again"
+        )
+    return sums.rounded(shared)
 
 
 def kept(samples: Samples, keep: str) -> Samples:

@@ -72,6 +72,11 @@ class Samples:
         """Number of rows of each block."""
         return self.array.chunks[0]
 
+    @property
+    def block_starts(self) -> list[int]:
+        """First row of each block."""
+        return np.cumsum([0, *self.block_rows[:-1]]).tolist()
+
     def blocks(self) -> list[Delayed]:
         """The blocks in order, each a delayed (rows, D) array."""
         return self.array.to_delayed().ravel().tolist()

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from som_dask.fingerprint import BIAS, hash_rows, scan_rows
+
 __all__ = ["DataSummary", "PlaneMoments", "block_moments", "block_summary"]
 
 TILE_ROWS = 8192
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, the increment of SplitMix64
 QUANTA = 2**15
 
 
@@ -29,6 +30,10 @@ class DataSummary:
     fingerprint : int
         64-bit sum over all rows of a hash of the row and its position: the same for any chunking, different
         (but for one chance in 2^64) for other data or another order.
+    sizes : (3, D) int64
+        Number of values other than zero, sum of their exponents' bits, sum of the squares of those.
+    blocks : tuple of (int, int, int)
+        First row, number of rows and fingerprint of each block.
     """
 
     samples: int
@@ -37,6 +42,8 @@ class DataSummary:
     nonfinite: int
     bad_blocks: tuple[int, ...]
     fingerprint: int
+    sizes: np.ndarray
+    blocks: tuple[tuple[int, int, int], ...]
 
     def __add__(self, other: DataSummary) -> DataSummary:
         return DataSummary(
@@ -46,45 +53,37 @@ class DataSummary:
             self.nonfinite + other.nonfinite,
             tuple(sorted(self.bad_blocks + other.bad_blocks)[:5]),
             (self.fingerprint + other.fingerprint) % 2**64,
+            self.sizes + other.sizes,
+            tuple(sorted(self.blocks + other.blocks)),
         )
+
+    @property
+    def small(self) -> np.ndarray:
+        """Binary exponents, (D,) float64, of values that are small and yet many: mean less three deviations.
+
+        Where one value dwarfs all others, or they come in two sizes far apart, it is that of the others.
+        """
+        number = np.maximum(self.sizes[0], 1)
+        mean = self.sizes[1] / number
+        deviation = np.sqrt(np.maximum(self.sizes[2] / number - mean * mean, 0))
+        return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
 
 
 def block_summary(block: np.ndarray, index: int, first_row: int) -> DataSummary:
     """Summary of block number `index`, (n, D), whose first row is row `first_row` of the data."""
     n_features = block.shape[1]
     minimum, maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    sizes = np.zeros((3, n_features), dtype=np.int64)
     nonfinite = fingerprint = 0
     for start in range(0, len(block), TILE_ROWS):
-        tile = block[start : start + TILE_ROWS]
-        values = tile.astype(np.float64, copy=False)
-        finite = np.isfinite(values)
-        bad = int(finite.size - np.count_nonzero(finite))
-        nonfinite += bad
-        least, most = (np.where(finite, values, np.inf), np.where(finite, values, -np.inf)) if bad else (values,) * 2
-        minimum = np.minimum(minimum, least.min(axis=0))
-        maximum = np.maximum(maximum, most.max(axis=0))
-        fingerprint += _rows_hash(tile, first_row + start)
-    return DataSummary(len(block), minimum, maximum, nonfinite, (index,) if nonfinite else (), fingerprint % 2**64)
-
-
-def _mix(z: np.ndarray) -> np.ndarray:
-    """SplitMix64's finalizer (Steele, Lea and Flood, 2014): every input bit changes half the output bits."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _rows_hash(tile: np.ndarray, first_row: int) -> int:
-    """Sum mod 2^64 of a hash of each row's bits and position."""
-    if tile.dtype.kind == "f":
-        # Widen to float64: exact, and one bit pattern a value; adding 0.0 makes -0.0 and 0.0 the same.
-        bits = (tile.astype(np.float64) + 0.0).view(np.uint64)
-    else:
-        bits = tile.astype(np.int64).view(np.uint64)
-    feature = np.arange(1, tile.shape[1] + 1, dtype=np.uint64)
-    row = np.arange(first_row, first_row + len(tile), dtype=np.uint64)
-    keyed = _mix(bits + feature * np.uint64(GOLDEN))
-    return int(_mix(keyed.sum(axis=1, dtype=np.uint64) + row * np.uint64(GOLDEN)).sum(dtype=np.uint64))
+        tile = np.array(block[start : start + TILE_ROWS], dtype=np.float64, order="C")
+        bits = tile.view(np.uint64)
+        nonfinite += int(scan_rows(tile, bits, minimum, maximum, sizes))
+        fingerprint += int(hash_rows(bits, first_row + start))
+    fingerprint %= 2**64
+    bad = (index,) if nonfinite else ()
+    ledger = ((first_row, len(block), fingerprint),) if len(block) else ()
+    return DataSummary(len(block), minimum, maximum, nonfinite, bad, fingerprint, sizes, ledger)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import xarray as xr
 
 import som_dask
 from som_dask.backend import Device
-from som_dask.batch import BatchSums, updated_codebook
+from som_dask.batch import BatchSums, Precision, updated_codebook
 from som_dask.checkpoint import Checkpoint, CheckpointFolder
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
@@ -55,7 +55,11 @@ class TrainingConfig:
         Initial codebook: on the plane of the two largest principal components, uniform in the data's range,
         or samples picked at random.
     seed : int
-        Of everything random; the same seed, data and blocks give the same bits.
+        Of everything random; the same seed and data give the same bits.
+    precision : {"exact", "fast"}
+        "exact": each sample's best matching unit is the nearest in float64, and sums are of whole numbers, so the
+        codebook is the same to the bit for any blocks, workers, order and processor. "fast": units that float32
+        can't tell apart may go either way, and sums are of float64, in the order of the blocks.
     keep : {"auto", "memory", "stream"}
         Whether the samples stay in the workers' memory between epochs or are read again: "auto" keeps them
         when they take no more than half of it.
@@ -77,6 +81,7 @@ class TrainingConfig:
     support: float | None = None
     initialization: Initialization = "pca"
     seed: int = 0
+    precision: Precision = "exact"
     keep: Keep = "auto"
     device: Device = "cpu"
 
@@ -90,7 +95,7 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _number(name, value))
-        for name, kind in (("initialization", Initialization), ("keep", Keep)):
+        for name, kind in (("initialization", Initialization), ("precision", Precision), ("keep", Keep)):
             if getattr(self, name) not in get_args(kind):
                 raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
         if self.device not in ("cpu", "gpu"):
@@ -217,7 +222,7 @@ def train(
     schedule = config.schedule(lattice)
     for index in range(start, config.epochs):
         clock = time.perf_counter()
-        sums = epoch_sums(samples, weights, lattice, config.device)
+        sums = epoch_sums(samples, weights, lattice, summary, config.device, config.precision)
         radius = float(schedule[index])
         weights = updated_codebook(sums, weights, lattice, config.kernel(), radius)
         yield Epoch(
@@ -293,7 +298,7 @@ def fit(
             with contextlib.suppress(StorageError):
                 checkpoints.save(run.state)
         raise
-    final = epoch_sums(samples, run.state.codebook, lattice, config.device)
+    final = epoch_sums(samples, run.state.codebook, lattice, summary, config.device, config.precision)
     return run.model(final, began)
 
 
@@ -327,9 +332,10 @@ class _Run:
             "features": samples.feature_names,
             "dtype": str(samples.array.dtype),
             "data_fingerprint": f"{summary.fingerprint:016x}",
-            "block_rows": _digest(np.array(samples.block_rows)),
             "initial_codebook": _digest(weights),
         }
+        if config.precision == "fast":  # float64 sums depend on the blocks
+            self.identity["block_rows"] = _digest(np.array(samples.block_rows))
         nothing = {name: np.empty(0) for name in ("quantization_error", "topographic_error", "radius")}
         self.state = Checkpoint(0, weights, nothing, self.identity)
 

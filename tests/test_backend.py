@@ -1,5 +1,6 @@
 """Backend: the pure layers on another array namespace, on a GPU, and what happens without one."""
 
+import dataclasses
 import sys
 
 import array_api_strict
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from som_dask.backend import namespace_of, put_in_rows, put_masked, segment_sums, to_device, to_host
-from som_dask.batch import chunk_sums
+from som_dask.batch import SharedCodebook, chunk_sums
 from som_dask.bmu import find_bmus, prepare
 from som_dask.errors import ParameterError
 from som_dask.lattice import Lattice
+from tests.twins import shared_codebook, sums_of
 
 LATTICE = Lattice(4, 5)
 
@@ -57,12 +59,20 @@ def test_the_search_runs_on_any_namespace_of_the_standard(data, need_second, rng
 def test_the_sums_run_on_any_namespace_of_the_standard(data, rng):
     samples, codebook = data(rng)
     strict = [array_api_strict.asarray(array) for array in (samples, codebook)]
-    expected, sums = chunk_sums(samples, codebook, LATTICE), chunk_sums(*strict, LATTICE)
-    assert isinstance(sums.sums, np.ndarray)
-    np.testing.assert_allclose(sums.sums, expected.sums, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(sums.counts, expected.counts)
-    assert sums.distance == pytest.approx(expected.distance, rel=1e-12)
-    assert (sums.misses, sums.samples) == (expected.misses, expected.samples)
+    shared = shared_codebook(samples, codebook, LATTICE)
+    expected, sums = (
+        chunk_sums(samples, shared),
+        chunk_sums(strict[0], dataclasses.replace(shared, codebook=strict[1])),
+    )
+    same_to_the_bit(sums, expected)
+    fast = chunk_sums(strict[0], SharedCodebook(strict[1], LATTICE))
+    np.testing.assert_allclose(fast.sums, expected.rounded(shared).sums, rtol=1e-12, atol=1e-12)
+
+
+def same_to_the_bit(sums, expected):
+    for name in ("limbs", "counts", "distance", "misses", "samples", "fingerprint"):
+        assert isinstance(getattr(sums, name), (np.ndarray, int))
+        np.testing.assert_array_equal(getattr(sums, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("asarray", [np.array, array_api_strict.asarray], ids=["numpy", "strict"])
@@ -72,9 +82,11 @@ def test_operations_that_the_standard_lacks(asarray, rng):
     np.testing.assert_array_equal(in_rows, [[0, 1, -1, 3], [-1, 5, 6, 7], [8, 9, 10, -1]])
     masked = to_host(put_masked(asarray(table), asarray(table % 5 == 0), asarray([-1.0, -2.0, -3.0])))
     np.testing.assert_array_equal(masked, [[-1, 1, 2, 3], [4, -2, 6, 7], [8, 9, -3, 11]])
-    values, segments = rng.integers(0, 9, (50, 3)) * 1.0, rng.integers(0, 5, 50)
-    sums = to_host(segment_sums(asarray(values), asarray(segments), 7))
-    np.testing.assert_array_equal(sums, [values[segments == segment].sum(axis=0) for segment in range(7)])
+    for dtype in (np.float64, np.int64):
+        values, segments = rng.integers(-9, 9, (50, 3)).astype(dtype), rng.integers(0, 5, 50)
+        sums = to_host(segment_sums(asarray(values), asarray(segments), 7))
+        np.testing.assert_array_equal(sums, [values[segments == segment].sum(axis=0) for segment in range(7)])
+        assert sums.dtype == dtype
 
 
 def test_namespaces():
@@ -94,7 +106,7 @@ def test_unknown_devices_are_refused(device):
     with pytest.raises(ParameterError, match="device must be 'cpu' or 'gpu'"):
         to_device(np.zeros(3), device)
     with pytest.raises(ParameterError, match="device must be 'cpu' or 'gpu'"):
-        chunk_sums(np.zeros((3, 1)), np.zeros((20, 1)), LATTICE, device)
+        sums_of(np.zeros((3, 1)), np.zeros((20, 1)), LATTICE, device)
 
 
 def test_a_gpu_without_cupy_is_refused(monkeypatch):
@@ -135,9 +147,5 @@ def test_the_sums_on_a_gpu_are_those_on_the_cpu(data, rng):
     np.testing.assert_array_equal(to_host(found.bmu), expected.bmu)
     np.testing.assert_array_equal(to_host(found.second), expected.second)
     np.testing.assert_allclose(to_host(found.distance), expected.distance, rtol=1e-12)
-    on_cpu, on_gpu = (chunk_sums(samples, codebook, LATTICE, device) for device in ("cpu", "gpu"))
-    assert isinstance(on_gpu.sums, np.ndarray)
-    np.testing.assert_array_equal(on_gpu.counts, on_cpu.counts)
-    np.testing.assert_allclose(on_gpu.sums, on_cpu.sums, rtol=1e-12, atol=1e-12)
-    assert on_gpu.distance == pytest.approx(on_cpu.distance, rel=1e-12)
-    assert (on_gpu.misses, on_gpu.samples) == (on_cpu.misses, on_cpu.samples)
+    shared = shared_codebook(samples, codebook, LATTICE)
+    same_to_the_bit(chunk_sums(samples, dataclasses.replace(shared, device="gpu")), chunk_sums(samples, shared))

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from som_dask import inference
+from som_dask.batch import SharedCodebook
 from som_dask.errors import DataError, SchemaError, StorageError
 from som_dask.inference import assign, block_labels, label_store
 from som_dask.lattice import Lattice
@@ -75,7 +76,7 @@ def test_values_that_are_not_finite(cells, model):
     bad = cells.values.copy()
     bad[5, 1] = np.inf
     with pytest.raises(DataError, match="1 NaN or infinite"):
-        block_labels(bad, codebook_of(model), LATTICE)
+        block_labels(bad, SharedCodebook(codebook_of(model), LATTICE))
 
 
 @pytest.mark.parametrize("url", [False, True])

@@ -22,6 +22,7 @@ def score_of_four(samples, weights, half_norms, scores, lowest):
         weights.ctypes.data,
         half_norms.ctypes.data,
         scores.ctypes.data,
+        scores.shape[1],
         lowest.ctypes.data,
     )
 
@@ -56,6 +57,10 @@ def test_scores(n_features, rng):
     score_of_four(samples, weights, half_norms, scores, lowest)
     np.testing.assert_allclose(scores, wanted, atol=1e-6 * n_features)
     np.testing.assert_array_equal(lowest, scores.min(axis=1))
+    apart = np.zeros((4, 3 * LANES), dtype=np.float32)
+    score_of_four(samples, weights, half_norms, apart, lowest)
+    np.testing.assert_array_equal(apart[:, :LANES], scores)
+    assert not apart[:, LANES:].any()
     for i in range(4):
         assert score(samples[i], weights, half_norms, scores[0]) == scores[0].min()
         np.testing.assert_allclose(scores[0], wanted[i], atol=1e-6 * n_features)

@@ -17,7 +17,11 @@ ORDER = (
     "neighborhood",
     "bmu",
     "lanes",
+    "patches",
     "pruned",
+    "fixed",
+    "fingerprint",
+    "accumulate",
     "batch",
     "online",
     "initial",
@@ -41,7 +45,9 @@ ORDER = (
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
-MAY_ALSO_IMPORT = {"backend": {"cupy"}, "lanes": {"numba", "llvmlite"}, "pruned": {"numba"}}  # besides NumPy
+COMPILED = ("patches", "pruned", "fingerprint", "accumulate")
+# Besides NumPy.
+MAY_ALSO_IMPORT = {"backend": {"cupy"}, "lanes": {"numba", "llvmlite"}} | {name: {"numba"} for name in COMPILED}
 
 FOLDER = Path(som_dask.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")

@@ -5,11 +5,12 @@ import pytest
 from minisom import MiniSom
 from xpysom import XPySom
 
-from som_dask.batch import chunk_sums, updated_codebook
+from som_dask.batch import updated_codebook
 from som_dask.bmu import find_bmus, prepare
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
 from som_dask.quality import quantization_error, topographic_error, u_matrix
+from tests.twins import sums_of
 
 FEATURES = 4
 
@@ -22,7 +23,7 @@ def samples(rng):
 
 def train(samples, codebook, lattice, radii):
     for radius in radii:
-        sums = chunk_sums(samples, codebook, lattice)
+        sums = sums_of(samples, codebook, lattice)
         codebook = updated_codebook(sums, codebook, lattice, Neighborhood(), radius)
     return codebook
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.batch import chunk_sums
+from som_dask.lanes import LANES
 from som_dask.lattice import Lattice
-from som_dask.pruned import LANES, TILE_ROWS, TileSearch, add_tile, distances, patch, plain_tile
-from tests.twins import every_lattice, name_of, plain_bmus
+from som_dask.patches import patch
+from som_dask.pruned import FIRST_ROWS, Search
+from tests.twins import every_lattice, name_of, plain_bmus, sums_of
 
 
 def near_square(n_nodes):
@@ -24,14 +25,12 @@ def assert_searched(samples, codebook, bmu, second, lattice=None):
     patched = patch(codebook, lattice or near_square(len(codebook)))
     for prune in (True, False):
         for need_second in (True, False):
-            search = TileSearch(patched, need_second=need_second)
+            search = Search(patched, need_second=need_second)
             search.prune, search.undecided = prune, False
-            for start in range(0, len(samples), TILE_ROWS):
-                part = slice(start, start + TILE_ROWS)
-                found = search(plain_tile(samples[part]))
-                np.testing.assert_array_equal(found[0], bmu[part])
-                if need_second:
-                    np.testing.assert_array_equal(found[1], second[part])
+            found = search(np.array(samples, dtype=np.float64, order="C"))
+            np.testing.assert_array_equal(found[0], bmu)
+            if need_second:
+                np.testing.assert_array_equal(found[1], second)
 
 
 def smooth_codebook(lattice, n_features, rng):
@@ -81,15 +80,15 @@ def test_pruning_pays_on_a_sheet_and_is_given_up_on_noise(rng):
     lattice = Lattice(40, 40)
     sheet, rough = smooth_codebook(lattice, 20, rng), rng.normal(size=(1600, 20))
     for codebook, kept in ((sheet, True), (rough, False)):
-        search = TileSearch(patch(codebook, lattice))
-        search(codebook[:TILE_ROWS] + 0.01 * rng.normal(size=(TILE_ROWS, 20)))
+        search = Search(patch(codebook, lattice))
+        search(codebook[:FIRST_ROWS] + 0.01 * rng.normal(size=(FIRST_ROWS, 20)))
         assert search.prune == kept
 
 
 def test_without_certainty_a_clear_winner_is_still_found(rng):
     lattice = Lattice(20, 20)
     codebook = smooth_codebook(lattice, 5, rng)
-    search = TileSearch(patch(codebook, lattice), certify=False)
+    search = Search(patch(codebook, lattice), certify=False)
     np.testing.assert_array_equal(search(codebook.copy())[0], np.arange(400))
 
 
@@ -101,35 +100,12 @@ def test_patches_hold_every_node_once():
         np.testing.assert_array_equal(np.sort(nodes[nodes >= 0]), np.arange(lattice.n_nodes))
 
 
-@pytest.mark.parametrize("size", [1e-300, 1e-160, 1.0, 1e160, 1e300])
-def test_distances_neither_overflow_nor_vanish(size):
-    codebook = np.array([[0.0, 0.0], [size, size]])
-    tile = np.array([[3 * size, 4 * size], [size, size], [size, 2 * size]])
-    found = distances(tile, np.array([0, 1, 1]), codebook)
-    np.testing.assert_allclose(found, [5 * size, 0.0, size], rtol=1e-15)
-
-
-def test_tiles_are_added_in_place(rng):
-    lattice = Lattice(5, 6)
-    tile, codebook = rng.normal(size=(50, 3)), rng.normal(size=(30, 3))
-    bmu, second, nearest = plain_bmus(tile, codebook)
-    sums, counts = np.ones((30, 3)), np.ones(30, dtype=np.int64)
-    distance, misses = add_tile(tile, bmu, second, codebook, lattice.neighbor_table(), sums, counts)
-    wanted = np.ones((30, 3))
-    for sample, node in zip(tile, bmu, strict=True):
-        wanted[node] += sample
-    np.testing.assert_array_equal(sums, wanted)
-    np.testing.assert_array_equal(counts, 1 + np.bincount(bmu, minlength=30))
-    assert distance == pytest.approx(nearest.sum(), rel=1e-12)
-    assert misses == np.count_nonzero(~lattice.adjacent(bmu, second))
-
-
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", ">f4", "float64"])
 def test_any_type_and_layout_of_block(dtype, rng):
     lattice, codebook = Lattice(9, 9), rng.uniform(0, 2, (81, 3))
     block = rng.integers(0, 2, (40, 3)).astype(dtype)
-    wanted = chunk_sums(block.astype(np.float64), codebook, lattice)
+    wanted = sums_of(block.astype(np.float64), codebook, lattice)
     frozen = block.copy()
     frozen.flags.writeable = False
     for same in (block, frozen, np.asfortranarray(block), np.repeat(block, 2, axis=1)[:, ::2]):
-        np.testing.assert_array_equal(chunk_sums(same, codebook, lattice).sums, wanted.sums)
+        np.testing.assert_array_equal(sums_of(same, codebook, lattice).sums, wanted.sums)

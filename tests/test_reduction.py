@@ -9,13 +9,23 @@ from distributed import KilledWorker
 from distributed.scheduler import NoWorkerError
 
 from som_dask import reduction
-from som_dask.batch import chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.reduction import FAN_IN, compute, epoch_sums, guarded, kept, summarize, tree_sum
 from som_dask.samples import Samples
+from tests.twins import sums_of
 
 LATTICE = Lattice(3, 4)
+
+
+class Live:
+    """An array that is read when a block is computed, as from a store."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim = values, values.shape, values.dtype, 2
+
+    def __getitem__(self, key):
+        return self.values[key].copy()
 
 
 @pytest.fixture
@@ -24,7 +34,7 @@ def values(rng):
 
 
 def samples(values, rows=100):
-    return Samples(da.from_array(values, chunks=(rows, -1)), None)
+    return Samples(da.from_array(Live(values), chunks=(rows, -1)), None)
 
 
 @pytest.mark.parametrize("n", [1, 2, FAN_IN, FAN_IN + 1, FAN_IN**2 + 5])
@@ -49,10 +59,14 @@ def test_no_parts_are_an_error():
 
 def test_an_epoch_is_the_sums_of_everything(values):
     codebook = values[:12]
-    found, wanted = epoch_sums(samples(values), codebook, LATTICE, "cpu"), chunk_sums(values, codebook, LATTICE)
-    np.testing.assert_allclose(found.sums, wanted.sums, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(found.counts, wanted.counts)
-    assert (found.misses, found.samples) == (wanted.misses, 1000)
+    summary = summarize(samples(values))
+    for precision, tolerance in (("exact", 0), ("fast", 1e-12)):
+        found = epoch_sums(samples(values), codebook, LATTICE, summary, precision=precision)
+        wanted = sums_of(values, codebook, LATTICE, precision=precision)
+        np.testing.assert_allclose(found.sums, wanted.sums, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(found.counts, wanted.counts)
+        assert found.distance == pytest.approx(wanted.distance, rel=tolerance, abs=0)
+        assert (found.misses, found.samples) == (wanted.misses, 1000)
 
 
 def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
@@ -63,12 +77,13 @@ def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
         return dask.compute(*values)
 
     monkeypatch.setattr(reduction, "compute", look)
-    codebook = values[:12]
-    epoch_sums(samples(values), codebook, LATTICE, "cpu")
+    codebook, summary = values[:12], summarize(samples(values))
+    graphs.clear()
+    epoch_sums(samples(values), codebook, LATTICE, summary)
     (graph,) = graphs
     names = [str(key).split("-")[0] for key in graph]
     assert names.count("broadcast_codebook") == 1
-    assert names.count("chunk_sums") == 10
+    assert names.count("block_sums") == 10
 
 
 def test_a_count_that_does_not_add_up_is_an_error(values):
@@ -78,7 +93,39 @@ def test_a_count_that_does_not_add_up_is_an_error(values):
         n_samples = 1001
 
     with pytest.raises(ClusterError, match="counted 1000 samples of 1001"):
-        epoch_sums(Longer(good.array, None), values[:12], LATTICE, "cpu")
+        epoch_sums(Longer(good.array, None), values[:12], LATTICE, summarize(good))
+
+
+@pytest.mark.parametrize("row", [0, 420, 999])
+def test_a_block_that_changed_is_named(values, row):
+    data = samples(values)
+    summary = summarize(data)
+    values[row, 1] = np.nextafter(values[row, 1], 0)  # by its last bit
+    first = row // 100 * 100
+    with pytest.raises(DataError, match=rf"block {row // 100} \(rows {first} to {first + 99}\) of .* has changed"):
+        epoch_sums(data, values[:12], LATTICE, summary)
+
+
+def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
+    summary = summarize(samples(values, 100))
+    codebook = values[:12].copy()
+    found, wanted = (epoch_sums(samples(values, rows), codebook, LATTICE, summary) for rows in (37, 100))
+    np.testing.assert_array_equal(found.sums, wanted.sums)
+    values[3] = values[4]
+    with pytest.raises(DataError, match="other samples than the first pass"):
+        epoch_sums(samples(values, 37), codebook, LATTICE, summary)
+
+
+def test_a_block_counted_twice_is_an_error(values, monkeypatch):
+    good = samples(values)
+
+    def twice(parts):
+        return tree_sum([*parts[:-1], parts[0]])
+
+    summary = summarize(good)
+    monkeypatch.setattr(reduction, "tree_sum", twice)
+    with pytest.raises(DataError, match="other samples than the first pass"):
+        epoch_sums(good, values[:12], LATTICE, summary)
 
 
 def test_kept_in_memory_if_they_fit(values, monkeypatch):

@@ -35,7 +35,9 @@ def test_any_chunking_and_order_sum_to_the_same(cuts, seed):
     total = functools.reduce(operator.add, parts)
     # The indices of bad blocks are those of the chunking; all else is of the data.
     whole = block_summary(data, 0, 0)
-    assert fields(dataclasses.replace(total, bad_blocks=())) == fields(dataclasses.replace(whole, bad_blocks=()))
+    assert fields(dataclasses.replace(total, bad_blocks=(), blocks=())) == fields(
+        dataclasses.replace(whole, bad_blocks=(), blocks=())
+    )
     assert len(total.bad_blocks) == 1
 
 

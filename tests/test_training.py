@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from som_dask.batch import chunk_sums, updated_codebook
+from som_dask.batch import updated_codebook
 from som_dask.checkpoint import CheckpointFolder
 from som_dask.cluster import connected
 from som_dask.errors import CheckpointError, DataError, ParameterError
 from som_dask.lattice import Lattice
 from som_dask.samples import open_samples
 from som_dask.training import TrainingConfig, fit, initial_codebook, train
+from tests.twins import sums_of
 
 LATTICE = Lattice(5, 6)
 CONFIG = TrainingConfig(epochs=4)
@@ -39,7 +40,7 @@ def test_it_is_the_plain_loop(values):
     radii = CONFIG.schedule(LATTICE)
     codebook = start
     for epoch, radius in zip(train(values, LATTICE, CONFIG, codebook=start), radii, strict=True):
-        sums = chunk_sums(values, codebook, LATTICE)
+        sums = sums_of(values, codebook, LATTICE)
         assert epoch.radius == radius
         assert epoch.quantization_error == pytest.approx(sums.quantization_error, rel=1e-12)
         assert epoch.topographic_error == sums.topographic_error

@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 
+from som_dask.batch import SharedCodebook, WholeSums, chunk_sums
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
+from som_dask.summary import block_summary
 
 BOUNDARIES = ("planar", "cylindrical", "toroidal")
 TOPOLOGIES = ("hexagonal", "rectangular")
@@ -108,3 +110,23 @@ def plain_epoch(samples, codebook, lattice, neighborhood, radius):
         if denominator[node] != 0:
             result[node] = numerator[node] / denominator[node]
     return result
+
+
+def shared_codebook(samples, codebook, lattice, device="cpu"):
+    """A codebook with what exact sums of these samples need."""
+    if not len(samples):
+        samples = np.zeros((1, codebook.shape[1]))
+    known = block_summary(samples, 0, 0)
+    return SharedCodebook.exact(
+        codebook, lattice, device, n=len(samples), least=known.minimum, most=known.maximum, small=known.small
+    )
+
+
+def sums_of(samples, codebook, lattice, device="cpu", precision="exact"):
+    """`chunk_sums` of all the samples there are, in float64."""
+    if precision == "fast":
+        return chunk_sums(samples, SharedCodebook(codebook, lattice, device))
+    shared = shared_codebook(samples, codebook, lattice, device)
+    sums = chunk_sums(samples, shared)
+    assert isinstance(sums, WholeSums)
+    return sums.rounded(shared)

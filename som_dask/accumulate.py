@@ -1,0 +1,165 @@
+"""What is done with samples once their best matching units are known: distances and sums, tile by tile."""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from som_dask.fixed import LIMB_BITS
+
+__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize"]
+
+LIMB = np.float64(2**LIMB_BITS)
+LIMB_MASK = np.int64(2**LIMB_BITS - 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _distance(x, w):
+    """Euclidean distance in float64, features added in order."""
+    squared = 0.0
+    largest = 0.0
+    for j in range(len(w)):
+        difference = x[j] - w[j]
+        squared += difference * difference
+        largest = max(largest, abs(difference))
+    if 1e-150 < largest < 1e150 or largest == 0:
+        return math.sqrt(squared)
+    squared = 0.0  # squares that overflow or vanish: once more, scaled
+    for j in range(len(w)):
+        difference = (x[j] - w[j]) / largest
+        squared += difference * difference
+    return math.sqrt(squared) * largest
+
+
+@numba.njit(nogil=True, cache=True)
+def distances(tile, bmu, codebook):
+    """Euclidean distances of samples (n, D) float64 to their nodes: (n,) float64."""
+    result = np.empty(len(tile))
+    for i in range(len(tile)):
+        result[i] = _distance(tile[i], codebook[bmu[i]])
+    return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _misses(bmu, second, neighbors):
+    """How many samples have two best matching units that are not neighbors."""
+    misses = 0
+    for i in range(len(bmu)):
+        near = second[i] == bmu[i]
+        for k in range(neighbors.shape[1]):
+            near = near or neighbors[bmu[i], k] == second[i]
+        misses += not near
+    return misses
+
+
+@numba.njit(nogil=True, cache=True)
+def add_rounded(tile, bmu, second, codebook, neighbors, sums, counts):
+    """Add a tile to the sums (M, D) float64 and counts (M,) of its nodes, in the order of its rows.
+
+    Returns
+    -------
+    distance : float
+        Sum of the distances to the best matching units.
+    misses : int
+        Samples whose two best matching units are not neighbors.
+    """
+    distance = 0.0
+    for i in range(len(tile)):
+        node = bmu[i]
+        counts[node] += 1
+        for j in range(tile.shape[1]):
+            sums[node, j] += tile[i, j]
+        distance += _distance(tile[i], codebook[node])
+    return distance, _misses(bmu, second, neighbors)
+
+
+@numba.njit(nogil=True, cache=True)
+def add_whole(tile, bmu, second, codebook, neighbors, factors, limit, limbs, counts, distance):
+    """Add a tile to sums of integers, which are the same in any order; see `som_dask.fixed.FixedPoint`.
+
+    Parameters
+    ----------
+    tile : (n, D) float64
+    bmu, second : (n,) int64
+    codebook : (M, D) float64
+    neighbors : (M, k) int64
+    factors : (2, D + 1) float64
+        Of the features, and of the distance in the last place.
+    limit : float
+        What a scaled number must stay below.
+    limbs : (M, L, D) int64
+        Added to in place.
+    counts : (M,) int64
+        Added to in place.
+    distance : (L,) int64
+        Limbs of the sum of the distances, added to in place.
+
+    Returns
+    -------
+    misses : int
+        Samples whose two best matching units are not neighbors.
+    outside : int
+        Numbers that are beyond the limit; where there are any, the sums are of no use.
+    """
+    n_features, n_limbs = tile.shape[1], limbs.shape[1]
+    rest = np.empty(n_features)
+    outside = 0
+    for i in range(len(tile)):
+        node = bmu[i]
+        counts[node] += 1
+        if n_limbs == 2:  # the usual case, in one loop
+            for j in range(n_features):
+                scaled = tile[i, j] * factors[0, j] * factors[1, j]
+                outside += not abs(scaled) < limit
+                whole = np.int64(scaled)
+                limbs[node, 0, j] += whole
+                limbs[node, 1, j] += np.int64((scaled - np.float64(whole)) * LIMB)
+        else:
+            for j in range(n_features):
+                scaled = tile[i, j] * factors[0, j] * factors[1, j]
+                outside += not abs(scaled) < limit
+                whole = np.int64(scaled)
+                limbs[node, 0, j] += whole
+                rest[j] = scaled - np.float64(whole)
+            for k in range(1, n_limbs):
+                for j in range(n_features):
+                    scaled = rest[j] * LIMB
+                    whole = np.int64(scaled)
+                    limbs[node, k, j] += whole
+                    rest[j] = scaled - np.float64(whole)
+        scaled = _distance(tile[i], codebook[node]) * factors[0, n_features] * factors[1, n_features]
+        outside += not scaled < limit
+        for k in range(n_limbs):
+            whole = np.int64(scaled)
+            distance[k] += whole
+            scaled = (scaled - np.float64(whole)) * LIMB
+    return _misses(bmu, second, neighbors), outside
+
+
+@numba.njit(nogil=True, cache=True)
+def normalize(limbs):
+    """Carry, so that all limbs of a sum but the first lie in [0, 2^40): (M, L, D), in place.
+
+    It makes equal sums equal integers.
+    """
+    for node in range(limbs.shape[0]):
+        for k in range(limbs.shape[1] - 1, 0, -1):
+            for j in range(limbs.shape[2]):
+                limbs[node, k - 1, j] += limbs[node, k, j] >> LIMB_BITS
+                limbs[node, k, j] &= LIMB_MASK
+
+
+@numba.njit(nogil=True, cache=True)
+def add_limbs(total, more):
+    """Add normalized sums (M, L, D) to `total`, in place, and carry."""
+    for node in range(total.shape[0]):
+        for k in range(total.shape[1] - 1, -1, -1):
+            for j in range(total.shape[2]):
+                total[node, k, j] += more[node, k, j]
+        for k in range(total.shape[1] - 1, 0, -1):
+            for j in range(total.shape[2]):
+                total[node, k - 1, j] += total[node, k, j] >> LIMB_BITS
+                total[node, k, j] &= LIMB_MASK

@@ -1,0 +1,79 @@
+"""Fixed-point numbers: their sums are integers, the same bits in any order of adding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ["LIMB_BITS", "ROWS_AT_ONCE", "FixedPoint"]
+
+LIMB_BITS = 40
+FIRST_BITS = 62  # of a whole sum's first limb: one bit of an int64 is the sign's, one is spare
+# So many limbs add up before they must be carried.
+ROWS_AT_ONCE = 2 ** (FIRST_BITS - LIMB_BITS)
+SIGNIFICANT_BITS = 53
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """How numbers of some columns become a few 64-bit integers each, of which n add up without overflow.
+
+    A number x of column k is ``(limb_0 + limb_1 / 2^40 + limb_2 / 2^80 + ...) / 2^shift[k]``: limb_0 is
+    ``x 2^shift`` without its fraction, each further limb the next 40 bits of the fraction, all of the sign of x.
+    With n < 2^b numbers of less than 2^e, ``shift = 62 - b - e``. What of x lies below the last limb is cut off:
+    with two limbs that is less than 2^(b - 102) of 2^e. Usual columns need no more; numbers of very different
+    sizes need further limbs, so that the small ones keep their digits beside the large ones.
+
+    Attributes
+    ----------
+    shift : (K,) int64
+    limit : float
+        ``|x 2^shift|`` of every number is below it.
+    limbs : int
+        2 or more.
+    """
+
+    shift: np.ndarray
+    limit: float
+    limbs: int = 2
+
+    @classmethod
+    def of_range(cls, largest: np.ndarray, n: int, small: np.ndarray | None = None) -> FixedPoint:
+        """For `n` numbers a column.
+
+        Parameters
+        ----------
+        largest : (K,) float64, finite
+            No number is greater, or less than its negative.
+        n : int
+        small : (K,) float64, optional
+            Binary exponents: numbers of this size are to keep 53 bits.
+        """
+        _, exponent = np.frexp(np.asarray(largest, dtype=np.float64))  # largest < 2^exponent
+        bits = FIRST_BITS - int(n).bit_length()
+        fixed = cls(bits - exponent.astype(np.int64), 2.0**bits)
+        if small is None:
+            return fixed
+        below_point = SIGNIFICANT_BITS - float(np.min(fixed.shift + small))
+        return replace(fixed, limbs=max(2, 1 + math.ceil(below_point / LIMB_BITS)))
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two (K,) float64, powers of two, by which to multiply one after the other: 2^shift may be too large."""
+        first = np.minimum(self.shift, 1000)
+        return np.ldexp(1.0, first), np.ldexp(1.0, self.shift - first)
+
+    def value(self, limbs: np.ndarray) -> np.ndarray:
+        """Sums as float64: (..., L, K) int64, all limbs but the first in [0, 2^40) -> (..., K)."""
+        # Of a negative sum the first limb alone is negative, and the others nearly undo it: turn it round first.
+        sign = np.where(limbs[..., :1, :] < 0, -1, 1)
+        limbs = limbs * sign
+        for k in range(self.limbs - 1, 0, -1):
+            limbs[..., k - 1, :] += limbs[..., k, :] >> LIMB_BITS
+            limbs[..., k, :] &= 2**LIMB_BITS - 1
+        total = np.zeros(limbs.shape[:-2] + limbs.shape[-1:])
+        with np.errstate(over="ignore"):  # a sum of numbers near the largest float64 may be infinite
+            for k in reversed(range(self.limbs)):
+                total += np.ldexp(limbs[..., k, :].astype(np.float64), -self.shift - k * LIMB_BITS)
+        return total * sign[..., 0, :]
