@@ -39,10 +39,13 @@ class PatchedCodebook(NamedTuple):
     half_norms : (P, 64) float32
         ``|w|^2 / 2``, `FAR` where there is no node.
     frame : (C, D4, 64) float32
-        Negatives of the patches' centers, then of the first and of the second directions of their planes, each
-        of the three over F places, where F is P rounded up to a multiple of 16; cut into C times 64 lanes.
-    facts : (8, F) float32
-        |center|^2; the center along both directions; low and high ends of the patch in both; its thickness.
+        Twice the patches' centers c, then the negatives of the first and of the second directions t of their
+        planes, each of the three over F places, where F is P rounded up to a multiple of 16; cut into C times 64
+        lanes.
+    frame_offsets : (C, 64) float32
+        So that ``offset - x . frame`` is ``|c|^2 - 2 x . c``, or ``t . (x - c)``; `FAR` where there is no patch.
+    box : (5, F) float32
+        Low and high end of the patch in both directions, seen from its center; its thickness.
     """
 
     codebook: np.ndarray
@@ -53,7 +56,8 @@ class PatchedCodebook(NamedTuple):
     weights: np.ndarray
     half_norms: np.ndarray
     frame: np.ndarray
-    facts: np.ndarray
+    frame_offsets: np.ndarray
+    box: np.ndarray
 
 
 def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
@@ -75,13 +79,14 @@ def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     weights = np.zeros((n_patches, padded, LANES), dtype=np.float32)
     half_norms = np.full((n_patches, LANES), FAR, dtype=np.float32)
     frames = -(-n_patches // VECTOR) * VECTOR  # whole vectors; those of no patch are far
-    frame = np.zeros((padded, 3 * frames), dtype=np.float32)
-    facts = np.zeros((8, frames), dtype=np.float32)
-    facts[0] = FAR
-    largest_norm = _fill_patches(shifted, nodes, lattice.cols, weights, half_norms, frame, facts)
-    return PatchedCodebook(
-        codebook, center, scale, math.sqrt(largest_norm), nodes, weights, half_norms, _in_lanes(-frame), facts
-    )
+    frame = np.zeros((padded, 3, frames), dtype=np.float32)
+    offsets = np.zeros((1, 3, frames), dtype=np.float32)
+    offsets[:, 0] = FAR
+    box = np.zeros((5, frames), dtype=np.float32)
+    largest_norm = _fill_patches(shifted, nodes, lattice.cols, weights, half_norms, frame, offsets[0], box)
+    radius = math.sqrt(largest_norm)
+    frame, offsets = (_in_lanes(table.reshape(len(table), -1)) for table in (frame, offsets))
+    return PatchedCodebook(codebook, center, scale, radius, nodes, weights, half_norms, frame, offsets[:, 0], box)
 
 
 def _in_lanes(table: np.ndarray) -> np.ndarray:
@@ -115,7 +120,8 @@ def _fill_patches(
     weights: np.ndarray,
     half_norms: np.ndarray,
     frame: np.ndarray,
-    facts: np.ndarray,
+    offsets: np.ndarray,
+    box: np.ndarray,
 ) -> float:
     n_patches, n_features = len(nodes), shifted.shape[1]
     largest = 0.0
@@ -149,9 +155,7 @@ def _fill_patches(
         _orthonormalize(first, second)
         squared = t1 = t2 = 0.0
         for j in range(n_features):
-            frame[j, p] = middle[j]
-            frame[j, facts.shape[1] + p] = first[j]
-            frame[j, 2 * facts.shape[1] + p] = second[j]
+            frame[j, 0, p], frame[j, 1, p], frame[j, 2, p] = 2 * middle[j], -first[j], -second[j]
             squared += middle[j] ** 2
             t1 += first[j] * middle[j]
             t2 += second[j] * middle[j]
@@ -171,9 +175,9 @@ def _fill_patches(
             low1, high1 = min(low1, q1), max(high1, q1)
             low2, high2 = min(low2, q2), max(high2, q2)
             thickness = max(thickness, rest)
-        facts[0, p], facts[1, p], facts[2, p] = squared, t1, t2
-        facts[3, p], facts[4, p], facts[5, p], facts[6, p] = low1, high1, low2, high2
-        facts[7, p] = math.sqrt(thickness)
+        offsets[0, p], offsets[1, p], offsets[2, p] = squared, -t1, -t2
+        box[0, p], box[1, p], box[2, p], box[3, p] = low1, high1, low2, high2
+        box[4, p] = math.sqrt(thickness)
     return largest
 
 

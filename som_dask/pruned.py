@@ -9,7 +9,18 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from som_dask.lanes import LANES, find_lane, first_bit, lanes_within, lowest_lane, score_four, score_lanes
+from som_dask.lanes import (
+    LANES,
+    TOGETHER,
+    bound_patches,
+    find_lane,
+    first_bit,
+    lanes_within,
+    lowest_lane,
+    score_four,
+    score_lanes,
+    score_samples,
+)
 from som_dask.patches import FAR, PatchedCodebook
 
 __all__ = ["Search"]
@@ -17,31 +28,45 @@ __all__ = ["Search"]
 LARGEST_NORM = 1e15  # of a scaled sample: beyond it a float32 square might overflow
 LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
 UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
-STRIP_ROWS = 128  # samples shifted and projected together; a multiple of 4
 FIRST_ROWS = 256  # samples that show which way pays
-WORTHWHILE = 0.45  # share of patches above which pruning costs more than it saves
-
-# Reordering, fusing and vectorizing are allowed where only a proposal is computed: its error bound holds for any
-# order. Everything that decides is compiled without.
-PROPOSAL = {"reassoc", "contract", "nnan", "nsz"}
+# Samples searched together: so many that several share a nearest patch, so few that the bounds stay in the cache.
+BOUNDS_BYTES, LEAST_STRIP, MOST_STRIP = 2**20, 256, 4096
+ROUNDS = 6  # in which each sample takes its nearest patch left; few samples need more
+GROUPS = 8  # of 16 samples that a patch is taken to while it is in the cache, where all patches are searched
+VISITED = np.float32(2e38)  # in place of the bound of a patch that has been scored
+FEW = 4  # samples of one patch below which each is scored by itself
 
 
 class _Memory(NamedTuple):
-    """Working memory of a search."""
+    """Working memory of a search over a strip of S samples."""
 
-    shifted: np.ndarray  # (STRIP_ROWS, D4) float32: samples, shifted and scaled
-    squared_norms: np.ndarray  # (STRIP_ROWS,) float64
-    bounds: np.ndarray  # (STRIP_ROWS,) float64: of the error of a score; -1 where float32 can't hold the sample
-    product: np.ndarray  # (STRIP_ROWS, 64 C) float32: samples times the frame
-    lower: np.ndarray  # float32: the bound of each patch; those beyond the last patch stay far
-    scores: np.ndarray  # (P, 64) float32
+    shifted: np.ndarray  # (S, D4) float32: samples, shifted and scaled
+    squared_norms: np.ndarray  # (S,) float64
+    bounds: np.ndarray  # (S,) float64: of the error of a score; -1 where float32 can't hold the sample
+    rooms: np.ndarray  # (S,) float64: what a score doubled lacks of a squared distance, and all errors
+    product: np.ndarray  # (4, 64 C) float32: samples times the frame
+    lower: np.ndarray  # (S, 64 k) float32: the bound of each patch, far beyond the last one
+    first: np.ndarray  # (S,) int64: the patch that is next, -1 if none
+    order: np.ndarray  # (S,) int64: samples by patch
+    starts: np.ndarray  # (P + 1,) int64: where each patch's samples begin
+    best: np.ndarray  # (S, 3) float32: the three lowest scores
+    numbers: np.ndarray  # (S, 2) int32: 64 times the patch plus the lane of the two lowest
+    turned: np.ndarray  # (GROUPS, D4, 16) float32: 16 samples each, features first, their signs changed
+    turned_best: np.ndarray  # (GROUPS, 3, 16) float32
+    turned_numbers: np.ndarray  # (GROUPS, 2, 16) int32
+    scores: np.ndarray  # (P, 64) float32: of one sample
     visited: np.ndarray  # (P,) int64: which patch each row of scores belongs to
-    best: np.ndarray  # (STRIP_ROWS, 3, 3) float64: the three lowest (score, patch, lane)
 
 
 @numba.njit(nogil=True, cache=True)
 def _shift(rows, patched, gamma, memory):
-    """Shift and scale some samples, with their squared norms and error bounds."""
+    """Shift and scale some samples, with their squared norms and error bounds.
+
+    A score ``|w|^2 / 2 - x . w`` is off by at most ``gamma R (|x| + R / 2)``, gamma = (D + 4) u / (1 - (D + 4) u)
+    with u = 2^-24: rounding x, w and |w|^2 / 2 to float32 makes three factors 1 + u at most, the D products, added
+    one after the other, D + 1 more, fused or not (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd
+    ed., 2002, section 3.1). The rounding of the float64 rule itself is added to that.
+    """
     n_features = rows.shape[1]
     terms = n_features + 8
     for i in range(rows.shape[0]):
@@ -52,7 +77,10 @@ def _shift(rows, patched, gamma, memory):
             squared += value * value
         size = math.sqrt(squared) + patched.radius
         memory.squared_norms[i] = squared
-        memory.bounds[i] = gamma * patched.radius * size + terms * UNIT_ROUNDOFF_64 * size * size
+        bound = gamma * patched.radius * (size - patched.radius / 2) + terms * UNIT_ROUNDOFF_64 * size * size
+        memory.bounds[i] = bound
+        # The bound of a patch has some more operations, on products that may be of the size of `size`.
+        memory.rooms[i] = squared + 2 * bound + 32 * gamma * size * size
         if not squared < LARGEST_NORM**2:
             memory.bounds[i] = -1.0
             for j in range(n_features):
@@ -60,69 +88,198 @@ def _shift(rows, patched, gamma, memory):
 
 
 @numba.njit(nogil=True, cache=True)
-def _project(n, patched, memory):
-    """Products of some samples with the frame."""
+def _bound_patches(n, patched, memory):
+    """Lower bounds of all patches for some samples, and the nearest patch of each."""
     chunks, padded, lanes = patched.frame.shape
-    nothing = np.zeros(LANES, dtype=np.float32)
+    count = patched.box.shape[1]
+    box_at = patched.box.ctypes.data
     lowest = np.empty(4, dtype=np.float32)
-    for c in range(chunks):
-        for i in range(0, n, 4):
+    product_at = memory.product.ctypes.data
+    for i in range(0, n, 4):
+        for c in range(chunks):
             score_four(
-                memory.shifted[i].ctypes.data, padded, patched.frame[c].ctypes.data, nothing.ctypes.data,
-                memory.product[i].ctypes.data + 4 * lanes * c, lanes * chunks, lowest.ctypes.data,
+                memory.shifted[i].ctypes.data, padded, patched.frame[c].ctypes.data,
+                patched.frame_offsets[c].ctypes.data, product_at + 4 * lanes * c, lanes * chunks, lowest.ctypes.data,
             )  # fmt: skip
+        for k in range(i, min(i + 4, n)):
+            at = product_at + 4 * lanes * chunks * (k - i)
+            least = bound_patches(np.float32(memory.squared_norms[k]), at, box_at, count, memory.lower[k].ctypes.data)
+            memory.first[k] = _place_of(memory.lower[k], least)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=PROPOSAL)
-def _lower_bounds(squared, product, facts, n_patches, bounds):
-    """Least squared distance of a sample to any node of each patch; returns the lowest."""
-    for p in range(n_patches):
-        a1 = product[n_patches + p] - facts[1, p]
-        a2 = product[2 * n_patches + p] - facts[2, p]
-        out1 = max(max(facts[3, p] - a1, a1 - facts[4, p]), np.float32(0))
-        out2 = max(max(facts[5, p] - a2, a2 - facts[6, p]), np.float32(0))
-        above = max(squared - 2 * product[p] + facts[0, p] - a1 * a1 - a2 * a2, np.float32(0))
-        clear = max(np.sqrt(above) - facts[7, p], np.float32(0))
-        bounds[p] = out1 * out1 + out2 * out2 + clear * clear
-    lowest = bounds[0]
-    for p in range(n_patches):
-        lowest = min(lowest, bounds[p])
+@numba.njit(nogil=True, cache=True)
+def _place_of(values, value):
+    """Where the first of some float32 lanes that equals `value` is; -1 where none does."""
+    address = values.ctypes.data
+    for start in range(0, len(values), LANES):
+        lane = find_lane(address + 4 * start, value)
+        if lane < LANES:
+            return start + lane
+    return -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _lowest_of(values):
+    """The lowest of some float32 lanes."""
+    address = values.ctypes.data
+    lowest = FAR
+    for start in range(0, len(values), LANES):
+        lowest = min(lowest, lowest_lane(address + 4 * start))
     return lowest
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep_lowest(scores, p, lowest, best):
-    """Enter a patch's scores into the three lowest so far; best holds (score, patch, lane) three times."""
-    address = scores.ctypes.data
+def _sort_by_patch(n, memory):
+    """Order the samples that have a next patch by it: a counting sort."""
+    starts = memory.starts
+    starts[:] = 0
+    for i in range(n):
+        if memory.first[i] >= 0:
+            starts[memory.first[i] + 1] += 1
+    for p in range(len(starts) - 1):
+        starts[p + 1] += starts[p]
+    for i in range(n):
+        p = memory.first[i]
+        if p >= 0:
+            memory.order[starts[p]] = i
+            starts[p] += 1
+    # Each start has moved to the next one's place.
+    for p in range(len(starts) - 1, 0, -1):
+        starts[p] = starts[p - 1]
+    starts[0] = 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_alone(i, p, patched, memory):
+    """Enter the scores of one sample and one patch."""
+    scores, best, numbers = memory.scores[0], memory.best[i], memory.numbers[i]
+    at = scores.ctypes.data
+    lowest = score_lanes(
+        memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+        patched.half_norms[p].ctypes.data, at,
+    )  # fmt: skip
     taken = 0
-    first_lane = second_lane = third_lane = 0
-    first = second = third = np.float32(0)
-    while lowest < best[2, 0]:
-        lane = find_lane(address, lowest)
-        k = 2
-        while k > 0 and lowest < best[k - 1, 0]:
-            best[k, 0], best[k, 1], best[k, 2] = best[k - 1, 0], best[k - 1, 1], best[k - 1, 2]
-            k -= 1
-        best[k, 0], best[k, 1], best[k, 2] = lowest, p, lane
-        # Hide the lane to see the next; it is put back below, for the settling.
-        if taken == 0:
-            first_lane, first = lane, lowest
-        elif taken == 1:
-            second_lane, second = lane, lowest
+    while taken < 3 and lowest < best[2]:
+        lane = find_lane(at, lowest)
+        number = np.int32(p * LANES + lane)
+        if lowest < best[0]:
+            best[2], best[1], best[0] = best[1], best[0], lowest
+            numbers[1], numbers[0] = numbers[0], number
+        elif lowest < best[1]:
+            best[2], best[1] = best[1], lowest
+            numbers[1] = number
         else:
-            third_lane, third = lane, lowest
+            best[2] = lowest
+        scores[lane] = FAR  # hidden, to see the next
+        lowest = lowest_lane(at)
         taken += 1
-        scores[lane] = FAR
-        if taken == 3:
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn(some, group, memory):
+    """Put at most 16 samples, by their rows, into a group, with what they have found so far."""
+    turned, best, numbers = memory.turned[group], memory.turned_best[group], memory.turned_numbers[group]
+    for k in range(len(some)):
+        i = some[k]
+        for j in range(memory.shifted.shape[1]):
+            turned[j, k] = -memory.shifted[i, j]
+        for m in range(3):
+            best[m, k] = memory.best[i, m]
+        for m in range(2):
+            numbers[m, k] = memory.numbers[i, m]
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_back(some, group, memory):
+    """What the samples of a group have found."""
+    best, numbers = memory.turned_best[group], memory.turned_numbers[group]
+    for k in range(len(some)):
+        i = some[k]
+        for m in range(3):
+            memory.best[i, m] = best[m, k]
+        for m in range(2):
+            memory.numbers[i, m] = numbers[m, k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_group(group, p, patched, memory):
+    """Enter the scores of the samples of a group and one patch."""
+    score_samples(
+        memory.turned[group].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+        patched.half_norms[p].ctypes.data, p * LANES, memory.turned_best[group].ctypes.data,
+        memory.turned_numbers[group].ctypes.data,
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_patch(i, target, memory):
+    """Choose the nearest patch that has not been scored and may matter; returns whether there is one."""
+    lower = memory.lower[i]
+    least = _lowest_of(lower)
+    # Beyond this squared distance a patch holds neither of the nodes wanted. It is rounded up, for float32 may
+    # round it down.
+    cut = (2 * np.float64(memory.best[i, target]) + memory.rooms[i]) * (1 + 1e-6)
+    if least <= min(cut, np.float64(FAR) / 2):
+        memory.first[i] = _place_of(lower, least)
+        return True
+    memory.first[i] = -1
+    return False
+
+
+@numba.njit(nogil=True, cache=True)
+def _search_pruned(n, patched, target, memory):
+    """Search a strip patch by patch, each sample its nearest first; returns how many patches were scored."""
+    scored = 0
+    _bound_patches(n, patched, memory)
+    active = 0
+    for i in range(n):
+        if memory.bounds[i] < 0:
+            memory.first[i] = -1
+        active += memory.first[i] >= 0
+    for _ in range(ROUNDS):
+        if active < n // TOGETHER:
             break
-        lowest = lowest_lane(address)
-    # The last first: where a patch runs out of nodes, a lane hidden before has been taken again.
-    if taken > 2:
-        scores[third_lane] = third
-    if taken > 1:
-        scores[second_lane] = second
-    if taken > 0:
-        scores[first_lane] = first
+        _sort_by_patch(n, memory)
+        for p in range(len(patched.nodes)):
+            for start in range(memory.starts[p], memory.starts[p + 1], TOGETHER):
+                some = memory.order[start : min(start + TOGETHER, memory.starts[p + 1])]
+                if len(some) < FEW:
+                    for k in range(len(some)):
+                        _score_alone(some[k], p, patched, memory)
+                else:
+                    _turn(some, 0, memory)
+                    _score_group(0, p, patched, memory)
+                    _turn_back(some, 0, memory)
+        scored += active
+        active = 0
+        for i in range(n):
+            if memory.first[i] >= 0:
+                memory.lower[i, memory.first[i]] = VISITED
+                active += _next_patch(i, target, memory)
+    for i in range(n):
+        while memory.first[i] >= 0:
+            _score_alone(i, memory.first[i], patched, memory)
+            scored += 1
+            memory.lower[i, memory.first[i]] = VISITED
+            _next_patch(i, target, memory)
+    return scored
+
+
+@numba.njit(nogil=True, cache=True)
+def _search_all(n, patched, memory):
+    """Search a strip by all patches."""
+    for i in range(n):
+        memory.order[i] = i
+    for start in range(0, n, GROUPS * TOGETHER):
+        stop = min(start + GROUPS * TOGETHER, n)
+        groups = -(-(stop - start) // TOGETHER)
+        for g in range(groups):
+            _turn(memory.order[start + g * TOGETHER : min(start + (g + 1) * TOGETHER, stop)], g, memory)
+        for p in range(len(patched.nodes)):
+            for g in range(groups):
+                _score_group(g, p, patched, memory)
+        for g in range(groups):
+            _turn_back(memory.order[start + g * TOGETHER : min(start + (g + 1) * TOGETHER, stop)], g, memory)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -135,9 +292,11 @@ def _settle(x, patched, scores, visited, n_visited, limit):
         bmu = second = np.int64(-1)
         least = next_least = np.inf
         for k in range(n_visited):
-            for lane in range(LANES):
-                node = nodes[visited[k], lane]
-                if node < 0 or scores[k, lane] > limit:
+            mask = lanes_within(scores[k].ctypes.data, limit)
+            while mask != 0:
+                node = nodes[visited[k], first_bit(mask)]
+                mask &= mask - np.uint64(1)
+                if node < 0:
                     continue
                 squared = 0.0
                 for j in range(codebook.shape[1]):
@@ -154,123 +313,33 @@ def _settle(x, patched, scores, visited, n_visited, limit):
 
 
 @numba.njit(nogil=True, cache=True)
-def _search_pruned(rows, patched, gamma, need_second, certify, memory, bmus, seconds):
-    """Search patch by patch, the nearest first; returns how many patches were scored."""
-    nodes, lower, scores, visited, best = patched.nodes, memory.lower, memory.scores, memory.visited, memory.best[0]
-    n_patches, padded, n_frames = len(nodes), memory.shifted.shape[1], patched.facts.shape[1]
-    weights_at, halves_at = patched.weights.ctypes.data, patched.half_norms.ctypes.data
-    scores_at, lower_at = scores.ctypes.data, lower.ctypes.data
-    row, step = 4 * LANES, 4 * LANES * padded  # bytes of 64 lanes, and of a patch
-    scored = 0
+def _decide(rows, patched, prune, need_second, certify, memory, bmus, seconds):
+    """Enter the two winners of each sample; where the error bound leaves a choice, settle it."""
     target = 1 if need_second else 0
+    scores_at, row = memory.scores.ctypes.data, 4 * LANES
     for i in range(len(rows)):
-        bound, squared = memory.bounds[i], memory.squared_norms[i]
-        if bound < 0:
-            _settle_all(rows[i], patched, memory, i, bmus, seconds)
-            scored += n_patches
-            continue
-        at_x = memory.shifted[i].ctypes.data
-        best[:, 0] = np.inf
-        lowest = _lower_bounds(np.float32(squared), memory.product[i], patched.facts, n_frames, lower)
-        first = 0
-        for start in range(0, len(lower), LANES):
-            lane = find_lane(lower_at + 4 * start, lowest)
-            if lane < LANES:
-                first = start + lane
-                break
-        lower[first] = FAR
-        visited[0] = first
-        n_visited = 1
-        lowest = score_lanes(at_x, padded, weights_at + first * step, halves_at + first * row, scores_at)
-        _keep_lowest(scores[0], first, lowest, best)
-        size = math.sqrt(squared) + patched.radius
-        room = squared + 2 * bound + 16 * gamma * size * size
-        cut = 2 * best[target, 0] + room
-        # The patches that may matter, nearest first while they are few: each one scored lowers the cut.
-        n_near = 1
-        for start in range(0, len(lower), LANES):
-            # A cut rounded up: float32 may round it down, and the comparison is in float32.
-            mask = lanes_within(lower_at + 4 * start, np.float32(min(cut * (1 + 1e-6), FAR / 2)))
-            while mask != 0:
-                p = start + first_bit(mask)
-                mask &= mask - np.uint64(1)
-                k = n_near
-                if n_near <= 32:
-                    while k > 1 and lower[visited[k - 1]] > lower[p]:
-                        visited[k] = visited[k - 1]
-                        k -= 1
-                visited[k] = p
-                n_near += 1
-        for k in range(1, n_near):
-            p = visited[k]
-            if lower[p] <= cut:
-                visited[n_visited] = p
-                at = scores_at + n_visited * row
-                lowest = score_lanes(at_x, padded, weights_at + p * step, halves_at + p * row, at)
+        best, numbers, bound = memory.best[i], memory.numbers[i], memory.bounds[i]
+        if bound >= 0:
+            bmus[i] = patched.nodes[numbers[0] // LANES, numbers[0] % LANES]
+            seconds[i] = patched.nodes[numbers[1] // LANES, numbers[1] % LANES]
+            certain = np.float64(best[1]) - best[0] > 2 * bound
+            if need_second:
+                certain = certain and np.float64(best[2]) - best[1] > 2 * bound
+            if certain or not certify:
+                continue
+        # Scores may have been added up in another order than here: the limit allows for both.
+        limit = np.float32(best[target] + 4 * bound + 1e-6 * abs(best[target]) if bound >= 0 else np.inf)
+        n_visited = 0
+        for p in range(len(patched.nodes)):
+            # What was passed over can't hold a winner.
+            if bound < 0 or not prune or memory.lower[i, p] == VISITED:
+                score_lanes(
+                    memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+                    patched.half_norms[p].ctypes.data, scores_at + n_visited * row,
+                )  # fmt: skip
+                memory.visited[n_visited] = p
                 n_visited += 1
-                if lowest < best[2, 0]:
-                    _keep_lowest(scores[n_visited - 1], p, lowest, best)
-                    cut = 2 * best[target, 0] + room
-        scored += n_visited
-        certain = _decide(nodes, best, bound, need_second, certify, i, bmus, seconds)
-        if not certain:
-            limit = best[target, 0] + 2 * bound
-            bmus[i], seconds[i] = _settle(rows[i], patched, scores, visited, n_visited, limit)
-    return scored
-
-
-@numba.njit(nogil=True, cache=True)
-def _search_all(rows, patched, need_second, certify, memory, bmus, seconds):
-    """Search every patch: each is taken to all the rows while it is in the cache."""
-    nodes, scores, best = patched.nodes, memory.scores, memory.best
-    n_patches, padded, n = len(nodes), memory.shifted.shape[1], len(rows)
-    weights_at, halves_at, scores_at = patched.weights.ctypes.data, patched.half_norms.ctypes.data, scores.ctypes.data
-    row, step = 4 * LANES, 4 * LANES * padded
-    four = np.empty((4, LANES), dtype=np.float32)
-    four_lowest = np.empty(4, dtype=np.float32)
-    four_at, lowest_at = four.ctypes.data, four_lowest.ctypes.data
-    best[:n, :, 0] = np.inf
-    for p in range(n_patches):
-        at_w, at_h = weights_at + p * step, halves_at + p * row
-        for i in range(0, n, 4):  # the rows of `shifted` are a multiple of 4: those beyond n are not looked at
-            score_four(memory.shifted[i].ctypes.data, padded, at_w, at_h, four_at, LANES, lowest_at)
-            for k in range(min(4, n - i)):
-                if four_lowest[k] < best[i + k, 2, 0]:
-                    _keep_lowest(four[k], p, four_lowest[k], best[i + k])
-    target = 1 if need_second else 0
-    for i in range(n):
-        bound = memory.bounds[i]
-        if bound < 0:
-            _settle_all(rows[i], patched, memory, i, bmus, seconds)
-        elif not _decide(nodes, best[i], bound, need_second, certify, i, bmus, seconds):
-            for p in range(n_patches):
-                memory.visited[p] = p
-                at = scores_at + p * row
-                score_lanes(memory.shifted[i].ctypes.data, padded, weights_at + p * step, halves_at + p * row, at)
-            # Four samples together may be added up in another order than one: the limit allows for both.
-            limit = best[i, target, 0] + 4 * bound
-            bmus[i], seconds[i] = _settle(rows[i], patched, scores, memory.visited, n_patches, limit)
-
-
-@numba.njit(nogil=True, cache=True)
-def _decide(nodes, best, bound, need_second, certify, i, bmus, seconds):
-    """Enter the two winners; returns whether the error bound leaves no other choice."""
-    bmus[i] = nodes[np.int64(best[0, 1]), np.int64(best[0, 2])]
-    seconds[i] = nodes[np.int64(best[1, 1]), np.int64(best[1, 2])]
-    certain = best[1, 0] - best[0, 0] > 2 * bound
-    if need_second:
-        certain = certain and best[2, 0] - best[1, 0] > 2 * bound
-    return certain or not certify
-
-
-@numba.njit(nogil=True, cache=True)
-def _settle_all(x, patched, memory, i, bmus, seconds):
-    """Settle a sample that float32 can't hold, among all nodes."""
-    n_patches = len(patched.nodes)
-    for p in range(n_patches):
-        memory.visited[p] = p
-        memory.scores[p] = 0
-    bmus[i], seconds[i] = _settle(x, patched, memory.scores, memory.visited, n_patches, np.inf)
+        bmus[i], seconds[i] = _settle(rows[i], patched, memory.scores, memory.visited, n_visited, limit)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -280,14 +349,14 @@ def _search_rows(rows, patched, gamma, prune, need_second, certify, memory, bmus
     strip = len(memory.shifted)
     for start in range(0, len(rows), strip):
         some = rows[start : start + strip]
+        n = len(some)
         _shift(some, patched, gamma, memory)
+        memory.best[:n] = np.inf
         if prune:
-            _project(len(some), patched, memory)
-            scored += _search_pruned(
-                some, patched, gamma, need_second, certify, memory, bmus[start:], seconds[start:]
-            )
+            scored += _search_pruned(n, patched, 1 if need_second else 0, memory)
         else:
-            _search_all(some, patched, need_second, certify, memory, bmus[start:], seconds[start:])
+            _search_all(n, patched, memory)
+        _decide(some, patched, prune, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
 
 
@@ -308,18 +377,28 @@ class Search:
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         self.patched, self.need_second, self.certify = patched, need_second, certify
         n_patches, padded, chunks = len(patched.nodes), patched.weights.shape[1], len(patched.frame)
-        terms = patched.codebook.shape[1] + 8
+        terms = patched.codebook.shape[1] + 4
         self.gamma = terms * UNIT_ROUNDOFF_32 / (1 - terms * UNIT_ROUNDOFF_32)
         self.prune = self.undecided = n_patches > 1
+        lanes = -(-patched.box.shape[1] // LANES) * LANES
+        strip = min(max(BOUNDS_BYTES // (4 * lanes), LEAST_STRIP), MOST_STRIP)
         self.memory = _Memory(
-            shifted=np.zeros((STRIP_ROWS, padded), dtype=np.float32),
-            squared_norms=np.empty(STRIP_ROWS),
-            bounds=np.empty(STRIP_ROWS),
-            product=np.empty((STRIP_ROWS, chunks * LANES), dtype=np.float32),
-            lower=np.full(-(-patched.facts.shape[1] // LANES) * LANES, FAR),
+            shifted=np.zeros((strip, padded), dtype=np.float32),
+            squared_norms=np.empty(strip),
+            bounds=np.empty(strip),
+            rooms=np.empty(strip),
+            product=np.empty((4, chunks * LANES), dtype=np.float32),
+            lower=np.full((strip, lanes), FAR),
+            first=np.empty(strip, dtype=np.int64),
+            order=np.empty(strip, dtype=np.int64),
+            starts=np.empty(n_patches + 1, dtype=np.int64),
+            best=np.empty((strip, 3), dtype=np.float32),
+            numbers=np.zeros((strip, 2), dtype=np.int32),
+            turned=np.zeros((GROUPS, padded, TOGETHER), dtype=np.float32),
+            turned_best=np.zeros((GROUPS, 3, TOGETHER), dtype=np.float32),
+            turned_numbers=np.zeros((GROUPS, 2, TOGETHER), dtype=np.int32),
             scores=np.empty((n_patches, LANES), dtype=np.float32),
             visited=np.empty(n_patches, dtype=np.int64),
-            best=np.zeros((STRIP_ROWS, 3, 3)),
         )
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -332,9 +411,17 @@ class Search:
                 start = min(FIRST_ROWS, n)
                 scored = self._search(rows[:start], bmus[:start], seconds[:start])
                 self.undecided = False
-                self.prune = scored < WORTHWHILE * start * len(self.patched.nodes)
+                self.prune = self._pays(scored / start)
             self._search(rows[start:], bmus[start:], seconds[start:])
         return bmus, seconds
+
+    def _pays(self, visited: float) -> bool:
+        """Whether pruning pays, if each sample has so many patches scored."""
+        n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]
+        # In units of one feature of one patch: what bounding and ordering cost, as measured.
+        score = features + 10
+        bounds = 3 * n_patches / LANES * features + n_patches * 0.8
+        return bounds + visited * (1.5 * score + 20) < n_patches * score
 
     def _search(self, rows: np.ndarray, bmus: np.ndarray, seconds: np.ndarray) -> int:
         return _search_rows(
