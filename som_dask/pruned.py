@@ -283,6 +283,16 @@ def _search_all(n, patched, memory):
 
 
 @numba.njit(nogil=True, cache=True)
+def _squared(x, w, factor):
+    """Squared distance by the plain float64 rule: features added in order."""
+    squared = 0.0
+    for j in range(len(w)):
+        difference = (x[j] - w[j]) * factor
+        squared += difference * difference
+    return squared
+
+
+@numba.njit(nogil=True, cache=True)
 def _settle(x, patched, scores, visited, n_visited, limit):
     """Best and second best by the plain float64 rule among the nodes whose score is within the limit."""
     codebook, nodes = patched.codebook, patched.nodes
@@ -298,16 +308,25 @@ def _settle(x, patched, scores, visited, n_visited, limit):
                 mask &= mask - np.uint64(1)
                 if node < 0:
                     continue
-                squared = 0.0
-                for j in range(codebook.shape[1]):
-                    difference = (x[j] - codebook[node, j]) * factor
-                    squared += difference * difference
+                squared = _squared(x, codebook[node], factor)
                 if squared < least or (squared == least and node < bmu) or bmu < 0:
                     next_least, second = least, bmu
                     least, bmu = squared, node
                 elif squared < next_least or (squared == next_least and node < second) or second < 0:
                     next_least, second = squared, node
         if LEAST_SQUARE < next_least < np.inf:
+            break
+    return bmu, second
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle_two(x, patched, a, b):
+    """`_settle` among two nodes."""
+    bmu, second = a, b
+    for factor in (1.0, patched.scale):
+        first, other = _squared(x, patched.codebook[a], factor), _squared(x, patched.codebook[b], factor)
+        bmu, second = (a, b) if first < other or (first == other and a < b) else (b, a)
+        if LEAST_SQUARE < max(first, other) < np.inf:
             break
     return bmu, second
 
@@ -323,9 +342,11 @@ def _decide(rows, patched, prune, need_second, certify, memory, bmus, seconds):
             bmus[i] = patched.nodes[numbers[0] // LANES, numbers[0] % LANES]
             seconds[i] = patched.nodes[numbers[1] // LANES, numbers[1] % LANES]
             certain = np.float64(best[1]) - best[0] > 2 * bound
-            if need_second:
-                certain = certain and np.float64(best[2]) - best[1] > 2 * bound
-            if certain or not certify:
+            apart = np.float64(best[2]) - best[1] > 2 * bound
+            if not certify or (certain and (apart or not need_second)):
+                continue
+            if apart:  # from the third on: two are left
+                bmus[i], seconds[i] = _settle_two(rows[i], patched, bmus[i], seconds[i])
                 continue
         # Scores may have been added up in another order than here: the limit allows for both.
         limit = np.float32(best[target] + 4 * bound + 1e-6 * abs(best[target]) if bound >= 0 else np.inf)
