@@ -18,6 +18,7 @@ import click
 import numpy as np
 
 import som_dask
+from som_dask.batch import Precision
 from som_dask.config import load_job
 from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.initial import Initialization
@@ -224,6 +225,12 @@ def cli() -> None:
 @click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
 @click.option("--initial-codebook", metavar="FILE.npy", help="Start from this (rows, cols, features) array.")
 @click.option("--seed", type=int, default=DEFAULTS["seed"])
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default=DEFAULTS["precision"],
+    help="exact: the same bits for any blocks, workers and processor; fast: float64 sums, near-ties either way.",
+)
 @click.option(
     "--keep",
     type=click.Choice(get_args(Keep)),

@@ -1,6 +1,7 @@
 """Training: the plain loop, the same bits wherever it runs, and the same again after a break."""
 
 import dataclasses
+import hashlib
 
 import dask
 import dask.array as da
@@ -57,13 +58,28 @@ def test_an_epoch_can_be_changed_by_nobody(values):
         epoch.radius = 3.0
 
 
-@pytest.mark.parametrize("rows", [100, 777, 4000, 9000])
-def test_the_number_of_blocks_does_not_matter(rows, values):
-    np.testing.assert_allclose(final(blocks(values, rows)), final(blocks(values, 9000)), rtol=0, atol=1e-10)
+def random_blocks(values, rng):
+    """The samples cut at random."""
+    cuts = np.sort(rng.choice(np.arange(1, len(values)), rng.integers(1, 40), replace=False))
+    chunks = tuple(np.diff([0, *cuts, len(values)]).tolist())
+    return dataclasses.replace(open_samples(values), array=da.from_array(values, chunks=(chunks, -1)))
+
+
+@pytest.mark.parametrize("initialization", ["pca", "random", "sample"])
+def test_the_blocks_do_not_matter(initialization, values, rng):
+    wanted = final(values, initialization=initialization).tobytes()
+    for _ in range(5):
+        assert final(random_blocks(values, rng), initialization=initialization).tobytes() == wanted
 
 
 def test_the_order_of_the_samples_does_not_matter(values, rng):
-    np.testing.assert_allclose(final(rng.permutation(values)), final(values), rtol=0, atol=1e-10)
+    assert final(rng.permutation(values)).tobytes() == final(values).tobytes()
+
+
+def test_fast_sums_are_near_the_exact_ones_whatever_the_blocks(values, rng):
+    exact = final(values)
+    for data in (values, random_blocks(values, rng)):
+        np.testing.assert_allclose(final(data, precision="fast"), exact, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("initialization", ["pca", "random", "sample"])
@@ -76,13 +92,24 @@ def test_the_same_bits_on_threads_and_one_after_the_other(initialization, values
 
 
 @pytest.mark.cluster
-def test_the_same_bits_on_1_2_and_4_processes(values):
-    data = blocks(values, 500)
-    wanted = final(data).tobytes()
-    for workers in (1, 2, 4):
+def test_the_same_bits_for_20_chunkings_on_1_2_and_4_processes(values, rng):
+    wanted = hashlib.sha256(final(values).tobytes()).hexdigest()
+    found = []
+    for workers, chunkings in ((1, 6), (2, 7), (4, 7)):
         with connected(workers=workers, threads_per_worker=2):
-            for keep in ("memory", "stream"):
-                assert final(data, keep=keep).tobytes() == wanted
+            for k in range(chunkings):
+                codebook = final(random_blocks(values, rng), keep=("memory", "stream")[k % 2])
+                found.append(hashlib.sha256(codebook.tobytes()).hexdigest())
+    assert len(found) == 20
+    assert set(found) == {wanted}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_same_bits_on_any_number_of_threads(threads, values, rng):
+    wanted = final(values).tobytes()
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        for _ in range(3):
+            assert final(random_blocks(values, rng)).tobytes() == wanted
 
 
 def test_kept_or_streamed_are_the_same_bits(values):
