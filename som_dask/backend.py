@@ -7,6 +7,7 @@ pure layers on array-api-strict that way.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,17 @@ import numpy as np
 
 from som_dask.errors import ParameterError
 
-__all__ = ["Device", "namespace_of", "put_at", "put_in_rows", "put_masked", "segment_sums", "to_device", "to_host"]
+__all__ = [
+    "Device",
+    "namespace_of",
+    "pieces_of",
+    "put_at",
+    "put_in_rows",
+    "put_masked",
+    "segment_sums",
+    "to_device",
+    "to_host",
+]
 
 Device = str  # "cpu" or "gpu"
 
@@ -50,6 +61,11 @@ def to_device(array: np.ndarray, device: Device) -> Any:
         raise ParameterError("device 'gpu' needs CuPy: pip install 'som_dask[gpu]'") from error
     except Exception as error:  # CuPy's runtime errors have no common public base
         raise ParameterError(f"device 'gpu' can't be used here: {error}; use device 'cpu'") from error
+
+
+def pieces_of(block: Any) -> Iterator[tuple[int, Any]]:
+    """A block's parts, each with the row it starts at: those of its own `pieces`, or the whole."""
+    yield from block.pieces() if hasattr(block, "pieces") else [(0, block)]
 
 
 def to_host(array: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize
-from som_dask.backend import Device, namespace_of, segment_sums, to_device, to_host
+from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_device, to_host
 from som_dask.bmu import find_bmus, prepare
 from som_dask.errors import DataError
 from som_dask.fingerprint import hash_rows
@@ -208,11 +208,12 @@ class SharedCodebook:
         return self.once("patched", lambda: patch(self.codebook, self.lattice))
 
 
-def _tiles(block: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _tiles(block: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Parts of a block, each with the row it starts at, copied as float64: one kind of array for the kernels."""
     rows = min(max(TILE_BYTES // (8 * block.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
-    for start in range(0, len(block), rows):
-        yield start, np.array(block[start : start + rows], dtype=np.float64, order="C")
+    for first, piece in pieces_of(block):
+        for start in range(0, len(piece), rows):
+            yield first + start, np.array(piece[start : start + rows], dtype=np.float64, order="C")
 
 
 def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchSums | WholeSums:
@@ -223,6 +224,7 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     Parameters
     ----------
     block : (n, D) array of real numbers, finite; n may be 0
+        Or what has a shape and gives such arrays, with the rows they start at, by its method `pieces`.
     shared : SharedCodebook
     first_row : int
         Position of the block's first row in the data, for the fingerprint.
@@ -239,31 +241,31 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
         `shared` was made for.
     """
     codebook = shared.codebook
-    if block.ndim != 2 or block.shape[1] != codebook.shape[1]:
+    if len(block.shape) != 2 or block.shape[1] != codebook.shape[1]:
         raise DataError(f"a block has shape {block.shape}, the codebook {codebook.shape[1]} features")
-    if shared.device != "cpu" or not isinstance(block, np.ndarray):
+    if shared.device != "cpu" or not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
         return _generic_sums(block, shared, first_row)
     return _whole_sums(block, shared, first_row) if shared.whole else _rounded_sums(block, shared)
 
 
-def _rounded_sums(block: np.ndarray, shared: SharedCodebook) -> BatchSums:
+def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
     search = Search(shared.patched(), certify=False)
     codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
     sums, counts = np.zeros(codebook.shape), np.zeros(len(codebook), dtype=np.int64)
-    distance, misses = 0.0, 0
+    distance, misses, samples = 0.0, 0, 0
     for _, tile in _tiles(block):
         more, missed = add_rounded(tile, *search(tile), codebook, neighbors, sums, counts)
-        distance, misses = distance + more, misses + missed
-    return BatchSums(sums, counts, distance, misses, len(block))
+        distance, misses, samples = distance + more, misses + missed, samples + len(tile)
+    return BatchSums(sums, counts, distance, misses, samples)
 
 
-def _whole_sums(block: np.ndarray, shared: SharedCodebook, first_row: int) -> WholeSums:
+def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums:
     search = Search(shared.patched())
     codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
     features, distance = shared.whole  # type: ignore[misc]
     factors = np.column_stack([features.factors(), distance.factors()])
     total = WholeSums.zero(len(codebook), codebook.shape[1], features.limbs)
-    whole_distance = misses = outside = fingerprint = uncarried = 0
+    whole_distance = misses = samples = outside = fingerprint = uncarried = 0
     for start, tile in _tiles(block):
         limbs = np.zeros(features.limbs, dtype=np.int64)
         missed, beyond = add_whole(
@@ -271,13 +273,14 @@ def _whole_sums(block: np.ndarray, shared: SharedCodebook, first_row: int) -> Wh
         )
         whole_distance += _in_one(limbs)
         fingerprint += int(hash_rows(tile.view(np.uint64), first_row + start))
-        misses, outside, uncarried = misses + missed, outside + beyond, uncarried + len(tile)
+        misses, samples, outside = misses + missed, samples + len(tile), outside + beyond
+        uncarried += len(tile)
         if uncarried > ROWS_AT_ONCE - MOST_TILE_ROWS:
             normalize(total.limbs)
             uncarried = 0
     _refuse_outside(outside)
     normalize(total.limbs)
-    return WholeSums(total.limbs, total.counts, whole_distance, misses, len(block), fingerprint % 2**64)
+    return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
 
 
 def _in_one(limbs: np.ndarray) -> int:

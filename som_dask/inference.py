@@ -282,7 +282,7 @@ class _Labelling:
     def _same_samples(self, done: list[int]) -> bool:
         """Whether the samples are those of the finished blocks: some of them are read again and compared."""
         chosen = done[:: -(-len(done) // BLOCKS_COMPARED) or 1]
-        blocks = self.samples.blocks()
+        blocks = self.samples.delayed_blocks()
         found = compute(*(delayed(_fingerprint, pure=False)(blocks[i], self.starts[i]) for i in chosen))
         return list(found) == [json.loads(_read(self._note(i)))["fingerprint"] for i in chosen]
 
@@ -299,7 +299,7 @@ class _Labelling:
         missing = [block for block in range(self.n_blocks) if block not in before]
         done = len(before)
         yield done
-        blocks = self.samples.blocks()
+        blocks = self.samples.delayed_blocks()
         lazy = {
             n: c.chunk({self.samples.sample_dim: self.samples.block_rows[0]}).data.to_delayed()
             for n, c in self.samples.coords.items()

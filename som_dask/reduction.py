@@ -129,10 +129,9 @@ def epoch_sums(
     ledger = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
     task = delayed(block_sums, pure=False)
+    blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
     parts = []
-    for i, (block, first, rows) in enumerate(
-        zip(samples.blocks(), samples.block_starts, samples.block_rows, strict=True)
-    ):
+    for i, (block, first, rows) in enumerate(zip(blocks, samples.block_starts, samples.block_rows, strict=True)):
         name = f"block {i} (rows {first} to {first + rows - 1}) of {samples.description or 'the samples'}"
         parts.append(task(block, broadcast, first, ledger.get((first, rows)), name))
     (sums,) = compute(tree_sum(parts))
@@ -159,7 +158,7 @@ def kept(samples: Samples, keep: str) -> Samples:
     if keep == "stream" or (keep == "auto" and samples.array.nbytes > KEEP_SHARE * _memory()):
         return samples
     with guarded():
-        return replace(samples, array=dask.persist(samples.array)[0])
+        return replace(samples, array=dask.persist(samples.array)[0], stored=None)
 
 
 def _client() -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +29,59 @@ DEFAULT_BLOCK_SIZE = "64 MiB"
 # Small data are still cut, so that every core has work; how finely must not depend on the machine, because
 # the last bits of a codebook depend on the blocks.
 USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
+PIECE_BYTES = 4 * 2**20  # read at once, where a stored chunk is not larger
+READ_AHEAD, MOST_READERS = 1, 256
+
+
+@functools.cache
+def _readers() -> ThreadPoolExecutor:
+    """This process's threads that read ahead: each task that computes has one at work."""
+    return ThreadPoolExecutor(MOST_READERS, thread_name_prefix="som-dask-reader")
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of a stored table, read piece by piece, each while the one before is computed on.
+
+    Attributes
+    ----------
+    variable : xarray.Variable (n, D)
+        Lazily indexed.
+    dtype : numpy.dtype
+    piece_rows : int
+        Rows of a piece, in the store's own chunks.
+    name : str
+        Name of the dask array that holds the same rows.
+    start, stop : int
+        Which rows.
+    """
+
+    variable: xr.Variable
+    dtype: np.dtype
+    piece_rows: int
+    name: str
+    start: int = 0
+    stop: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        return self.stop - self.start, self.variable.shape[1]
+
+    def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The pieces in order, each (rows, D) with its first row counted from `start`."""
+        readers, coming = _readers(), deque[tuple[int, Future[np.ndarray]]]()
+        for first in range(self.start, self.stop, self.piece_rows):
+            end = min(first + self.piece_rows, self.stop)
+            coming.append((first - self.start, readers.submit(self._read, first, end)))
+            if len(coming) > READ_AHEAD:
+                row, piece = coming.popleft()
+                yield row, piece.result()
+        for row, piece in coming:
+            yield row, piece.result()
+
+    def _read(self, first: int, end: int) -> np.ndarray:
+        return np.asarray(self.variable[first:end].values, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -43,6 +100,8 @@ class Samples:
         Coordinates along the sample dimension, for the labels.
     description : str
         Where the samples come from.
+    stored : StoredRows, optional
+        The same rows straight from their store, for as long as `array` is what `open_samples` made.
     """
 
     array: Any
@@ -51,6 +110,7 @@ class Samples:
     feature_dim: str = "feature"
     coords: dict[str, xr.DataArray] = field(default_factory=dict)
     description: str = ""
+    stored: StoredRows | None = None
 
     @property
     def n_samples(self) -> int:
@@ -77,7 +137,14 @@ class Samples:
         """First row of each block."""
         return np.cumsum([0, *self.block_rows[:-1]]).tolist()
 
-    def blocks(self) -> list[Delayed]:
+    def blocks(self) -> list[Any]:
+        """The blocks in order, each a delayed (rows, D) array, or a `StoredRows` that reads ahead."""
+        if self.stored is not None and self.stored.name == self.array.name:
+            edges = zip(self.block_starts, self.block_rows, strict=True)
+            return [replace(self.stored, start=start, stop=start + rows) for start, rows in edges]
+        return self.delayed_blocks()
+
+    def delayed_blocks(self) -> list[Delayed]:
         """The blocks in order, each a delayed (rows, D) array."""
         return self.array.to_delayed().ravel().tolist()
 
@@ -154,7 +221,8 @@ def open_samples(
         if len(set(features)) < len(features):
             raise DataError(f"{description} has two features of the same name; rename one")
     coords = {str(name): c for name, c in array.coords.items() if c.dims == (sample_dim,)}
-    table = _as_blocks(array, stored_chunks.get(sample_dim, 1), block_bytes)
+    stored_rows = stored_chunks.get(sample_dim, 1)
+    table = _as_blocks(array, stored_rows, block_bytes)
     if dtype is not None:
         try:
             wanted = np.dtype(dtype)
@@ -163,7 +231,11 @@ def open_samples(
         if wanted.kind not in "iuf":
             raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
         table = table.astype(wanted)
-    return Samples(table, features, str(sample_dim), feature_dim, coords, description)
+    straight = None
+    if stored_chunks:
+        pieces = max(1, PIECE_BYTES // max(stored_rows * array.shape[1] * array.dtype.itemsize, 1))
+        straight = StoredRows(array.variable, table.dtype, pieces * stored_rows, table.name)
+    return Samples(table, features, str(sample_dim), feature_dim, coords, description, straight)
 
 
 def _as_data_array(source: Any, variable: str | None, allow_missing: bool) -> tuple[xr.DataArray, str]:

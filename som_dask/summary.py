@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from som_dask.backend import pieces_of
 from som_dask.fingerprint import BIAS, hash_rows, scan_rows
 
 __all__ = ["DataSummary", "PlaneMoments", "block_moments", "block_summary"]
@@ -69,21 +71,23 @@ class DataSummary:
         return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
 
 
-def block_summary(block: np.ndarray, index: int, first_row: int) -> DataSummary:
+def block_summary(block: Any, index: int, first_row: int) -> DataSummary:
     """Summary of block number `index`, (n, D), whose first row is row `first_row` of the data."""
     n_features = block.shape[1]
     minimum, maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     sizes = np.zeros((3, n_features), dtype=np.int64)
-    nonfinite = fingerprint = 0
-    for start in range(0, len(block), TILE_ROWS):
-        tile = np.array(block[start : start + TILE_ROWS], dtype=np.float64, order="C")
-        bits = tile.view(np.uint64)
-        nonfinite += int(scan_rows(tile, bits, minimum, maximum, sizes))
-        fingerprint += int(hash_rows(bits, first_row + start))
+    samples = nonfinite = fingerprint = 0
+    for first, piece in pieces_of(block):
+        for start in range(0, len(piece), TILE_ROWS):
+            tile = np.array(piece[start : start + TILE_ROWS], dtype=np.float64, order="C")
+            bits = tile.view(np.uint64)
+            nonfinite += int(scan_rows(tile, bits, minimum, maximum, sizes))
+            fingerprint += int(hash_rows(bits, first_row + first + start))
+            samples += len(tile)
     fingerprint %= 2**64
     bad = (index,) if nonfinite else ()
-    ledger = ((first_row, len(block), fingerprint),) if len(block) else ()
-    return DataSummary(len(block), minimum, maximum, nonfinite, bad, fingerprint, sizes, ledger)
+    ledger = ((first_row, samples, fingerprint),) if samples else ()
+    return DataSummary(samples, minimum, maximum, nonfinite, bad, fingerprint, sizes, ledger)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _quantizer(minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np
     return minimum + (maximum / 2 - minimum / 2), np.where(step > 0, step, 1.0)
 
 
-def block_moments(block: np.ndarray, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:
+def block_moments(block: Any, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:
     """Moments of a block, (n, D), with each feature's range cut into 2^16 steps.
 
     Products of such integers stay below 2^31, so float64 matrix products of up to 2^22 rows are exact in any
@@ -129,9 +133,12 @@ def block_moments(block: np.ndarray, minimum: np.ndarray, maximum: np.ndarray) -
     n_features = block.shape[1]
     first = np.zeros(n_features, dtype=np.int64)
     second = np.zeros((n_features, n_features), dtype=np.int64)
-    for start in range(0, len(block), TILE_ROWS):
-        values = block[start : start + TILE_ROWS].astype(np.float64)
-        levels = np.clip(np.rint((values - center) / step), -QUANTA, QUANTA)
-        first += levels.sum(axis=0).astype(np.int64)
-        second += (levels.T @ levels).astype(np.int64)
-    return PlaneMoments(len(block), first, second)
+    samples = 0
+    for _, piece in pieces_of(block):
+        for start in range(0, len(piece), TILE_ROWS):
+            values = piece[start : start + TILE_ROWS].astype(np.float64)
+            levels = np.clip(np.rint((values - center) / step), -QUANTA, QUANTA)
+            first += levels.sum(axis=0).astype(np.int64)
+            second += (levels.T @ levels).astype(np.int64)
+            samples += len(values)
+    return PlaneMoments(samples, first, second)
