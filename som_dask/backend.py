@@ -7,6 +7,7 @@ pure layers on array-api-strict that way.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,8 @@ from som_dask.errors import ParameterError
 
 __all__ = [
     "Device",
+    "compiled",
+    "device_memory",
     "namespace_of",
     "pieces_of",
     "put_at",
@@ -75,6 +78,29 @@ def to_host(array: Any) -> np.ndarray:
     if hasattr(array, "get"):
         return array.get()
     return np.from_dlpack(array)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(source: str, options: tuple[str, ...]) -> Any:
+    """CUDA C++ compiled for the GPU at hand.
+
+    Returns
+    -------
+    object
+        Its ``get_function(name)`` gives a kernel, to be called with grid, block and arguments: arrays on the GPU,
+        NumPy scalars.
+    """
+    import cupy
+
+    return cupy.RawModule(code=source, options=options)
+
+
+def device_memory() -> int:
+    """Bytes of GPU memory that are free, those included that CuPy holds for reuse."""
+    import cupy
+
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    return int(free + cupy.get_default_memory_pool().free_bytes())
 
 
 def put_in_rows(array: Any, columns: Any, value: float) -> Any:
