@@ -21,7 +21,7 @@ from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Kernel, Neighborhood
-from som_dask.reduction import compute, epoch_sums, kept, moments, summarize
+from som_dask.reduction import compute, epoch_sums, kept, kept_on_device, moments, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.schedule import Decay, radii
 from som_dask.schema import model_dataset
@@ -219,6 +219,7 @@ def train(
         weights = initial_codebook(samples, lattice, config, summary)
     else:
         weights = given_codebook(codebook, lattice, samples.n_features)
+    samples = kept_on_device(samples, config.keep, config.device)
     schedule = config.schedule(lattice)
     for index in range(start, config.epochs):
         clock = time.perf_counter()
@@ -279,6 +280,7 @@ def fit(
     samples = kept(open_samples(data), config.keep)
     summary = summarize(samples)
     run = _Run(samples, lattice, config, summary, codebook)
+    samples = kept_on_device(samples, config.keep, config.device)
     if resume:
         if checkpoints is None:
             raise ParameterError("resume needs a folder of checkpoints")

@@ -3,15 +3,19 @@
 import dataclasses
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from som_dask import cuda
+from som_dask import cuda, reduction
 from som_dask.backend import to_device
 from som_dask.batch import SharedCodebook, chunk_sums, nearest
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
+from som_dask.reduction import kept_on_device
+from som_dask.samples import open_samples
+from som_dask.training import TrainingConfig, fit
 from tests.cuda_on_host import HostDevice, compiler
 from tests.test_backend import DATA, LATTICE, same_to_the_bit, usable_cupy
 from tests.twins import plain_bmus, shared_codebook
@@ -94,6 +98,13 @@ def test_ties_and_near_ties_go_to_the_lowest_index(device, rng):
     np.testing.assert_array_equal(bmu, plain_bmus(samples, codebook)[0])
 
 
+def test_near_ties_of_the_second_and_the_third(device, rng):
+    lattice, nodes = Lattice(4, 16), rng.normal(size=(64, 5))
+    nodes[1::4] = nodes[::4] + 0.1
+    nodes[2::4] = nodes[1::4] + rng.integers(-1, 2, (16, 5)) * 1e-13
+    agree(nodes[rng.integers(0, 16, 300) * 4] + rng.normal(size=(300, 5)) * 0.01, nodes, lattice)
+
+
 def test_data_far_from_zero(device, rng):
     codebook = 101325 + rng.normal(size=(20, 6))
     agree(101325 + rng.normal(size=(300, 6)), codebook, LATTICE)
@@ -161,7 +172,7 @@ def test_little_memory_makes_small_tiles(device, monkeypatch, rng):
 def test_samples_that_are_there_already(device, rng):
     samples, codebook = rng.normal(size=(300, 3)), rng.normal(size=(20, 3))
     shared = shared_codebook(samples, codebook, LATTICE)
-    there = samples if device else to_device(samples, "gpu")
+    there = device.to_device(samples) if device else to_device(samples, "gpu")
     on_device = dataclasses.replace(shared, device="gpu")
     same_to_the_bit(chunk_sums(there, on_device), chunk_sums(samples, shared))
     np.testing.assert_array_equal(nearest(there, on_device)[0], nearest(samples, shared)[0])
@@ -184,6 +195,36 @@ def test_fast_sums(device, data, rng):
     np.testing.assert_allclose(sums.sums, expected.sums, rtol=1e-12, atol=1e-12)
     assert sums.distance == pytest.approx(expected.distance, rel=1e-12)
     assert (sums.misses, sums.samples) == (expected.misses, expected.samples)
+
+
+@pytest.mark.parametrize("keep", ["auto", "stream"])
+def test_training_ends_in_the_same_codebook(device, keep, rng):
+    samples, lattice = rng.normal(size=(5000, 3)), Lattice(4, 4)
+    expected, model = (
+        fit(samples, lattice, TrainingConfig(epochs=2, device=name, keep=keep)) for name in ("cpu", "gpu")
+    )
+    assert model.equals(expected)
+    if device:  # two epochs, and the pass that measures their outcome
+        uploaded = sum(shape[0] for shape in device.uploads if shape[0] > 500)
+        assert uploaded == 5000 * (3 if keep == "stream" else 1)
+
+
+def test_what_does_not_fit_the_device_is_uploaded_each_epoch(device, rng):
+    if device is None:
+        pytest.skip("takes a device of little memory")
+    device.memory = 2 * 9000 * 3 * 8 - 1
+    samples = open_samples(rng.normal(size=(9000, 3)))
+    assert kept_on_device(samples, "auto", "gpu") is samples
+    device.memory += 1
+    held = kept_on_device(samples, "auto", "gpu")
+    assert held.device == "gpu"
+    assert kept_on_device(held, "auto", "gpu") is held
+
+
+def test_workers_that_share_a_gpu_count_it_once(monkeypatch):
+    found = {"tcp://a:1": ("0", 10), "tcp://a:2": ("0", 9), "tcp://a:3": ("1", 20), "tcp://b:1": ("0", 30)}
+    monkeypatch.setattr(reduction, "_client", lambda: SimpleNamespace(run=lambda function: found))
+    assert reduction._device_memory() == 9 + 20 + 30
 
 
 def test_unknown_devices_are_refused(rng):

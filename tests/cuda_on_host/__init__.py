@@ -23,6 +23,10 @@ def compiler():
     return shutil.which("g++")
 
 
+class DeviceArray(np.ndarray):
+    """An array that counts as one in the memory of the device."""
+
+
 class HostDevice:
     """Stands in for what `som_dask.cuda` takes from the backend, and checks what real hardware would not.
 
@@ -32,18 +36,20 @@ class HostDevice:
 
     def __init__(self, folder, memory=2**30):
         self.folder, self.memory = Path(folder), memory
-        self.guarded, self.launches = [], []
+        self.guarded, self.uploads = [], []
         dtypes = {name: getattr(np, name) for name in ("float32", "float64", "int32", "uint64")}
         self.namespace = SimpleNamespace(
             empty=self.empty, zeros=self.zeros, ascontiguousarray=np.ascontiguousarray, sum=np.sum, **dtypes
         )
 
     def install(self, monkeypatch):
-        """Make `som_dask.cuda` use it."""
+        """Make the package use it."""
         monkeypatch.setattr("som_dask.cuda.compiled", self.compiled)
-        monkeypatch.setattr("som_dask.cuda.device_memory", lambda: self.memory)
         monkeypatch.setattr("som_dask.cuda.namespace_of", lambda array: self.namespace)
-        monkeypatch.setattr("som_dask.cuda.to_device", lambda array, device: self.to_device(array))
+        monkeypatch.setattr("som_dask.cuda.to_host", lambda array: np.array(array, subok=False))
+        for module in ("cuda", "reduction"):
+            monkeypatch.setattr(f"som_dask.{module}.device_memory", lambda: self.memory)
+            monkeypatch.setattr(f"som_dask.{module}.to_device", lambda array, device: self.to_device(array))
         return self
 
     def empty(self, shape, dtype):
@@ -52,7 +58,7 @@ class HostDevice:
         raw = np.full(size + 2 * GUARD + 16, POISON, dtype=np.uint8)
         start = GUARD + -(raw.ctypes.data + GUARD) % 16
         self.guarded.append((raw, start, start + size))
-        return raw[start : start + size].view(dtype).reshape(shape)
+        return raw[start : start + size].view(dtype).reshape(shape).view(DeviceArray)
 
     def zeros(self, shape, dtype):
         """An array of zeros."""
@@ -61,7 +67,10 @@ class HostDevice:
         return array
 
     def to_device(self, array):
-        """A copy."""
+        """A copy, unless it is there already."""
+        if isinstance(array, DeviceArray):
+            return array
+        self.uploads.append(array.shape)
         copy = self.empty(array.shape, array.dtype)
         copy[...] = array
         return copy
@@ -104,7 +113,6 @@ class HostDevice:
             sizes = np.array([*grid, 1, 1][:3], dtype=np.uint32)
             met = run(ctypes.c_void_p(sizes.ctypes.data), *block, ctypes.c_void_p(words.ctypes.data))
             assert met, f"threads of {name} do not meet at a barrier"
-            self.launches.append(name)
 
         return launch
 
