@@ -369,6 +369,7 @@ def nearest(block: np.ndarray, shared: SharedCodebook) -> tuple[np.ndarray, np.n
     Parameters
     ----------
     block : (n, D) array of real numbers, finite
+        In main memory, or on the device of `shared`.
     shared : SharedCodebook
 
     Returns

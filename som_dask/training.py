@@ -62,9 +62,10 @@ class TrainingConfig:
         can't tell apart may go either way, and sums are of float64, in the order of the blocks.
     keep : {"auto", "memory", "stream"}
         Whether the samples stay in the workers' memory between epochs or are read again: "auto" keeps them
-        when they take no more than half of it.
+        when they take no more than half of it. With device "gpu" they stay in GPU memory too, unless "stream",
+        when they take no more than half of what is free there.
     device : {"cpu", "gpu"}
-        What the workers compute on.
+        What the workers compute on. With precision "exact" the codebook is the same to the bit.
 
     Raises
     ------

@@ -99,7 +99,7 @@ def test_ties_and_near_ties_go_to_the_lowest_index(device, rng):
 
 
 def test_near_ties_of_the_second_and_the_third(device, rng):
-    lattice, nodes = Lattice(4, 16), rng.normal(size=(64, 5))
+    lattice, nodes = Lattice(4, 16, "rectangular", "toroidal"), rng.normal(size=(64, 5))
     nodes[1::4] = nodes[::4] + 0.1
     nodes[2::4] = nodes[1::4] + rng.integers(-1, 2, (16, 5)) * 1e-13
     agree(nodes[rng.integers(0, 16, 300) * 4] + rng.normal(size=(300, 5)) * 0.01, nodes, lattice)
@@ -178,8 +178,17 @@ def test_samples_that_are_there_already(device, rng):
     np.testing.assert_array_equal(nearest(there, on_device)[0], nearest(samples, shared)[0])
 
 
-def test_numbers_beyond_the_range_are_refused(device, rng):
+def test_a_miss_is_two_units_that_are_not_neighbors(device, rng):
+    lattice = Lattice(5, 5, "rectangular", "toroidal")  # each node has 8 neighbors
+    codebook = rng.normal(size=(25, 2))
+    expected, sums = both(rng.normal(size=(700, 2)), codebook, lattice)
+    assert 0 < sums.misses == expected.misses
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-40])
+def test_numbers_beyond_the_range_are_refused(device, smallest, rng):
     samples, codebook = rng.normal(size=(300, 3)), rng.normal(size=(20, 3))
+    samples[:150] *= smallest  # which takes further limbs
     shared = shared_codebook(samples, codebook, LATTICE, "gpu")
     samples[17, 1] = 1e6
     with pytest.raises(DataError, match="2 values lie outside the range"):  # the number and its distance
