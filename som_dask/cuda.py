@@ -133,12 +133,15 @@ class CodebookOnDevice:
         """
         totals = _Totals(self)
         with _turns:
-            for start, tile in self._tiles(block):
-                self._search(tile, need_second=True, certify=self.whole is not None)
-                self._sort(tile, totals)
-                self._measure(tile, totals, first_row + start, sort=True)
-                self._add(tile, totals)
-            return totals.result()
+            self._add_up(block, first_row, totals)
+        return totals.result()  # waits for the device, while another thread has its turn
+
+    def _add_up(self, block: Any, first_row: int, totals: _Totals) -> None:
+        for start, tile in self._tiles(block):
+            self._search(tile, need_second=True, certify=self.whole is not None)
+            self._sort(tile, totals)
+            self._measure(tile, totals, first_row + start, sort=True)
+            self._add(tile, totals)
 
     def nearest(self, block: Any) -> tuple[np.ndarray, np.ndarray]:
         """Best matching unit, (n,) int64, of each sample of a block, and the distance to it, (n,) float64."""
@@ -284,7 +287,7 @@ class _Totals:
     def _carry(self, found: np.ndarray) -> tuple[np.ndarray, int]:
         """Limbs (M, L, D), normalized, and the distance, of what was carried before and what was found since."""
         shared = self.shared
-        limbs = found[: self.sums.size].reshape(shared.n_nodes, self.limbs, shared.n_features).copy()
+        limbs = found[: self.sums.size].reshape(shared.n_nodes, self.limbs, shared.n_features)
         normalize(limbs)
         distance = 0
         for limb in found[len(found) - self.limbs :].tolist():
@@ -300,7 +303,7 @@ class _Totals:
         counts, numbers = np.split(found[self.sums.size :], [self.shared.n_nodes])
         misses, outside, fingerprint = (int(number) for number in numbers[:DISTANCE])
         if self.shared.whole is None:
-            sums = found[: self.sums.size].view(np.float64).reshape(self.shared.n_nodes, -1).copy()
-            return DeviceSums(sums, counts.copy(), self.distance, misses, outside, fingerprint % 2**64)
+            sums = found[: self.sums.size].view(np.float64).reshape(self.shared.n_nodes, -1)
+            return DeviceSums(sums, counts, self.distance, misses, outside, fingerprint % 2**64)
         limbs, distance = self._carry(found)
-        return DeviceSums(limbs, counts.copy(), distance, misses, outside, fingerprint % 2**64)
+        return DeviceSums(limbs, counts, distance, misses, outside, fingerprint % 2**64)
