@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize
-from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_device, to_host
+from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_host
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import DataError
@@ -316,17 +316,14 @@ def _refuse_outside(outside: int) -> None:
 
 def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
     """By array operations of any namespace."""
-    lattice, device = shared.lattice, shared.device
-    prepared = shared.once(
-        "prepared", lambda: prepare(to_device(shared.codebook, device) if device != "cpu" else shared.codebook)
-    )
+    lattice = shared.lattice
+    prepared = shared.once("prepared", lambda: prepare(shared.codebook))
     n_nodes, n_features = shared.codebook.shape
     total: Any = BatchSums.zero(n_nodes, n_features)
     if shared.whole:
         total = WholeSums.zero(n_nodes, n_features, shared.whole[0].limbs)
     for start in range(0, block.shape[0], prepared.tile_rows):
         tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
-        tile = to_device(tile, device) if device != "cpu" else tile
         xp = namespace_of(tile)
         tile = xp.astype(tile, xp.float64)
         matches = find_bmus(tile, prepared)
