@@ -7,6 +7,8 @@ pure layers on array-api-strict that way.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,9 @@ from som_dask.errors import ParameterError
 
 __all__ = [
     "Device",
+    "compiled",
+    "device_memory",
+    "device_name",
     "namespace_of",
     "pieces_of",
     "put_at",
@@ -53,12 +58,21 @@ def to_device(array: np.ndarray, device: Device) -> Any:
         return array
     if device != "gpu":
         raise ParameterError(f"device must be 'cpu' or 'gpu', got {device!r}")
-    try:
+    with _clear_errors():
         import cupy
 
         return cupy.asarray(array)
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Around the first use of CuPy: say what is missing."""
+    try:
+        yield
     except ImportError as error:
         raise ParameterError("device 'gpu' needs CuPy: pip install 'som_dask[gpu]'") from error
+    except MemoryError:
+        raise
     except Exception as error:  # CuPy's runtime errors have no common public base
         raise ParameterError(f"device 'gpu' can't be used here: {error}; use device 'cpu'") from error
 
@@ -75,6 +89,44 @@ def to_host(array: Any) -> np.ndarray:
     if hasattr(array, "get"):
         return array.get()
     return np.from_dlpack(array)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(source: str, options: tuple[str, ...]) -> Any:
+    """CUDA C++ compiled for the GPU at hand.
+
+    Returns
+    -------
+    object
+        Its ``get_function(name)`` gives a kernel, to be called with grid, block and arguments: arrays on the GPU,
+        NumPy scalars.
+    """
+    import cupy
+
+    return cupy.RawModule(code=source, options=options)
+
+
+def device_memory() -> int:
+    """Bytes of GPU memory that are free, those included that CuPy holds for reuse.
+
+    Raises
+    ------
+    ParameterError
+        If CuPy or the GPU is missing.
+    """
+    with _clear_errors():
+        import cupy
+
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        return int(free + cupy.get_default_memory_pool().free_bytes())
+
+
+def device_name() -> str:
+    """What tells this process's GPU from others of the same machine: its place on the bus."""
+    with _clear_errors():
+        import cupy
+
+        return str(cupy.cuda.Device().pci_bus_id)
 
 
 def put_in_rows(array: Any, columns: Any, value: float) -> Any:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize
-from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_device, to_host
+from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_host
 from som_dask.bmu import find_bmus, prepare
+from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import DataError
 from som_dask.fingerprint import hash_rows
 from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint
@@ -203,6 +204,10 @@ class SharedCodebook:
                 self.made[name] = make()
             return self.made[name]
 
+    def on_device(self) -> CodebookOnDevice:
+        """In the memory of the GPU."""
+        return self.once("on_device", lambda: CodebookOnDevice(self.codebook, self.lattice, self.whole, self.device))
+
     def patched(self) -> PatchedCodebook:
         """Cut into patches, for the search on a CPU."""
         return self.once("patched", lambda: patch(self.codebook, self.lattice))
@@ -243,7 +248,9 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     codebook = shared.codebook
     if len(block.shape) != 2 or block.shape[1] != codebook.shape[1]:
         raise DataError(f"a block has shape {block.shape}, the codebook {codebook.shape[1]} features")
-    if shared.device != "cpu" or not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
+    if shared.device != "cpu":
+        return _device_sums(block, shared, first_row)
+    if not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
         return _generic_sums(block, shared, first_row)
     return _whole_sums(block, shared, first_row) if shared.whole else _rounded_sums(block, shared)
 
@@ -283,6 +290,14 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
 
 
+def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
+    sums, counts, distance, misses, outside, fingerprint = shared.on_device().sums(block, first_row)
+    if shared.whole is None:
+        return BatchSums(sums, counts, distance, misses, len(block))
+    _refuse_outside(outside)
+    return WholeSums(sums, counts, distance, misses, len(block), fingerprint)
+
+
 def _in_one(limbs: np.ndarray) -> int:
     """Limbs as one integer."""
     total = 0
@@ -301,17 +316,14 @@ def _refuse_outside(outside: int) -> None:
 
 def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
     """By array operations of any namespace."""
-    lattice, device = shared.lattice, shared.device
-    prepared = shared.once(
-        "prepared", lambda: prepare(to_device(shared.codebook, device) if device != "cpu" else shared.codebook)
-    )
+    lattice = shared.lattice
+    prepared = shared.once("prepared", lambda: prepare(shared.codebook))
     n_nodes, n_features = shared.codebook.shape
     total: Any = BatchSums.zero(n_nodes, n_features)
     if shared.whole:
         total = WholeSums.zero(n_nodes, n_features, shared.whole[0].limbs)
     for start in range(0, block.shape[0], prepared.tile_rows):
         tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
-        tile = to_device(tile, device) if device != "cpu" else tile
         xp = namespace_of(tile)
         tile = xp.astype(tile, xp.float64)
         matches = find_bmus(tile, prepared)
@@ -354,6 +366,7 @@ def nearest(block: np.ndarray, shared: SharedCodebook) -> tuple[np.ndarray, np.n
     Parameters
     ----------
     block : (n, D) array of real numbers, finite
+        In main memory, or on the device of `shared`.
     shared : SharedCodebook
 
     Returns
@@ -363,19 +376,14 @@ def nearest(block: np.ndarray, shared: SharedCodebook) -> tuple[np.ndarray, np.n
     distance : (n,) float64
         Euclidean, in the data's units.
     """
+    if shared.device != "cpu":
+        return shared.on_device().nearest(block)
     bmu, distance = np.empty(len(block), dtype=np.int64), np.empty(len(block))
-    if shared.device == "cpu":
-        search = Search(shared.patched(), need_second=False)
-        for start, tile in _tiles(block):
-            part = slice(start, start + len(tile))
-            bmu[part], _ = search(tile)
-            distance[part] = distances(tile, bmu[part], search.patched.codebook)
-        return bmu, distance
-    prepared = shared.once("prepared", lambda: prepare(to_device(shared.codebook, shared.device)))
-    for start in range(0, len(block), prepared.tile_rows):
-        part = slice(start, start + prepared.tile_rows)
-        found = find_bmus(to_device(block[part], shared.device), prepared, need_second=False)
-        bmu[part], distance[part] = to_host(found.bmu), to_host(found.distance)
+    search = Search(shared.patched(), need_second=False)
+    for start, tile in _tiles(block):
+        part = slice(start, start + len(tile))
+        bmu[part], _ = search(tile)
+        distance[part] = distances(tile, bmu[part], search.patched.codebook)
     return bmu, distance
 
 

@@ -18,14 +18,14 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
-from som_dask.backend import Device
+from som_dask.backend import Device, device_memory, device_name, to_device
 from som_dask.batch import BatchSums, Precision, SharedCodebook, WholeSums, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.samples import Samples
 from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
 
-__all__ = ["compute", "epoch_sums", "guarded", "kept", "moments", "summarize", "tree_sum"]
+__all__ = ["compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
 FAN_IN = 8
 # Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
@@ -159,6 +159,46 @@ def kept(samples: Samples, keep: str) -> Samples:
         return samples
     with guarded():
         return replace(samples, array=dask.persist(samples.array)[0], stored=None)
+
+
+def kept_on_device(samples: Samples, keep: str, device: Device) -> Samples:
+    """Samples with their blocks held in the memory of the workers' GPUs, if they fit and `keep` allows it.
+
+    Other passes than `epoch_sums` need them in main memory, and come first.
+
+    Parameters
+    ----------
+    samples : Samples
+    keep : {"auto", "memory", "stream"}
+        Unless it is "stream" they are kept when they take no more than half the free memory of the GPUs.
+    device : {"cpu", "gpu"}
+
+    Raises
+    ------
+    ParameterError
+        If CuPy or the GPU is missing.
+    """
+    if device == "cpu" or samples.device != "cpu" or keep == "stream":
+        return samples
+    with guarded():
+        if samples.array.nbytes > KEEP_SHARE * _device_memory():
+            return samples
+        meta = np.empty((0, 0), dtype=samples.array.dtype)
+        array = samples.array.map_blocks(to_device, device, dtype=meta.dtype, meta=meta)
+        return replace(samples, array=dask.persist(array)[0], stored=None, device=device)
+
+
+def _own_device() -> tuple[str, int]:
+    return device_name(), device_memory()
+
+
+def _device_memory() -> int:
+    """Bytes free on the GPUs of the workers, or else of this process; one that several workers share counts once."""
+    client = _client()
+    if client is None:
+        return device_memory()
+    found = client.run(_own_device)
+    return sum({(worker.rpartition(":")[0], name): free for worker, (name, free) in found.items()}.values())
 
 
 def _client() -> Any:

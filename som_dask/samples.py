@@ -23,6 +23,7 @@ from dask.delayed import Delayed
 from dask.utils import parse_bytes
 from distributed import get_worker
 
+from som_dask.backend import Device
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.storage import open_zarr_node
 
@@ -168,6 +169,8 @@ class Samples:
         Where the samples come from.
     stored : StoredRows, optional
         The same rows straight from their store, for as long as `array` is what `open_samples` made.
+    device : {"cpu", "gpu"}
+        In whose memory the blocks are when they are computed.
     """
 
     array: Any
@@ -177,6 +180,7 @@ class Samples:
     coords: dict[str, xr.DataArray] = field(default_factory=dict)
     description: str = ""
     stored: StoredRows | None = None
+    device: Device = "cpu"
 
     @property
     def n_samples(self) -> int:

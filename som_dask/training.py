@@ -21,7 +21,7 @@ from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Kernel, Neighborhood
-from som_dask.reduction import compute, epoch_sums, kept, moments, summarize
+from som_dask.reduction import compute, epoch_sums, kept, kept_on_device, moments, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.schedule import Decay, radii
 from som_dask.schema import model_dataset
@@ -62,9 +62,10 @@ class TrainingConfig:
         can't tell apart may go either way, and sums are of float64, in the order of the blocks.
     keep : {"auto", "memory", "stream"}
         Whether the samples stay in the workers' memory between epochs or are read again: "auto" keeps them
-        when they take no more than half of it.
+        when they take no more than half of it. With device "gpu" they stay in GPU memory too, unless "stream",
+        when they take no more than half of what is free there.
     device : {"cpu", "gpu"}
-        What the workers compute on.
+        What the workers compute on. With precision "exact" the codebook is the same to the bit.
 
     Raises
     ------
@@ -219,6 +220,7 @@ def train(
         weights = initial_codebook(samples, lattice, config, summary)
     else:
         weights = given_codebook(codebook, lattice, samples.n_features)
+    samples = kept_on_device(samples, config.keep, config.device)
     schedule = config.schedule(lattice)
     for index in range(start, config.epochs):
         clock = time.perf_counter()
@@ -279,6 +281,7 @@ def fit(
     samples = kept(open_samples(data), config.keep)
     summary = summarize(samples)
     run = _Run(samples, lattice, config, summary, codebook)
+    samples = kept_on_device(samples, config.keep, config.device)
     if resume:
         if checkpoints is None:
             raise ParameterError("resume needs a folder of checkpoints")

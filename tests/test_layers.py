@@ -22,6 +22,7 @@ ORDER = (
     "fixed",
     "fingerprint",
     "accumulate",
+    "cuda",
     "batch",
     "online",
     "initial",

@@ -18,7 +18,7 @@ def test_the_wheel_holds_the_package_alone(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / wheel) as file:
         names = file.namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"som_dask"}
-    assert {"som_dask/dask.yaml", "som_dask/py.typed", "som_dask/cli.py"} <= set(names)
+    assert {"som_dask/dask.yaml", "som_dask/py.typed", "som_dask/cli.py", "som_dask/kernels.cu"} <= set(names)
 
 
 def test_each_readme_command_is_one_line():

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, memory, peers, scaling, stream
+from tests.benchmarks import colors, epoch, gpu, memory, peers, scaling, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "scaling": scaling.run,
     "stream": stream.run,
+    "gpu": gpu.run,
 }
 
 
