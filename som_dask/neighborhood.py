@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from typing import Literal, get_args
 
 import numpy as np
 
 from som_dask.errors import ParameterError
 from som_dask.lattice import Lattice
+from som_dask.ordered import exp, product
 
 __all__ = ["Kernel", "Neighborhood", "smooth"]
 
@@ -17,14 +17,6 @@ Kernel = Literal["gaussian", "bubble"]
 
 # Distances that are equal in exact arithmetic (a node just on the rim) must compare equal in float64.
 RIM = 1e-9
-
-
-def _exp(values: np.ndarray) -> np.ndarray:
-    """exp, correctly rounded: math libraries differ in the last bit, and so would maps made with them."""
-    context = Context(prec=25)
-    distinct, where = np.unique(values, return_inverse=True)
-    table = [0.0 if v < -745.2 else float(context.exp(Decimal(v))) for v in distinct.tolist()]
-    return np.array(table)[where].reshape(values.shape)
 
 
 @dataclass(frozen=True)
@@ -75,14 +67,18 @@ class Neighborhood:
         inside = squared_distances <= reach * reach * (1 + RIM)
         if self.kernel == "bubble":
             return inside.astype(np.float64)
-        return np.where(inside, _exp(-squared_distances / (2.0 * radius * radius)), 0.0)
+        with np.errstate(divide="ignore", over="ignore"):
+            # The square of a tiny radius is zero.
+            exponents = np.where(squared_distances > 0, -squared_distances / (2.0 * radius * radius), 0.0)
+        return np.where(inside, exp(exponents), 0.0)
 
 
 def smooth(values: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
     r"""Apply the neighborhood to values on the nodes: ``H @ values`` with ``H_ij = h(|r_i - r_j|, radius)``.
 
     A gaussian factors into rows and columns, so it costs M (rows + cols) K operations; other kernels go row
-    by row, M^2 K at worst and less by their reach. The matrix H is never formed.
+    by row, M^2 K at worst and less by their reach. The matrix H is never formed. The sums have a fixed order, so
+    the result is the same bits on every machine.
 
     Parameters
     ----------
@@ -96,34 +92,53 @@ def smooth(values: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, rad
     -------
     (M, K) float64
     """
-    grid = values.reshape(lattice.rows, lattice.cols, -1)
     by_parts = _smooth_separable if neighborhood.separable else _smooth_rowwise
-    return by_parts(grid, lattice, neighborhood, radius).reshape(values.shape)
+    # Rows of unequal parity are shifted against each other on a hexagonal lattice, and so kept apart. With the
+    # columns last, whole groups of rows are multiplied at once, in either direction.
+    step = _parities(lattice)
+    grid = values.reshape(lattice.rows, lattice.cols, -1).transpose(0, 2, 1)
+    smoothed = by_parts([np.ascontiguousarray(grid[p::step]) for p in range(step)], lattice, neighborhood, radius)
+    result = np.empty((lattice.rows, lattice.cols, grid.shape[1]))
+    for p in range(step):
+        result[p::step] = smoothed[p].transpose(0, 2, 1)
+    return result.reshape(values.shape)
 
 
-def _column_offsets(lattice: Lattice, parity: int, other: int) -> np.ndarray:
-    """|x_i - x_j| between the nodes of a row and those of another, by parities of the rows: (cols, cols)."""
+def _parities(lattice: Lattice) -> int:
+    """In how many ways the rows are shifted."""
+    return min(lattice.rows, 2) if lattice.topology == "hexagonal" else 1
+
+
+def _add_along_x(target: np.ndarray, weights: np.ndarray, source: np.ndarray) -> None:
+    """Add the rows of `source`, smoothed, to those of `target`: (n, K, cols) both, weights (cols, cols)."""
+    cols = source.shape[-1]
+    product(source.reshape(-1, cols), weights.T, onto=target.reshape(-1, cols))
+
+
+def _column_offsets(lattice: Lattice, other: int) -> np.ndarray:
+    """|x_i - x_j| between the nodes of an even row and those of a row of parity `other`: (cols, cols).
+
+    It is the same between odd rows as between even ones, and transposed from odd to even.
+    """
     col = np.arange(lattice.cols)
-    rows = np.minimum([parity, other], lattice.rows - 1)  # a one-row lattice has no odd row
-    return lattice.offsets(rows[0], col[:, None], rows[1], col[None, :])[0]
+    return lattice.offsets(0, col[:, None], other, col[None, :])[0]
 
 
-def _smooth_separable(grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
-    rows, cols, width = grid.shape
-    row, first = np.arange(rows), np.zeros(1, dtype=np.int64)
+def _smooth_separable(
+    grids: list[np.ndarray], lattice: Lattice, neighborhood: Neighborhood, radius: float
+) -> list[np.ndarray]:
+    row, first, step = np.arange(lattice.rows), np.zeros(1, dtype=np.int64), len(grids)
     y = lattice.offsets(row[:, None], first, row[None, :], first)[1]
     along_y = _looked_up(y, lattice.row_height, neighborhood, radius)
-    # Rows of unequal parity are shifted against each other, so each pair of parities has its own x factor.
-    parities = range(min(rows, 2)) if lattice.topology == "hexagonal" else range(1)
-    step = len(parities)
-    result = np.zeros_like(grid)
-    for p in parities:
-        for q in parities:
-            source = np.ascontiguousarray(grid[q::step]).reshape(-1, cols * width)
-            part = (along_y[p::step, q::step] @ source).reshape(-1, cols, width)
-            x = _column_offsets(lattice, p, q)
-            result[p::step] += _looked_up(x, 0.5, neighborhood, radius) @ part
-    return result
+    along_x = _looked_up(
+        np.stack([_column_offsets(lattice, other) for other in range(step)]), 0.5, neighborhood, radius
+    )
+    results = [np.zeros_like(grid) for grid in grids]
+    for p, result in enumerate(results):
+        for q, grid in enumerate(grids):
+            part = product(along_y[p::step, q::step], grid.reshape(len(grid), -1))
+            _add_along_x(result, along_x[p ^ q].T if p > q else along_x[p ^ q], part.reshape(result.shape))
+    return results
 
 
 def _looked_up(offsets: np.ndarray, unit: float, neighborhood: Neighborhood, radius: float) -> np.ndarray:
@@ -133,25 +148,27 @@ def _looked_up(offsets: np.ndarray, unit: float, neighborhood: Neighborhood, rad
     return table[multiple]
 
 
-def _smooth_rowwise(grid: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
-    rows = lattice.rows
+def _smooth_rowwise(
+    grids: list[np.ndarray], lattice: Lattice, neighborhood: Neighborhood, radius: float
+) -> list[np.ndarray]:
+    rows, step = lattice.rows, len(grids)
     reach = neighborhood.reach(radius) * (1 + RIM)
-    step = 2 if lattice.topology == "hexagonal" and rows > 1 else 1
     wraps = lattice.boundary == "toroidal"
-    result = np.zeros_like(grid)
-    for shift in range(0 if wraps else 1 - rows, rows):
-        y = (min(abs(shift), rows - abs(shift)) if wraps else abs(shift)) * lattice.row_height
+    results = [np.zeros_like(grid) for grid in grids]
+    for distance in range(rows // 2 + 1 if wraps else rows):
+        y = distance * lattice.row_height
         if y > reach:
-            continue
-        for parity in range(step):
-            target = np.arange(parity, rows, step)
-            source = target + shift
-            if wraps:
-                source %= rows
-            else:
-                target, source = (a[(source >= 0) & (source < rows)] for a in (target, source))
-            if not len(target):
-                continue
-            x = _column_offsets(lattice, parity, (parity + shift) % step)
-            result[target] += neighborhood.weights(x * x + y * y, radius) @ grid[source]
-    return result
+            break
+        x = _column_offsets(lattice, distance % step)
+        weights = neighborhood.weights(x * x + y * y, radius)
+        for shift in (distance, -distance) if 0 < distance < (rows / 2 if wraps else rows) else (distance,):
+            for parity, result in enumerate(results):
+                other = (parity + shift) % step
+                grid, moved = grids[other], (parity + shift - other) // step
+                # Row i of the result takes row i + moved; on a torus those past an end come from the other.
+                for turn in (-len(grid), 0, len(grid)) if wraps else (0,):
+                    low, high = max(0, -moved - turn), min(len(result), len(grid) - moved - turn)
+                    if low < high:
+                        source = grid[low + moved + turn : high + moved + turn]
+                        _add_along_x(result[low:high], weights.T if parity > other else weights, source)
+    return results

@@ -11,6 +11,7 @@ import som_dask
 # Bottom to top. A module may import those before it, at the top of the file or inside a function.
 ORDER = (
     "errors",
+    "ordered",
     "lattice",
     "schedule",
     "backend",
@@ -41,7 +42,12 @@ ORDER = (
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
-MAY_ALSO_IMPORT = {"backend": {"cupy"}, "lanes": {"numba", "llvmlite"}, "pruned": {"numba"}}  # besides NumPy
+MAY_ALSO_IMPORT = {  # besides NumPy
+    "ordered": {"numba", "llvmlite"},
+    "backend": {"cupy"},
+    "lanes": {"numba", "llvmlite"},
+    "pruned": {"numba"},
+}
 
 FOLDER = Path(som_dask.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
