@@ -64,11 +64,10 @@ class Neighborhood:
     def weights(self, squared_distances: np.ndarray, radius: float) -> np.ndarray:
         """h for squared grid distances (any shape, float64): float64 of the same shape."""
         reach = self.reach(radius)
-        inside = squared_distances <= reach * reach * (1 + RIM)
-        if self.kernel == "bubble":
-            return inside.astype(np.float64)
-        with np.errstate(divide="ignore", over="ignore"):
-            # The square of a tiny radius is zero.
+        with np.errstate(all="ignore"):  # the square of an extreme radius is zero or infinite
+            inside = squared_distances <= reach * reach * (1 + RIM)
+            if self.kernel == "bubble":
+                return inside.astype(np.float64)
             exponents = np.where(squared_distances > 0, -squared_distances / (2.0 * radius * radius), 0.0)
         return np.where(inside, exp(exponents), 0.0)
 
@@ -121,7 +120,7 @@ def _column_offsets(lattice: Lattice, other: int) -> np.ndarray:
     It is the same between odd rows as between even ones, and transposed from odd to even.
     """
     col = np.arange(lattice.cols)
-    return lattice.offsets(0, col[:, None], other, col[None, :])[0]
+    return lattice.offsets(np.array([0]), col[:, None], np.array([other]), col[None, :])[0]
 
 
 def _smooth_separable(

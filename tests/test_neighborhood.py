@@ -77,9 +77,15 @@ def test_smoothing_never_forms_the_dense_matrix(neighborhood):
 
 
 @pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
-@pytest.mark.parametrize("radius", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("radius", [5e-324, 1e-170, 1e-3, 1.0, 1e3, 1e300])
 def test_weight_at_no_distance_is_one(neighborhood, radius):
-    assert neighborhood.weights(np.zeros(1), radius) == 1.0
+    assert neighborhood.weights(np.zeros(1), np.float64(radius)) == 1.0
+
+
+@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
+def test_a_tiny_radius_leaves_each_node_alone(neighborhood, rng):
+    values = rng.normal(size=(12, 2))
+    np.testing.assert_array_equal(smooth(values, Lattice(3, 4), neighborhood, 1e-170), values)
 
 
 def test_gaussian_weights_follow_the_formula():
