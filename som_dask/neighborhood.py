@@ -69,7 +69,7 @@ class Neighborhood:
             if self.kernel == "bubble":
                 return inside.astype(np.float64)
             exponents = np.where(squared_distances > 0, -squared_distances / (2.0 * radius * radius), 0.0)
-        return np.where(inside, exp(exponents), 0.0)
+        return exp(np.where(inside, exponents, -np.inf))
 
 
 def smooth(values: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
@@ -152,22 +152,24 @@ def _smooth_rowwise(
 ) -> list[np.ndarray]:
     rows, step = lattice.rows, len(grids)
     reach = neighborhood.reach(radius) * (1 + RIM)
-    wraps = lattice.boundary == "toroidal"
+    along_x = [np.unique(_column_offsets(lattice, other), return_inverse=True) for other in range(step)]
+    tables: dict[int, np.ndarray] = {}
     results = [np.zeros_like(grid) for grid in grids]
-    for distance in range(rows // 2 + 1 if wraps else rows):
+    # Ascending, so that nodes which reach the same others add them in the same order, and stay equal.
+    for shift in range(1 - rows, rows):
+        distance = min(abs(shift), rows - abs(shift)) if lattice.boundary == "toroidal" else abs(shift)
         y = distance * lattice.row_height
         if y > reach:
-            break
-        x = _column_offsets(lattice, distance % step)
-        weights = neighborhood.weights(x * x + y * y, radius)
-        for shift in (distance, -distance) if 0 < distance < (rows / 2 if wraps else rows) else (distance,):
-            for parity, result in enumerate(results):
-                other = (parity + shift) % step
-                grid, moved = grids[other], (parity + shift - other) // step
-                # Row i of the result takes row i + moved; on a torus those past an end come from the other.
-                for turn in (-len(grid), 0, len(grid)) if wraps else (0,):
-                    low, high = max(0, -moved - turn), min(len(result), len(grid) - moved - turn)
-                    if low < high:
-                        source = grid[low + moved + turn : high + moved + turn]
-                        _add_along_x(result[low:high], weights.T if parity > other else weights, source)
+            continue
+        distinct, where = along_x[shift % step]
+        if distance not in tables:
+            tables[distance] = neighborhood.weights(distinct * distinct + y * y, radius)
+        weights = tables[distance][where.reshape(lattice.cols, lattice.cols)]
+        for parity, result in enumerate(results):
+            other = (parity + shift) % step
+            grid, moved = grids[other], (parity + shift - other) // step  # row i of the result takes row i + moved
+            low, high = max(0, -moved), min(len(result), len(grid) - moved)
+            if low < high:
+                matrix = weights.T if parity > other else weights
+                _add_along_x(result[low:high], matrix, grid[low + moved : high + moved])
     return results
