@@ -21,6 +21,7 @@ ORDER = (
     "pruned",
     "batch",
     "online",
+    "principal",
     "initial",
     "quality",
     "summary",
@@ -44,6 +45,7 @@ ORDER = (
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
 MAY_ALSO_IMPORT = {  # besides NumPy
     "ordered": {"numba", "llvmlite"},
+    "principal": {"numba"},
     "backend": {"cupy"},
     "lanes": {"numba", "llvmlite"},
     "pruned": {"numba"},
