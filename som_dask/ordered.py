@@ -55,7 +55,7 @@ def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.
     ----------
     a : (m, k) float64, finite
     b : (k, n) float64, finite
-    onto : (m, n) float64, C-contiguous, optional
+    onto : (m, n) float64, C-contiguous, finite and without -0, optional
         Adds to this array, in place, instead of to zero.
 
     Returns
@@ -165,10 +165,10 @@ def _add_tile(typing_context, a, a_row_bytes, last, b, start, stop, c, c_row_byt
 
 
 @numba.njit(nogil=True, cache=True)
-def _any(block):
-    for i in range(block.shape[0]):
-        for j in range(block.shape[1]):
-            if block[i, j] != 0.0:
+def _any(matrix, row_start, row_stop, col_start, col_stop):
+    for i in range(row_start, row_stop):
+        for j in range(col_start, col_stop):
+            if matrix[i, j] != 0.0:
                 return True
     return False
 
@@ -182,7 +182,7 @@ def _multiply(a, b, c, row_start, row_stop, col_start, col_stop):
     in_a = np.empty((n_tiles, n_chunks), dtype=np.bool_)
     in_b = np.empty((GROUP, n_chunks), dtype=np.bool_)
     packed = np.empty((GROUP, length, WIDTH))
-    edge = np.empty((TILE, WIDTH))  # where a tile is narrower than a vector
+    edge = np.zeros((TILE, WIDTH))  # where a tile is narrower than a vector
     for first in range(0, a.shape[1], STRETCH):
         steps = min(STRETCH, a.shape[1] - first)
         n_chunks = (steps + CHUNK - 1) // CHUNK
@@ -190,7 +190,7 @@ def _multiply(a, b, c, row_start, row_stop, col_start, col_stop):
             row = row_start + tile * TILE
             for chunk in range(n_chunks):
                 low = first + chunk * CHUNK
-                in_a[tile, chunk] = _any(a[row : min(row + TILE, row_stop), low : min(low + CHUNK, first + steps)])
+                in_a[tile, chunk] = _any(a, row, min(row + TILE, row_stop), low, min(low + CHUNK, first + steps))
         for left in range(col_start, col_stop, GROUP * WIDTH):
             right = min(left + GROUP * WIDTH, col_stop)
             n_panels = (right - left + WIDTH - 1) // WIDTH
@@ -217,9 +217,13 @@ def _multiply(a, b, c, row_start, row_stop, col_start, col_stop):
                             target = c.ctypes.data + (row * c.shape[1] + col) * 8
                             _add_tile(factors, row_bytes, last, vectors, low, high, target, c.shape[1] * 8)
                         else:
-                            edge[: last + 1, :width] = c[row : row + last + 1, col : col + width]
+                            for i in range(last + 1):
+                                for j in range(width):
+                                    edge[i, j] = c[row + i, col + j]
                             _add_tile(factors, row_bytes, last, vectors, low, high, edge.ctypes.data, WIDTH * 8)
-                            c[row : row + last + 1, col : col + width] = edge[: last + 1, :width]
+                            for i in range(last + 1):
+                                for j in range(width):
+                                    c[row + i, col + j] = edge[i, j]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -233,7 +237,8 @@ def _pack(b, first, steps, left, right, packed, in_b):
                 for j in range(WIDTH):
                     packed[panel, step, j] = b[first + step, col + j]
         else:
-            packed[panel, :steps, :width] = b[first : first + steps, col:right]
-            packed[panel, :steps, width:] = 0.0
+            for step in range(steps):
+                for j in range(WIDTH):
+                    packed[panel, step, j] = b[first + step, col + j] if j < width else 0.0
         for chunk in range((steps + CHUNK - 1) // CHUNK):
-            in_b[panel, chunk] = _any(packed[panel, chunk * CHUNK : min(chunk * CHUNK + CHUNK, steps)])
+            in_b[panel, chunk] = _any(packed[panel], chunk * CHUNK, min(chunk * CHUNK + CHUNK, steps), 0, WIDTH)
