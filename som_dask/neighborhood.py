@@ -132,10 +132,13 @@ def _smooth_separable(
     along_x = _looked_up(
         np.stack([_column_offsets(lattice, other) for other in range(step)]), 0.5, neighborhood, radius
     )
-    results = [np.zeros_like(grid) for grid in grids]
+    results = [np.zeros(grid.shape) for grid in grids]
+    memory = np.empty((len(grids[0]), grids[0][0].size))  # fresh pages for each part would cost as much as the part
     for p, result in enumerate(results):
         for q, grid in enumerate(grids):
-            part = product(along_y[p::step, q::step], grid.reshape(len(grid), -1))
+            part = memory[: len(result)]
+            part[:] = 0.0
+            product(along_y[p::step, q::step], grid.reshape(len(grid), -1), onto=part)
             _add_along_x(result, along_x[p ^ q].T if p > q else along_x[p ^ q], part.reshape(result.shape))
     return results
 
@@ -154,7 +157,7 @@ def _smooth_rowwise(
     reach = neighborhood.reach(radius) * (1 + RIM)
     along_x = [np.unique(_column_offsets(lattice, other), return_inverse=True) for other in range(step)]
     tables: dict[int, np.ndarray] = {}
-    results = [np.zeros_like(grid) for grid in grids]
+    results = [np.zeros(grid.shape) for grid in grids]
     # Ascending, so that nodes which reach the same others add them in the same order, and stay equal.
     for shift in range(1 - rows, rows):
         distance = min(abs(shift), rows - abs(shift)) if lattice.boundary == "toroidal" else abs(shift)
