@@ -8,6 +8,7 @@ import numpy as np
 
 from som_dask.errors import ParameterError
 from som_dask.lattice import Lattice
+from som_dask.principal import principal_components
 
 __all__ = ["Initialization", "given_codebook", "plane_codebook", "random_codebook", "sampled_rows"]
 
@@ -55,13 +56,13 @@ def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -
     ----------
     lattice : Lattice with M nodes
     mean : (D,) float64
-    covariance : (D, D) float64
+    covariance : (D, D) float64, finite
 
     Returns
     -------
     (M, D) float64
     """
-    variance, vectors = np.linalg.eigh(covariance)
+    deviations, directions = principal_components(covariance)
     place = lattice.positions()
     low, high = place.min(axis=0), place.max(axis=0)
     side = high - low
@@ -69,10 +70,8 @@ def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -
     codebook = np.broadcast_to(mean, (lattice.n_nodes, len(mean))).copy()
     for rank, axis in enumerate(np.argsort(-side, kind="stable")):
         if rank < len(mean):
-            vector = vectors[:, -1 - rank]
-            vector = vector * np.sign(vector[np.argmax(np.abs(vector))])
             # Not an outer product through BLAS, whose result would depend on the machine.
-            codebook += place[:, axis, None] * (np.sqrt(max(variance[-1 - rank], 0.0)) * vector)
+            codebook += place[:, axis, None] * (deviations[rank] * directions[rank])
     return codebook
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal, localcontext
 from typing import Literal, get_args
 
 import numpy as np
 
 from som_dask.errors import ParameterError
+from som_dask.ordered import DIGITS
 
 __all__ = ["Decay", "decay", "default_initial_radius", "radii"]
 
@@ -24,6 +26,8 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
       Kohonen's per-sample rule.
     * linear: ``start + (end - start) * f``.
     * asymptotic: ``start / (1 + (start / end - 1) * f)``, a hyperbola.
+
+    Each value is rounded to float64 from more digits, so it is the same on every machine.
 
     Parameters
     ----------
@@ -51,12 +55,18 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
     for name, value in (("initial", start), ("final", end)):
         if not (np.isfinite(value) and value > 0):
             raise ParameterError(f"the {name} value of a decay must be positive and finite, got {value}")
-    fraction = np.arange(n) / max(n - 1 if endpoint else n, 1)
-    if kind == "exponential":
-        return start * (end / start) ** fraction
-    if kind == "linear":
-        return start + (end - start) * fraction
-    return start / (1 + (start / end - 1) * fraction)
+    # In decimals, rounded at the end: math libraries differ in the last bit of a power, and start / end may be
+    # beyond the range of float64.
+    first, last, steps = Decimal(float(start)), Decimal(float(end)), max(n - 1 if endpoint else n, 1)
+    with localcontext(DIGITS) as context:  # no difference is taken, so none is lost beside a larger one
+        if kind == "exponential":
+            rate = context.ln(last / first)
+            values = [first * context.exp(rate * t / steps) for t in range(n)]
+        elif kind == "linear":
+            values = [(first * (steps - t) + last * t) / steps for t in range(n)]
+        else:
+            values = [steps / ((steps - t) / first + t / last) for t in range(n)]
+        return np.array([float(value) for value in values])
 
 
 def default_initial_radius(rows: int, cols: int, final: float) -> float:

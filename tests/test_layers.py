@@ -11,6 +11,7 @@ import som_dask
 # Bottom to top. A module may import those before it, at the top of the file or inside a function.
 ORDER = (
     "errors",
+    "ordered",
     "lattice",
     "schedule",
     "backend",
@@ -25,6 +26,7 @@ ORDER = (
     "cuda",
     "batch",
     "online",
+    "principal",
     "initial",
     "quality",
     "summary",
@@ -46,9 +48,9 @@ ORDER = (
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
-COMPILED = ("patches", "pruned", "fingerprint", "accumulate")
-# Besides NumPy.
-MAY_ALSO_IMPORT = {"backend": {"cupy"}, "lanes": {"numba", "llvmlite"}} | {name: {"numba"} for name in COMPILED}
+COMPILED = {name: {"numba"} for name in ("patches", "pruned", "fingerprint", "accumulate", "principal")}
+INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes")}
+MAY_ALSO_IMPORT = {"backend": {"cupy"}, **COMPILED, **INTRINSIC}  # besides NumPy
 
 FOLDER = Path(som_dask.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")

@@ -77,9 +77,30 @@ def test_smoothing_never_forms_the_dense_matrix(neighborhood):
 
 
 @pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
-@pytest.mark.parametrize("radius", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("radius", [5e-324, 1e-170, 1e-3, 1.0, 1e3, 1e300])
 def test_weight_at_no_distance_is_one(neighborhood, radius):
-    assert neighborhood.weights(np.zeros(1), radius) == 1.0
+    assert neighborhood.weights(np.zeros(1), np.float64(radius)) == 1.0
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_nodes_that_reach_the_same_others_stay_equal(topology, boundary, rng):
+    lattice, values = Lattice(6, 7, topology, boundary), rng.normal(size=(42, 3))
+    for neighborhood, radius in (
+        (Neighborhood("bubble"), 100.0),
+        (Neighborhood("bubble"), 4.0),
+        (Neighborhood(), 1e9),
+    ):
+        result, matrix = smooth(values, lattice, neighborhood, radius), dense_matrix(lattice, neighborhood, radius)
+        for node, reached in enumerate(matrix):
+            first = np.flatnonzero((matrix == reached).all(axis=1))[0]
+            np.testing.assert_array_equal(result[node], result[first])
+
+
+@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
+def test_a_tiny_radius_leaves_each_node_alone(neighborhood, rng):
+    values = rng.normal(size=(12, 2))
+    np.testing.assert_array_equal(smooth(values, Lattice(3, 4), neighborhood, 1e-170), values)
 
 
 def test_gaussian_weights_follow_the_formula():

@@ -1,6 +1,7 @@
 """Decay: its formulas, its ends, and what it refuses."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -60,6 +61,30 @@ def test_values_go_one_way_from_start_to_end(kind, start, end, n):
     np.testing.assert_allclose(values[[0, -1]], [start, end], rtol=1e-12, atol=slack)
     steps = np.diff(values)
     assert (steps <= slack).all() if start >= end else (steps >= -slack).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("start", "end"), [(1e300, 1e-300), (1e-300, 1e300), (1.7e308, 5e-324), (5e-324, 1.7e308), (1.7e308, 1.6e308)]
+)
+def test_extreme_values_are_met_too(kind, start, end):
+    values = decay(kind, start, end, 9)
+    np.testing.assert_array_equal(values[[0, -1]], [start, end])
+    assert (np.diff(values) <= 0).all() if start > end else (np.diff(values) >= 0).all()
+    assert (np.diff(decay(kind, start, end, 9, endpoint=False)) <= 0).all() == (start > end)
+
+
+def test_values_are_rounded_once():
+    start, end = Fraction(50.0), Fraction(0.7)
+    values = {kind: decay(kind, 50.0, 0.7, 8).tolist() for kind in KINDS}
+    for t in range(8):
+        assert values["linear"][t] == float(start + (end - start) * Fraction(t, 7))
+        assert values["asymptotic"][t] == float(start / (1 + (start / end - 1) * Fraction(t, 7)))
+        # The 7th power of the right value is exact; that of its two neighbors lies on either side.
+        power = start**7 * (end / start) ** t
+        below, above = (Fraction(math.nextafter(values["exponential"][t], side)) for side in (0.0, math.inf))
+        middle = Fraction(values["exponential"][t])
+        assert ((below + middle) / 2) ** 7 <= power <= ((above + middle) / 2) ** 7
 
 
 @pytest.mark.parametrize(
