@@ -1,4 +1,4 @@
-"""What lies between the sums of an epoch and the codebook is the same bits on every processor."""
+"""The same data give the same map to the bit on every processor: step by step, and a whole training."""
 
 import functools
 
@@ -35,16 +35,43 @@ show("BLAS", a @ b)
 """
 
 
+TRAINING = """
+import hashlib
+import dask.array as da
+import numpy as np
+from som_dask import Lattice, TrainingConfig, assign, fit
+
+rng = np.random.default_rng(2)
+flat = rng.integers(0, 50, size=(3000, 4)) / 7  # many ties
+x, y, w = rng.random((3000, 1)), rng.random((3000, 1)), rng.normal(size=(4, 20))
+bent = x * w[0] + y * w[1] + x * y * w[2] + x * x * w[3] + rng.normal(size=(3000, 20)) / 20  # no BLAS, no sine
+for values, initialization in ((flat, "sample"), (bent, "pca"), (bent.astype(np.float32) * 1e-20, "random")):
+    rows = int(rng.integers(200, 3000))
+    config = TrainingConfig(epochs=4, initialization=initialization)
+    model = fit(da.from_array(values, chunks=(rows, -1)), Lattice(20, 25), config)
+    labels = assign(values, model).compute()
+    for name in ("codebook", "hits", "quantization_error", "topographic_error"):
+        print(name, hashlib.sha256(model[name].values.tobytes()).hexdigest())
+    for name in ("bmu_row", "bmu_col", "distance"):
+        print(name, hashlib.sha256(labels[name].values.tobytes()).hexdigest())
+"""
+
+
 @functools.cache
 def printed_under(name, folder):
     return hashes_under(PROCESSORS[name], SCRIPT, folder / name)
+
+
+@functools.cache
+def trained_under(name, folder):
+    return hashes_under(PROCESSORS[name], TRAINING, folder / name)[0]
 
 
 @pytest.fixture(scope="module")
 def under(tmp_path_factory):
     """What the script prints on a processor, and a report of what was in use."""
     folder = tmp_path_factory.mktemp("compiled")
-    return lambda name: printed_under(name, folder)
+    return lambda name, run=printed_under: run(name, folder)
 
 
 def ours(printed):
@@ -75,3 +102,9 @@ def test_blas_differs_between_them(under):
     if len({tuple(report["blas"]) for _, report in found}) < 2:
         pytest.skip("this BLAS cannot be told which processor to use")
     assert len({printed[-1] for printed, _ in found}) > 1
+
+
+@pytest.mark.parametrize("name", [name for name in PROCESSORS if name != "this one" and exists_here(name)])
+def test_a_training_gives_the_bits_of_another_processor(name, under):
+    assert len(under("this one", trained_under)) == 21
+    assert under(name, trained_under) == under("this one", trained_under)
