@@ -10,7 +10,7 @@ import numpy as np
 
 from som_dask.fixed import LIMB_BITS
 
-__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize"]
+__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize", "rounded"]
 
 LIMB = np.float64(2**LIMB_BITS)
 LIMB_MASK = np.int64(2**LIMB_BITS - 1)
@@ -140,26 +140,57 @@ def add_whole(tile, bmu, second, codebook, neighbors, factors, limit, limbs, cou
 
 
 @numba.njit(nogil=True, cache=True)
-def normalize(limbs):
+def normalize(limbs, counts):
     """Carry, so that all limbs of a sum but the first lie in [0, 2^40): (M, L, D), in place.
 
-    It makes equal sums equal integers.
+    It makes equal sums equal integers. Nodes without samples, by their counts (M,), are not looked at: memory that
+    was never written takes no time.
     """
     for node in range(limbs.shape[0]):
-        for k in range(limbs.shape[1] - 1, 0, -1):
-            for j in range(limbs.shape[2]):
-                limbs[node, k - 1, j] += limbs[node, k, j] >> LIMB_BITS
-                limbs[node, k, j] &= LIMB_MASK
+        if counts[node] != 0:
+            for k in range(limbs.shape[1] - 1, 0, -1):
+                for j in range(limbs.shape[2]):
+                    limbs[node, k - 1, j] += limbs[node, k, j] >> LIMB_BITS
+                    limbs[node, k, j] &= LIMB_MASK
 
 
 @numba.njit(nogil=True, cache=True)
-def add_limbs(total, more):
-    """Add normalized sums (M, L, D) to `total`, in place, and carry."""
+def add_limbs(total, more, counts):
+    """Add normalized sums (M, L, D), of nodes with so many samples (M,), to `total`, in place, and carry."""
     for node in range(total.shape[0]):
-        for k in range(total.shape[1] - 1, -1, -1):
-            for j in range(total.shape[2]):
-                total[node, k, j] += more[node, k, j]
-        for k in range(total.shape[1] - 1, 0, -1):
-            for j in range(total.shape[2]):
-                total[node, k - 1, j] += total[node, k, j] >> LIMB_BITS
-                total[node, k, j] &= LIMB_MASK
+        if counts[node] != 0:
+            for k in range(total.shape[1]):
+                for j in range(total.shape[2]):
+                    total[node, k, j] += more[node, k, j]
+            for k in range(total.shape[1] - 1, 0, -1):
+                for j in range(total.shape[2]):
+                    total[node, k - 1, j] += total[node, k, j] >> LIMB_BITS
+                    total[node, k, j] &= LIMB_MASK
+
+
+@numba.njit(nogil=True, cache=True)
+def rounded(limbs, counts, factors):
+    """Sums as float64: normalized limbs (M, L, D), counts (M,), factors (2, D) -> (M, D).
+
+    The factors are powers of two, by which to multiply one after the other.
+    """
+    n_nodes, n_limbs, n_features = limbs.shape
+    result = np.zeros((n_nodes, n_features))
+    magnitude = np.empty(n_limbs, dtype=np.int64)
+    for node in range(n_nodes):
+        if counts[node] == 0:
+            continue
+        for j in range(n_features):
+            # Of a negative sum the first limb alone is negative, and the others nearly undo it: turn it round.
+            sign = -1 if limbs[node, 0, j] < 0 else 1
+            carried = np.int64(0)
+            for k in range(n_limbs - 1, 0, -1):
+                limb = sign * limbs[node, k, j] + carried
+                magnitude[k] = limb & LIMB_MASK
+                carried = limb >> LIMB_BITS
+            magnitude[0] = sign * limbs[node, 0, j] + carried
+            total = 0.0
+            for k in range(n_limbs - 1, -1, -1):
+                total = total / LIMB + np.float64(magnitude[k])
+            result[node, j] = sign * total * factors[0, j] * factors[1, j]
+    return result

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize
+from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize, rounded
 from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_host
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
@@ -104,17 +104,18 @@ class WholeSums:
     fingerprint: int
 
     def __add__(self, other: WholeSums) -> WholeSums:
-        return self._plus(self.limbs.copy(), other)
+        return WholeSums.zero(*_shape(self.limbs))._plus(self)._plus(other)
 
     def __iadd__(self, other: WholeSums) -> WholeSums:
         """Their sum, in the memory of the left side."""
-        return self._plus(self.limbs, other)
+        return self._plus(other)
 
-    def _plus(self, limbs: np.ndarray, other: WholeSums) -> WholeSums:
+    def _plus(self, other: WholeSums) -> WholeSums:
         # What came from another worker is read-only, another type to the compiler.
-        add_limbs(limbs, other.limbs if other.limbs.flags.writeable else other.limbs.copy())
+        own = [array if array.flags.writeable else array.copy() for array in (other.limbs, other.counts)]
+        add_limbs(self.limbs, *own)
         return WholeSums(
-            limbs,
+            self.limbs,
             self.counts + other.counts,
             self.distance + other.distance,
             self.misses + other.misses,
@@ -136,8 +137,21 @@ class WholeSums:
         for _ in range(1, distance.limbs):
             limbs.append([rest & (2**LIMB_BITS - 1)])
             rest >>= LIMB_BITS
-        total = distance.value(np.array([[rest], *reversed(limbs)]))
-        return BatchSums(features.value(self.limbs), self.counts, float(total[0]), self.misses, self.samples)
+        total = _rounded(np.array([[[rest], *reversed(limbs)]]), np.ones(1, dtype=np.int64), distance)
+        sums = _rounded(self.limbs, self.counts, features)
+        return BatchSums(sums, self.counts, float(total[0, 0]), self.misses, self.samples)
+
+
+def _shape(limbs: np.ndarray) -> tuple[int, int, int]:
+    """Nodes, features and limbs."""
+    n_nodes, n_limbs, n_features = limbs.shape
+    return n_nodes, n_features, n_limbs
+
+
+def _rounded(limbs: np.ndarray, counts: np.ndarray, fixed: FixedPoint) -> np.ndarray:
+    limbs, counts = (array if array.flags.writeable else array.copy() for array in (limbs, counts))
+    with np.errstate(over="ignore"):
+        return rounded(limbs, counts, np.stack(fixed.inverse_factors()))
 
 
 @dataclass(frozen=True)
@@ -283,10 +297,10 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
         misses, samples, outside = misses + missed, samples + len(tile), outside + beyond
         uncarried += len(tile)
         if uncarried > ROWS_AT_ONCE - MOST_TILE_ROWS:
-            normalize(total.limbs)
+            normalize(total.limbs, total.counts)
             uncarried = 0
     _refuse_outside(outside)
-    normalize(total.limbs)
+    normalize(total.limbs, total.counts)
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
 
 
@@ -337,7 +351,7 @@ def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSu
         features, distance = shared.whole
         parts = [to_host(segment_sums(limb, matches.bmu, lattice.n_nodes)) for limb in _limbs(tile, features)]
         limbs = np.stack(parts, axis=1)
-        normalize(limbs)
+        normalize(limbs, counts)
         whole_distance = _in_one(
             np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)])
         )
@@ -412,9 +426,18 @@ def updated_codebook(
     """
     # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
     # in small units would lose digits to underflow before the denominator does.
-    _, exponents = np.frexp(np.abs(sums.sums).max(axis=0))
-    both = np.column_stack([np.ldexp(sums.sums, -exponents), sums.counts])
+    _, exponents = np.frexp(np.maximum(sums.sums.max(axis=0), -sums.sums.min(axis=0)))
+    both = np.empty((len(sums.sums), len(exponents) + 1))
+    both[:, :-1], both[:, -1] = _scaled(sums.sums, -exponents), sums.counts
     smoothed = smooth(both, lattice, neighborhood, radius)
-    numerator, denominator = smoothed[:, :-1], smoothed[:, -1:]
+    denominator = smoothed[:, -1:]
     known = denominator > LEAST_DENOMINATOR
-    return np.where(known, np.ldexp(numerator / np.where(known, denominator, 1.0), exponents), codebook)
+    means = np.divide(smoothed[:, :-1], denominator, out=smoothed[:, :-1], where=known)
+    return np.where(known, _scaled(means, exponents), codebook)
+
+
+def _scaled(values: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """Columns times two to the power of their exponents."""
+    if np.abs(exponents).max() < 1000:
+        return values * np.ldexp(1.0, exponents)  # the same numbers as below, and faster
+    return np.ldexp(values, exponents)

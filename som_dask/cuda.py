@@ -288,12 +288,13 @@ class _Totals:
         """Limbs (M, L, D), normalized, and the distance, of what was carried before and what was found since."""
         shared = self.shared
         limbs = found[: self.sums.size].reshape(shared.n_nodes, self.limbs, shared.n_features)
-        normalize(limbs)
+        counts = found[self.sums.size : self.sums.size + shared.n_nodes]
+        normalize(limbs, counts)
         distance = 0
         for limb in found[len(found) - self.limbs :].tolist():
             distance = (distance << LIMB_BITS) + limb
         if self.carried is not None:
-            add_limbs(limbs, self.carried[0])
+            add_limbs(limbs, self.carried[0], counts)
             distance += self.carried[1]
         return limbs, distance
 

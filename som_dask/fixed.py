@@ -64,16 +64,7 @@ class FixedPoint:
         first = np.minimum(self.shift, 1000)
         return np.ldexp(1.0, first), np.ldexp(1.0, self.shift - first)
 
-    def value(self, limbs: np.ndarray) -> np.ndarray:
-        """Sums as float64: (..., L, K) int64, all limbs but the first in [0, 2^40) -> (..., K)."""
-        # Of a negative sum the first limb alone is negative, and the others nearly undo it: turn it round first.
-        sign = np.where(limbs[..., :1, :] < 0, -1, 1)
-        limbs = limbs * sign
-        for k in range(self.limbs - 1, 0, -1):
-            limbs[..., k - 1, :] += limbs[..., k, :] >> LIMB_BITS
-            limbs[..., k, :] &= 2**LIMB_BITS - 1
-        total = np.zeros(limbs.shape[:-2] + limbs.shape[-1:])
-        with np.errstate(over="ignore"):  # a sum of numbers near the largest float64 may be infinite
-            for k in reversed(range(self.limbs)):
-                total += np.ldexp(limbs[..., k, :].astype(np.float64), -self.shift - k * LIMB_BITS)
-        return total * sign[..., 0, :]
+    def inverse_factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two (K,) float64, powers of two, that undo `factors`: one after the other."""
+        first = np.clip(-self.shift, -1000, 900)
+        return np.ldexp(1.0, first), np.ldexp(1.0, -self.shift - first)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import dask
 import numpy as np
 import psutil
 from dask.delayed import Delayed, delayed
+from dask.system import CPU_COUNT
 from distributed import KilledWorker, get_client
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
-from som_dask.backend import Device, device_memory, device_name, to_device
+from som_dask.backend import Device, device_memory, device_name, pieces_of, to_device
 from som_dask.batch import BatchSums, Precision, SharedCodebook, WholeSums, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
@@ -28,6 +30,7 @@ from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_sum
 __all__ = ["compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
 FAN_IN = 8
+GROUPS_A_THREAD = 2  # at least, so that threads end at about the same time
 # Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
 KEEP_SHARE = 0.5
 
@@ -89,14 +92,69 @@ def broadcast_codebook(shared: SharedCodebook) -> SharedCodebook:
     return shared
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Neighboring blocks as one: for `chunk_sums`, which makes one set of sums of them."""
+
+    blocks: Sequence[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        return sum(block.shape[0] for block in self.blocks), self.blocks[0].shape[1]
+
+    def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Parts of the blocks in order, each with the row it starts at."""
+        start = 0
+        for block in self.blocks:
+            for first, piece in pieces_of(block):
+                yield start + first, piece
+            start += block.shape[0]
+
+
 def block_sums(
-    block: Any, shared: SharedCodebook, first_row: int, fingerprint: int | None, name: str
+    blocks: list[Any], shared: SharedCodebook, index: int, first_row: int, ledger: list[int] | None, name: str
 ) -> BatchSums | WholeSums:
-    """`chunk_sums`, and proof that the block is the one that the first pass saw."""
-    sums = chunk_sums(block, shared, first_row)
-    if isinstance(sums, WholeSums) and fingerprint not in (None, sums.fingerprint):
-        raise DataError(f"{name} has changed since the first pass over the data; start again")
+    """`chunk_sums` of neighboring blocks, and proof that they are those that the first pass saw.
+
+    Parameters
+    ----------
+    blocks : list of blocks
+    shared : SharedCodebook
+    index, first_row : int
+        Number of the first block, and of its first row.
+    ledger : list of int, optional
+        Fingerprints of the blocks.
+    name : str
+        Of the samples.
+    """
+    sums = chunk_sums(Joined(blocks) if len(blocks) > 1 else blocks[0], shared, first_row)
+    if isinstance(sums, WholeSums) and ledger is not None and sums.fingerprint != sum(ledger) % 2**64:
+        for block, expected in zip(blocks, ledger, strict=True):
+            last_row = first_row + block.shape[0] - 1
+            if len(blocks) == 1 or block_summary(block, index, first_row).fingerprint != expected:
+                raise DataError(
+                    f"block {index} (rows {first_row} to {last_row}) of {name} has changed since the first pass "
+                    f"over the data; start again"
+                )
+            index, first_row = index + 1, last_row + 1
+        raise DataError(f"{name} changed while it was read; start again")
     return sums
+
+
+def _groups(samples: Samples, n_nodes: int) -> list[range]:
+    """Which blocks are added up together: each group makes sums of the size of the codebook.
+
+    Where samples are many beside nodes, each block by itself. Where they are few, fewer groups, but enough for all
+    threads. Only on threads, where blocks need not travel to each other.
+    """
+    n_blocks = len(samples.block_rows)
+    if _client() is not None:
+        return [range(i, i + 1) for i in range(n_blocks)]
+    threads = dask.config.get("num_workers", None) or CPU_COUNT
+    n_groups = min(n_blocks, max(samples.n_samples // (2 * n_nodes), GROUPS_A_THREAD * threads))
+    edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
+    return [range(start, stop) for start, stop in pairwise(edges)]
 
 
 def epoch_sums(
@@ -126,14 +184,19 @@ def epoch_sums(
         )
     else:
         shared = SharedCodebook(codebook, lattice, device)
-    ledger = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
     task = delayed(block_sums, pure=False)
+    # Rounded sums depend on how blocks are grouped, so there each stays alone on every machine.
+    whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
+    groups = _groups(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
+    known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
+    starts, name = samples.block_starts, samples.description or "the samples"
     parts = []
-    for i, (block, first, rows) in enumerate(zip(blocks, samples.block_starts, samples.block_rows, strict=True)):
-        name = f"block {i} (rows {first} to {first + rows - 1}) of {samples.description or 'the samples'}"
-        parts.append(task(block, broadcast, first, ledger.get((first, rows)), name))
+    for group in groups:
+        ledger = [known.get((starts[i], samples.block_rows[i])) for i in group]
+        expected = None if None in ledger else ledger
+        parts.append(task([blocks[i] for i in group], broadcast, group[0], starts[group[0]], expected, name))
     (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.accumulate import add_limbs, normalize
+from som_dask.accumulate import add_limbs, normalize, rounded
 from som_dask.fixed import FIRST_BITS, LIMB_BITS, FixedPoint
+
+ONE = np.ones(1, dtype=np.int64)  # count of the only node
 
 
 def limbs_of(value, fixed):
@@ -41,10 +43,10 @@ def test_sums_never_overflow_and_come_back(values, spare, limbs):
         assert abs(parts[0]) < fixed.limit
         assert n * fixed.limit <= 2.0 ** (FIRST_BITS + 1)
         one = np.array(parts, dtype=np.int64).reshape(1, limbs, 1)
-        normalize(one)
-        add_limbs(total, one)
+        normalize(one, ONE)
+        add_limbs(total, one, ONE)
     assert all(0 <= limb < 2**LIMB_BITS for limb in total[0, 1:, 0].tolist())
-    found = float(fixed.value(total)[0, 0])
+    found = float(rounded(total, ONE, np.stack(fixed.inverse_factors()))[0, 0])
     meant = exactly(total[0, :, 0].tolist(), fixed)
     if abs(meant) < 1.7e308:
         assert found == pytest.approx(float(meant), rel=1e-15, abs=5e-324 * limbs)
@@ -55,12 +57,12 @@ def test_carrying_makes_equal_sums_equal_integers(values, seed):
     fixed = FixedPoint.of_range(np.array([1e6]), len(values))
     parts = np.array([limbs_of(value, fixed) for value in values], dtype=np.int64)
     together = parts.sum(axis=0).reshape(1, -1, 1)
-    normalize(together)
+    normalize(together, ONE)
     apart = np.zeros_like(together)
     for i in np.random.default_rng(seed).permutation(len(values)):
         one = parts[i].reshape(1, -1, 1).copy()
-        normalize(one)
-        add_limbs(apart, one)
+        normalize(one, ONE)
+        add_limbs(apart, one, ONE)
     np.testing.assert_array_equal(apart, together)
 
 
@@ -79,6 +81,8 @@ def test_usual_numbers_need_two_limbs_and_unequal_ones_more():
 def test_factors_are_powers_of_two_whatever_the_range(largest):
     fixed = FixedPoint.of_range(np.array([largest, 1.0]), 100)
     first, second = fixed.factors()
+    back = fixed.inverse_factors()
+    assert ((first * back[0]) * (second * back[1]) == 1).all()
     assert np.isfinite(first).all()
     assert np.isfinite(second).all()
     scaled = largest * first[0] * second[0]

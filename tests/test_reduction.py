@@ -116,6 +116,28 @@ def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
         epoch_sums(samples(values, 37), codebook, LATTICE, summary)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_few_samples_beside_many_nodes_are_added_up_in_groups(values, threads, monkeypatch):
+    graphs = []
+    monkeypatch.setattr(
+        reduction, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v)
+    )
+    lattice = Lattice(30, 40)
+    data, codebook = samples(values, 50), np.tile(values, (2, 1))[:1200]
+    summary = summarize(data)
+    wanted = sums_of(values, codebook, lattice)
+    graphs.clear()
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        found = epoch_sums(data, codebook, lattice, summary)
+    np.testing.assert_array_equal(found.sums, wanted.sums)
+    assert found.distance == wanted.distance
+    (graph,) = graphs
+    assert sum(str(key).startswith("block_sums") for key in graph) == reduction.GROUPS_A_THREAD * threads
+    values[733, 0] += 1
+    with pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"):
+        epoch_sums(data, codebook, lattice, summary)
+
+
 def test_a_block_counted_twice_is_an_error(values, monkeypatch):
     good = samples(values)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from som_dask.batch import chunk_sums, updated_codebook
+import numpy as np
+
+from som_dask.batch import BatchSums, SharedCodebook, chunk_sums, updated_codebook
 from som_dask.lattice import Lattice
 from som_dask.training import TrainingConfig
 from tests.benchmarks import data
 from tests.benchmarks.contestants import ours, precisions, xpysom
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved
+from tests.twins import shared_codebook
 
 __all__ = ["measure", "run"]
 
@@ -25,8 +28,9 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
             f"epoch {precision or ''}".strip(): ours(samples, lattice, phase, options.threads, precision)
             for precision in precisions()
         }
-        sums = chunk_sums(samples, phase.codebook, lattice)
-        contestants["sums alone"] = Contestant(lambda phase=phase: chunk_sums(samples, phase.codebook, lattice))
+        shared = shared_codebook(samples, phase.codebook, lattice)
+        sums = chunk_sums(samples, shared).rounded(shared)
+        contestants["sums alone"] = Contestant(lambda shared=shared: _sums_alone(samples, shared))
         contestants["update alone"] = Contestant(
             lambda phase=phase, sums=sums: updated_codebook(sums, phase.codebook, lattice, neighborhood, phase.radius)
         )
@@ -38,6 +42,11 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
         seconds = {name: Spread.of(values) for name, values in times.items()}
         results.append({"side": side, "phase": phase.name, "radius": phase.radius, "seconds": seconds})
     return results, skipped
+
+
+def _sums_alone(samples: np.ndarray, shared: SharedCodebook) -> BatchSums:
+    fresh = replace(shared)  # without the patches made before
+    return chunk_sums(samples, fresh).rounded(fresh)
 
 
 def run(options: Options) -> list[dict[str, Any]]:
