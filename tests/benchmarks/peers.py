@@ -55,7 +55,7 @@ def measure(name: str, data: np.ndarray, side: int, options: Options) -> tuple[d
 def run(options: Options) -> list[dict[str, Any]]:
     """Measure all data on all maps and print the table."""
     options = replace(options, rounds=min(options.rounds, 3), patience=0.4 if options.quick else 4.0)
-    work, least = (2e9, 4096) if options.quick else (2e10, 8192)
+    work, least = (2e9, 4096) if options.quick else (6e10, 8192)
     results, reasons = [], []
     for name, (features, make) in DATA.items():
         for side in SIDES:
