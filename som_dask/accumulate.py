@@ -10,7 +10,7 @@ import numpy as np
 
 from som_dask.fixed import LIMB_BITS
 
-__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize", "rounded"]
+__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize", "ranges", "rounded"]
 
 LIMB = np.float64(2**LIMB_BITS)
 LIMB_MASK = np.int64(2**LIMB_BITS - 1)
@@ -137,6 +137,16 @@ def add_whole(tile, bmu, second, codebook, neighbors, factors, limit, limbs, cou
             distance[k] += whole
             scaled = (scaled - np.float64(whole)) * LIMB
     return _misses(bmu, second, neighbors), outside
+
+
+@numba.njit(nogil=True, cache=True)
+def ranges(table):
+    """Least and most of each column of an array (n, D) float64, n at least 1: two (D,) float64."""
+    least, most = table[0].copy(), table[0].copy()
+    for i in range(len(table)):
+        for j in range(table.shape[1]):
+            least[j], most[j] = min(least[j], table[i, j]), max(most[j], table[i, j])
+    return least, most
 
 
 @numba.njit(nogil=True, cache=True)

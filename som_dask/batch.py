@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize, rounded
+from som_dask.accumulate import add_limbs, add_rounded, add_whole, distances, normalize, ranges, rounded
 from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_host
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
@@ -201,7 +201,8 @@ class SharedCodebook:
             Binary exponents of numbers that are small and yet many; see `som_dask.fixed.FixedPoint.of_range`.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            spans = np.maximum(most - codebook.min(axis=0), codebook.max(axis=0) - least)
+            lowest, highest = ranges(np.array(codebook, dtype=np.float64, order="C"))
+            spans = np.maximum(most - lowest, highest - least)
             # No sample is farther from a node than this; doubled, for the rounding of all that.
             farthest = min(2 * float(np.sqrt(len(spans))) * float(np.max(spans)), np.finfo(np.float64).max)
         features = FixedPoint.of_range(np.maximum(np.abs(least), np.abs(most)), n, small)
@@ -426,7 +427,7 @@ def updated_codebook(
     """
     # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
     # in small units would lose digits to underflow before the denominator does.
-    _, exponents = np.frexp(np.maximum(sums.sums.max(axis=0), -sums.sums.min(axis=0)))
+    _, exponents = np.frexp(np.max(np.abs(ranges(np.ascontiguousarray(sums.sums))), axis=0))
     both = np.empty((len(sums.sums), len(exponents) + 1))
     both[:, :-1], both[:, -1] = _scaled(sums.sums, -exponents), sums.counts
     smoothed = smooth(both, lattice, neighborhood, radius)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from som_dask.accumulate import add_rounded, distances
+from som_dask.accumulate import add_rounded, distances, ranges
 from som_dask.lattice import Lattice
 from tests.twins import plain_bmus
 
@@ -29,3 +29,11 @@ def test_tiles_are_added_in_place(rng):
     np.testing.assert_array_equal(counts, 1 + np.bincount(bmu, minlength=30))
     assert distance == pytest.approx(nearest.sum(), rel=1e-12)
     assert misses == np.count_nonzero(~lattice.adjacent(bmu, second))
+
+
+@pytest.mark.parametrize("n", [1, 2, 77])
+def test_ranges_of_columns(n, rng):
+    table = rng.normal(size=(n, 4))
+    least, most = ranges(table)
+    np.testing.assert_array_equal(least, table.min(axis=0))
+    np.testing.assert_array_equal(most, table.max(axis=0))
