@@ -21,11 +21,12 @@ from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
 from som_dask.backend import Device, device_memory, device_name, pieces_of, to_device
-from som_dask.batch import BatchSums, Precision, SharedCodebook, WholeSums, chunk_sums
+from som_dask.batch import Precision, SharedCodebook, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.samples import Samples
 from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
+from som_dask.sums import BatchSums, WholeSums
 
 __all__ = ["compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
@@ -200,13 +201,13 @@ def epoch_sums(
     (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")
-    if not isinstance(sums, WholeSums):
+    if not isinstance(sums, WholeSums) or shared.whole is None:
         return sums
     if sums.fingerprint != summary.fingerprint:
         raise DataError(
             f"{samples.description or 'the samples'}: an epoch read other samples than the first pass; start again"
         )
-    return sums.rounded(shared)
+    return sums.rounded(shared.whole)
 
 
 def kept(samples: Samples, keep: str) -> Samples:

@@ -15,7 +15,7 @@ import xarray as xr
 
 import som_dask
 from som_dask.backend import Device
-from som_dask.batch import BatchSums, Precision, updated_codebook
+from som_dask.batch import Precision, updated_codebook
 from som_dask.checkpoint import Checkpoint, CheckpointFolder
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
@@ -26,6 +26,7 @@ from som_dask.samples import Samples, open_samples
 from som_dask.schedule import Decay, radii
 from som_dask.schema import model_dataset
 from som_dask.summary import DataSummary
+from som_dask.sums import BatchSums
 
 __all__ = ["Epoch", "Keep", "TrainingConfig", "fit", "initial_codebook", "train"]
 

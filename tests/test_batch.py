@@ -13,10 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from som_dask import batch
-from som_dask.batch import BatchSums, SharedCodebook, WholeSums, chunk_sums, updated_codebook
+from som_dask.batch import SharedCodebook, chunk_sums, updated_codebook
 from som_dask.errors import DataError
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
+from som_dask.sums import BatchSums, WholeSums
 from tests.twins import (
     BOUNDARIES,
     NEIGHBORHOODS,
@@ -195,7 +196,7 @@ def test_many_samples_on_one_node_carry(monkeypatch, rng):
     shared = shared_codebook(samples, np.zeros((1, 1)), Lattice(1, 1))
     whole = chunk_sums(samples, shared)
     assert 0 <= whole.limbs[0, 1, 0] < 2**40
-    assert whole.rounded(shared).sums[0, 0] == pytest.approx(math.fsum(samples.ravel()), rel=1e-15)
+    assert whole.rounded(shared.whole).sums[0, 0] == pytest.approx(math.fsum(samples.ravel()), rel=1e-15)
 
 
 @pytest.mark.parametrize("value", [2.5, -2.5, 1e300, np.inf, np.nan])

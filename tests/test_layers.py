@@ -23,6 +23,7 @@ ORDER = (
     "fixed",
     "fingerprint",
     "accumulate",
+    "sums",
     "cuda",
     "batch",
     "online",
@@ -33,6 +34,7 @@ ORDER = (
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
     "storage",
     "schema",
+    "stored",
     "samples",
     "reduction",
     "checkpoint",

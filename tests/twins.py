@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 
-from som_dask.batch import SharedCodebook, WholeSums, chunk_sums
+from som_dask.batch import SharedCodebook, chunk_sums
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
 from som_dask.summary import block_summary
+from som_dask.sums import WholeSums
 
 BOUNDARIES = ("planar", "cylindrical", "toroidal")
 TOPOLOGIES = ("hexagonal", "rectangular")
@@ -129,4 +130,4 @@ def sums_of(samples, codebook, lattice, device="cpu", precision="exact"):
     shared = shared_codebook(samples, codebook, lattice, device)
     sums = chunk_sums(samples, shared)
     assert isinstance(sums, WholeSums)
-    return sums.rounded(shared)
+    return sums.rounded(shared.whole)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.batch import BatchSums, SharedCodebook, chunk_sums, updated_codebook
+from som_dask.batch import SharedCodebook, chunk_sums, updated_codebook
 from som_dask.lattice import Lattice
+from som_dask.sums import BatchSums
 from som_dask.training import TrainingConfig
 from tests.benchmarks import data
 from tests.benchmarks.contestants import ours, precisions, xpysom
@@ -29,7 +30,7 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
             for precision in precisions()
         }
         shared = shared_codebook(samples, phase.codebook, lattice)
-        sums = chunk_sums(samples, shared).rounded(shared)
+        sums = chunk_sums(samples, shared).rounded(shared.whole)
         contestants["sums alone"] = Contestant(lambda shared=shared: _sums_alone(samples, shared))
         contestants["update alone"] = Contestant(
             lambda phase=phase, sums=sums: updated_codebook(sums, phase.codebook, lattice, neighborhood, phase.radius)
@@ -46,7 +47,7 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
 
 def _sums_alone(samples: np.ndarray, shared: SharedCodebook) -> BatchSums:
     fresh = replace(shared)  # without the patches made before
-    return chunk_sums(samples, fresh).rounded(fresh)
+    return chunk_sums(samples, fresh).rounded(fresh.whole)
 
 
 def run(options: Options) -> list[dict[str, Any]]:
