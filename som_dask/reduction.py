@@ -81,9 +81,15 @@ def summarize(samples: Samples) -> DataSummary:
     return summary
 
 
+def moments_of(block: Any, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:
+    """`block_moments` with one BLAS thread, wherever the task runs: tasks fill the cores."""
+    with single_threaded_blas():
+        return block_moments(block, minimum, maximum)
+
+
 def moments(samples: Samples, summary: DataSummary) -> PlaneMoments:
     """Second pass, for the initial plane: exact first and second moments."""
-    task = delayed(block_moments, pure=False)
+    task = delayed(moments_of, pure=False)
     parts = [task(block, summary.minimum, summary.maximum) for block in samples.blocks()]
     return compute(tree_sum(parts))[0]
 

@@ -7,7 +7,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_info
 
+from som_dask import reduction
 from som_dask.cluster import connected
 from som_dask.inference import assign, label_store
 from som_dask.lattice import Lattice
@@ -69,3 +71,19 @@ def test_labels_written_by_processes_are_the_same(client, values, tmp_path):
     label_store(values, model, tmp_path / "labels.zarr")
     found = xr.open_zarr(tmp_path / "labels.zarr", chunks=None, consolidated=False)
     np.testing.assert_array_equal(found["distance"], assign(values, model)["distance"].compute())
+
+
+@pytest.mark.cluster
+def test_workers_have_one_blas_thread(client, values, monkeypatch):
+    def threads():
+        np.ones((2, 2)) @ np.ones((2, 2))
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    for found in client.run(threads).values():
+        assert found
+        assert set(found) == {1}
+    # Workers of another's cluster may have more: the one task that multiplies matrices holds them to one.
+    seen = []
+    monkeypatch.setattr(reduction, "block_moments", lambda *_: seen.extend(threads()))
+    reduction.moments_of(values, values.min(axis=0), values.max(axis=0))
+    assert set(seen) == {1}
