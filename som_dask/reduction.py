@@ -25,13 +25,14 @@ from som_dask.batch import Precision, SharedCodebook, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.samples import Samples
+from som_dask.stored import StoredRows
 from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
 __all__ = ["compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
 FAN_IN = 8
-GROUPS_A_THREAD = 2  # at least, so that threads end at about the same time
+GROUPS_A_THREAD = 4  # at least, so that threads end at about the same time
 # Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
 KEEP_SHARE = 0.5
 
@@ -113,7 +114,10 @@ class Joined:
     def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
         """Parts of the blocks in order, each with the row it starts at."""
         start = 0
-        for block in self.blocks:
+        blocks = self.blocks
+        if all(isinstance(block, StoredRows) for block in blocks):
+            blocks = [blocks[0].joined(blocks[-1])]  # reads ahead over their borders
+        for block in blocks:
             for first, piece in pieces_of(block):
                 yield start + first, piece
             start += block.shape[0]
@@ -149,17 +153,19 @@ def block_sums(
     return sums
 
 
-def _groups(samples: Samples, n_nodes: int) -> list[range]:
+def _groups(samples: Samples, n_nodes: int, stored: bool) -> list[range]:
     """Which blocks are added up together: each group makes sums of the size of the codebook.
 
     Where samples are many beside nodes, each block by itself. Where they are few, fewer groups, but enough for all
-    threads. Only on threads, where blocks need not travel to each other.
+    threads; and where they are read from a store, so that each thread reads ahead from one block to the next. Only
+    on threads, where blocks need not travel to each other.
     """
     n_blocks = len(samples.block_rows)
     if _client() is not None:
         return [range(i, i + 1) for i in range(n_blocks)]
     threads = dask.config.get("num_workers", None) or CPU_COUNT
-    n_groups = min(n_blocks, max(samples.n_samples // (2 * n_nodes), GROUPS_A_THREAD * threads))
+    few = GROUPS_A_THREAD * threads
+    n_groups = min(n_blocks, few if stored else max(samples.n_samples // (2 * n_nodes), few))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
     return [range(start, stop) for start, stop in pairwise(edges)]
 
@@ -196,7 +202,8 @@ def epoch_sums(
     # Rounded sums depend on how blocks are grouped, so there each stays alone on every machine.
     whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
-    groups = _groups(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
+    stored = isinstance(blocks[0], StoredRows)
+    groups = _groups(samples, len(codebook), stored) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     starts, name = samples.block_starts, samples.description or "the samples"
     parts = []

@@ -2,14 +2,19 @@
 
 import dataclasses
 
+import dask
 import numpy as np
 import pytest
 import zarr
 
 from som_dask import samples as samples_module
-from som_dask import stored as stored_module
+from som_dask.errors import DataError
+from som_dask.lattice import Lattice
 from som_dask.samples import open_samples
-from som_dask.stored import StoredRows
+from som_dask.stored import READ_AHEAD, StoredRows
+from som_dask.training import TrainingConfig, train
+
+LATTICE = Lattice(4, 5)
 
 
 @pytest.fixture
@@ -38,36 +43,46 @@ def test_stored_rows_come_in_pieces_and_in_order(piece_bytes, dtype, stored, mon
 
 def test_pieces_are_asked_for_before_they_are_wanted(stored, monkeypatch):
     monkeypatch.setattr(samples_module, "PIECE_BYTES", 1)
-    samples = open_samples(stored[0], block_size=10**6)
-    (block, *_) = samples.blocks()
+    (block, *_) = open_samples(stored[0], block_size=10**6).blocks()
     asked = []
-    take = stored_module.READERS.take
-    monkeypatch.setattr(stored_module.READERS, "take", lambda rows, first: asked.append(first) or take(rows, first))
+    read = StoredRows.read
+    monkeypatch.setattr(StoredRows, "read", lambda self, first: asked.append(first) or read(self, first))
     pieces = block.pieces()
     assert asked == []
-    next(pieces)
-    assert asked == [500 * i for i in range(stored_module.READ_AHEAD + 1)]
+    _, piece = next(pieces)
+    assert len(piece) == 500
+    assert set(asked) <= {500 * i for i in range(READ_AHEAD + 1)}
+    assert len(list(pieces)) == 7
+    assert sorted(asked) == [500 * i for i in range(8)]
 
 
-def test_a_block_in_turn_is_prepared_and_taken_once(stored):
-    samples = open_samples(stored[0], block_size=2000 * 12)
-    readers = stored_module.READERS
-    blocks = samples.blocks()
-    list(blocks[0].pieces())
-    prepared = [key for key in readers.prepared if key[0] == samples.array.name]
-    assert (samples.array.name, 2000, 4000) in prepared
-    np.testing.assert_array_equal(next(blocks[1].pieces())[1], stored[1][2000:4000])
-    assert (samples.array.name, 2000, 4000) not in readers.prepared
+def test_joined_rows_are_those_of_all(stored):
+    place, values = stored
+    blocks = open_samples(place, block_size=2000 * 12).blocks()
+    joined = blocks[1].joined(blocks[3])
+    assert joined.shape == (6000, 3)
+    np.testing.assert_array_equal(np.concatenate([piece for _, piece in joined.pieces()]), values[2000:8000])
 
 
-def test_rows_of_unequal_last_block_are_prepared_as_they_are(tmp_path):
-    values = np.arange(30.0).reshape(10, 3)
-    array = zarr.create_array(tmp_path / "x.zarr", shape=values.shape, chunks=(4, 3), dtype="float64")
-    array[:] = values
-    samples = open_samples(tmp_path / "x.zarr", block_size=4 * 24)
-    found = [np.concatenate([piece for _, piece in block.pieces()]) for block in samples.blocks()]
-    np.testing.assert_array_equal(np.concatenate(found), values)
-    assert not [key for key in stored_module.READERS.prepared if key[0] == samples.array.name]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_epochs_that_read_ahead_are_those_in_memory(threads, stored):
+    place, values = stored
+    config = TrainingConfig(epochs=2, keep="stream")
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        streamed = [
+            epoch.codebook.tobytes() for epoch in train(open_samples(place, block_size=6000), LATTICE, config)
+        ]
+    assert streamed == [epoch.codebook.tobytes() for epoch in train(values, LATTICE, config)]
+
+
+def test_a_change_behind_a_border_is_named(stored):
+    place, _ = stored
+    samples = open_samples(place, block_size=6000)
+    epochs = train(samples, LATTICE, TrainingConfig(epochs=3, keep="stream"))
+    next(epochs)
+    zarr.open_array(place, mode="r+")[7777, 1] = 3.25
+    with pytest.raises(DataError, match=r"block 15 \(rows 7500 to 7999\) of .*x\.zarr has changed"):
+        next(epochs)
 
 
 def test_what_was_made_of_the_array_is_not_read_straight(stored):
