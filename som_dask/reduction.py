@@ -29,7 +29,7 @@ from som_dask.stored import StoredRows
 from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
-__all__ = ["compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
+__all__ = ["Joined", "compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
 FAN_IN = 8
 GROUPS_A_THREAD = 4  # at least, so that threads end at about the same time
@@ -153,7 +153,7 @@ def block_sums(
     return sums
 
 
-def _groups(samples: Samples, n_nodes: int, stored: bool) -> list[range]:
+def groups_of_blocks(samples: Samples, n_nodes: int, stored: bool) -> list[range]:
     """Which blocks are added up together: each group makes sums of the size of the codebook.
 
     Where samples are many beside nodes, each block by itself. Where they are few, fewer groups, but enough for all
@@ -203,7 +203,9 @@ def epoch_sums(
     whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
     stored = isinstance(blocks[0], StoredRows)
-    groups = _groups(samples, len(codebook), stored) if whole else [range(i, i + 1) for i in range(len(blocks))]
+    groups = (
+        groups_of_blocks(samples, len(codebook), stored) if whole else [range(i, i + 1) for i in range(len(blocks))]
+    )
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     starts, name = samples.block_starts, samples.description or "the samples"
     parts = []

@@ -15,7 +15,7 @@ from zarr.storage import LocalStore, WrapperStore
 
 from som_dask.backend import pieces_of
 from som_dask.lattice import Lattice
-from som_dask.reduction import summarize
+from som_dask.reduction import Joined, groups_of_blocks, summarize
 from som_dask.samples import Samples, open_samples
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
@@ -47,7 +47,9 @@ def measure(samples: Samples, side: int, options: Options) -> dict[str, Any]:
         held = replace(samples, array=samples.array.persist(), stored=None)
 
     def read() -> None:
-        dask.compute(*[delayed(_rows, pure=False)(block) for block in samples.blocks()])
+        blocks = samples.blocks()
+        groups = groups_of_blocks(samples, side * side, stored=True)  # as an epoch reads them
+        dask.compute(*[delayed(_rows, pure=False)(Joined([blocks[i] for i in group])) for group in groups])
 
     lattice = Lattice(side, side)
     phase = codebooks(manifold(20_000, FEATURES), lattice, options.threads)[1]
