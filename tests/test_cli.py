@@ -1,6 +1,7 @@
 """The command line: train, infer and info from end to end, job files, and a polite end on SIGTERM."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -219,7 +220,10 @@ def test_a_log_holds_no_credential(folder, capsys):
 
 @pytest.mark.cluster
 def test_workers_of_its_own(capsys):
-    assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1") == 0
+    log = ["--log-file", "run.jsonl", "--log-dask"]
+    assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1", *log) == 0
+    assert "distributed.scheduler" in {event["logger"] for event in events("run.jsonl", "log")}
+    assert {event["pid"] for event in events("run.jsonl", "run_started")} == {os.getpid()}
     assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     assert run("train", "cells.zarr", "--output", "b.zarr", *MAP) == 0
     assert open_model("a.zarr").attrs["codebook_sha256"] == open_model("b.zarr").attrs["codebook_sha256"]

@@ -284,6 +284,13 @@ def test_a_handler_of_anothers_that_fails_is_not_the_runs_fault():
     assert names() == ["run_started", "odd", "run_finished"]
 
 
+def test_a_process_forked_off_writes_nothing(monkeypatch):
+    with telemetry("train", file="run.jsonl") as log, monkeypatch.context() as patched:
+        patched.setattr("som_dask.telemetry.os.getpid", lambda: -1)
+        log.event("odd")
+    assert names() == ["run_started", "run_finished"]
+
+
 def test_a_standard_error_that_is_closed_does_not_end_the_run(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     with telemetry("train", file="run.jsonl", stderr=True):
