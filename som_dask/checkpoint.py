@@ -8,7 +8,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,14 @@ class CheckpointFolder:
     ----------
     path : path
         A local folder; made at the first `save`.
+    on_save : callable, optional
+        Called with each `Checkpoint` and its file once that is whole: a log.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, path: str | os.PathLike[str], *, on_save: Callable[[Checkpoint, Path], None] | None = None
+    ) -> None:
+        self.path, self.on_save = Path(path), on_save
 
     def files(self) -> list[Path]:
         """The checkpoint files, oldest first."""
@@ -92,6 +96,8 @@ class CheckpointFolder:
         write_bytes(file, data)
         for old in self.files()[:-KEPT]:
             old.unlink(missing_ok=True)
+        if self.on_save is not None:
+            self.on_save(checkpoint, file)
         return file
 
     def latest(self) -> Checkpoint | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import shlex
@@ -27,6 +28,7 @@ from som_dask.neighborhood import Kernel
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
+from som_dask.telemetry import DEFAULT_LEVEL, EventLog, Level, telemetry
 from som_dask.training import Epoch, Keep, TrainingConfig, fit
 
 __all__ = ["main"]
@@ -138,6 +140,24 @@ device_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run left."
 )
+log_options = _options(
+    click.option("--log-file", type=click.Path(), metavar="FILE", help="Add the run's events to it as JSON lines."),
+    click.option("--log-stderr/--no-log-stderr", help="Events to standard error, in place of the progress bar."),
+    click.option("--log-level", type=click.Choice(get_args(Level)), default=DEFAULT_LEVEL, help="Of these two."),
+    click.option("--log-dask/--no-log-dask", help="Let the log records of Dask's client join them."),
+)
+
+
+def _logged(command: Callable[..., None]) -> Callable[..., None]:
+    """A command within the telemetry that its options ask for, given to it as `log`."""
+
+    @functools.wraps(command)
+    def run(log_file: str | None, log_level: Level, log_stderr: bool, log_dask: bool, **options: Any) -> None:
+        outputs: dict[str, Any] = {"file": log_file, "stderr": log_stderr, "level": log_level}
+        with telemetry(command.__name__, options, **outputs, include_dask=log_dask) as log:
+            command(log=log, **options)
+
+    return run
 
 
 @contextlib.contextmanager
@@ -163,16 +183,21 @@ def _samples(place: str, options: dict[str, Any]) -> Samples:
     return open_samples(place, **{name: options.pop(name) for name in names})
 
 
+def _watched(log: EventLog | None) -> bool:
+    return sys.stderr.isatty() and not (log and log.stderr)
+
+
 class _EpochBar:
     """Progress of training: epoch, radius, errors, time left. Silent where nobody watches."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, log: EventLog | None = None) -> None:
+        self.log = log
         self.bar = click.progressbar(
             length=epochs,
             label="training",
             item_show_func=self._show,
             file=sys.stderr,
-            hidden=not sys.stderr.isatty(),
+            hidden=not _watched(log),
         )
         self.done = 0
 
@@ -193,6 +218,8 @@ class _EpochBar:
         self.bar.__exit__(*error)
 
     def __call__(self, epoch: Epoch) -> None:
+        if self.log is not None:
+            self.log.epoch(epoch)
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
         self.done = epoch.index + 1
 
@@ -244,7 +271,9 @@ def cli() -> None:
 @overwrite_option
 @input_options
 @cluster_options
-def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any) -> None:
+@log_options
+@_logged
+def train(input: str, output: str, overwrite: bool, resume: bool, log: EventLog, **options: Any) -> None:
     """Train a map on the samples in the Zarr store INPUT (a path or fsspec URL)."""
     from som_dask.checkpoint import CheckpointFolder
     from som_dask.schema import save_model
@@ -255,7 +284,7 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
     folder = options.pop("checkpoint_dir") or _checkpoint_folder(output)
     every = options.pop("checkpoint_every")
     check_free(output, overwrite=overwrite, inputs=[input])
-    checkpoints = CheckpointFolder(folder)
+    checkpoints = CheckpointFolder(folder, on_save=log.checkpoint)
     with lock(output):
         samples = _samples(input, options)
         if not resume and checkpoints.files():
@@ -265,7 +294,7 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
                     f"or discard them with --overwrite"
                 )
             checkpoints.clear()
-        with _connected(**options), _EpochBar(config.epochs) as bar:
+        with _connected(**options), _EpochBar(config.epochs, log) as bar:
             try:
                 model = fit(
                     samples,
@@ -277,10 +306,14 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
                     resume=resume,
                     on_epoch=bar,
                 )
+                if log.run_id is not None:
+                    model.attrs["run_id"] = log.run_id
                 save_model(model, output, overwrite=overwrite)
             except KeyboardInterrupt as error:
                 raise _interrupted(bar.done, config.epochs, checkpoints.files() != []) from error
         checkpoints.clear()
+    final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
+    log.event("model_saved", path=output, **final)
     _tell_model(model, output)
 
 
@@ -321,7 +354,9 @@ def _tell_model(model: Any, place: Any) -> None:
 @overwrite_option
 @input_options
 @cluster_options
-def infer(model: str, input: str, output: str, overwrite: bool, device: str, **options: Any) -> None:
+@log_options
+@_logged
+def infer(model: str, input: str, output: str, overwrite: bool, device: str, log: EventLog, **options: Any) -> None:
     """Label the samples in INPUT with a trained MODEL: row, column and distance of each one's best unit.
 
     A run that was stopped is continued by the same command: it does only the blocks that are missing.
@@ -333,8 +368,13 @@ def infer(model: str, input: str, output: str, overwrite: bool, device: str, **o
     opened = open_model(model)
     samples = _samples(input, options)
     bar = click.progressbar(
-        length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not sys.stderr.isatty()
+        length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not _watched(log)
     )
+
+    def tell(done: int, blocks: int) -> None:
+        log.event("blocks_finished", done=done, blocks=blocks)
+        bar.update(done - bar.pos)
+
     try:
         with _connected(**options), bar:
             summary = label_store(
@@ -343,11 +383,12 @@ def infer(model: str, input: str, output: str, overwrite: bool, device: str, **o
                 output,
                 overwrite=overwrite,
                 device=device,
-                on_progress=lambda done, _: bar.update(done - bar.pos),
+                on_progress=tell,
             )
     except KeyboardInterrupt as error:
         command = shlex.join(["som-dask", *sys.argv[1:]])
         raise Interrupted(f"stopped; the blocks done are kept; continue with: {command}") from error
+    log.event("labels_saved", path=output, **dataclasses.asdict(summary))
     click.echo(f"labels              {output}")
     before = (
         f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""

@@ -32,6 +32,14 @@ def test_the_last_three_are_kept(tmp_path):
     assert len(list(tmp_path.iterdir())) == KEPT
 
 
+def test_each_save_is_told_once_it_is_whole(tmp_path):
+    told = []
+    folder = CheckpointFolder(tmp_path, on_save=lambda saved, file: told.append((saved.epochs_done, file.exists())))
+    folder.save(checkpoint(1))
+    folder.save(checkpoint(2))
+    assert told == [(1, True), (2, True)]
+
+
 def test_it_is_plain_numpy_without_pickle(tmp_path):
     file = CheckpointFolder(tmp_path).save(checkpoint(1))
     with np.load(file, allow_pickle=False) as arrays:

@@ -1,6 +1,7 @@
 """The command line: train, infer and info from end to end, job files, and a polite end on SIGTERM."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import xarray as xr
 
 from som_dask import cli
-from som_dask.errors import Interrupted
+from som_dask.errors import Interrupted, ParameterError
 from som_dask.schema import open_model
 from tests.test_bad_input import run, store
 
@@ -132,8 +133,9 @@ cli.main()
 
 def test_sigterm_ends_in_order_and_the_run_goes_on_to_the_same_bits(folder):
     command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "5"]
+    log = ["--log-file", "run.jsonl"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", SLOWLY, *command], **pipes) as process:
+    with subprocess.Popen([sys.executable, "-c", SLOWLY, *command, *log], **pipes) as process:
         assert [process.stdout.readline() for _ in range(2)] == ["epoch 0\n", "epoch 1\n"]
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
@@ -146,11 +148,82 @@ def test_sigterm_ends_in_order_and_the_run_goes_on_to_the_same_bits(folder):
     assert run(*command, "--resume") == 0
     assert run(*command[:3], "whole.zarr", *command[4:]) == 0
     assert open_model("model.zarr").attrs["codebook_sha256"] == open_model("whole.zarr").attrs["codebook_sha256"]
+    assert events(folder / "run.jsonl")[-1]["status"] == "interrupted"
+    assert [event["epoch"] for event in events(folder / "run.jsonl", "epoch_finished")] == [0, 1]
+
+
+def events(place, name=None):
+    with open(place) as file:
+        told = [json.loads(line) for line in file]
+    return [event for event in told if name in (None, event["event"])]
+
+
+def test_a_log_tells_of_training_from_start_to_end(capsys):
+    command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "3"]
+    assert run(*command, "--log-file", "run.jsonl", "--checkpoint-every", "2") == 0
+    assert capsys.readouterr().err == ""
+    told = events("run.jsonl")
+    assert [event["event"] for event in told] == [
+        "run_started",
+        *["epoch_finished", "checkpoint_saved", "epoch_finished", "epoch_finished"],
+        *["model_saved", "run_finished"],
+    ]
+    assert (told[0]["command"], told[0]["parameters"]["rows"]) == ("train", 4)
+    assert told[0]["parameters"]["input"] == "cells.zarr"
+    model = open_model("model.zarr")
+    epochs = events("run.jsonl", "epoch_finished")
+    for name in ("quantization_error", "topographic_error", "radius"):
+        assert [event[name] for event in epochs] == model[name].values[:-1].tolist()
+    assert [event["epochs_done"] for event in events("run.jsonl", "checkpoint_saved")] == [2]
+    assert told[-2]["quantization_error"] == model["quantization_error"].values[-1]
+    assert told[-1]["status"] == "completed"
+    assert {event["run_id"] for event in told} == {model.attrs["run_id"]}
+
+
+def test_a_log_tells_of_inference_and_is_added_to(capsys):
+    with open("job.toml", "w") as file:
+        file.write('log_file = "run.jsonl"\nlog_stderr = true\nlog_level = "info"\nlog_dask = false\n')
+    assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "1", "--config", "job.toml") == 0
+    trained = capsys.readouterr().err
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "labels.zarr", "--config", "job.toml") == 0
+    told = capsys.readouterr().err
+    with open("run.jsonl") as file:
+        assert file.read() == trained + told
+    started, *progress, saved, finished = [json.loads(line) for line in told.splitlines()]
+    assert (started["event"], started["command"]) == ("run_started", "infer")
+    assert (progress[-1]["event"], progress[-1]["done"]) == ("blocks_finished", progress[-1]["blocks"])
+    assert (saved["event"], saved["samples"]) == ("labels_saved", 5000)
+    assert finished["status"] == "completed"
+    assert started["run_id"] != json.loads(trained.splitlines()[0])["run_id"]
+
+
+def test_a_log_tells_of_an_error_and_the_exit_status_stays(capsys):
+    command = ["train", "nowhere.zarr", "--output", "model.zarr", "--log-file", "run.jsonl"]
+    assert run(*command) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    (error,) = events("run.jsonl", "error")
+    assert error["error"]["type"] == "StorageError"
+    assert line == f"som-dask: {error['error']['message']}"
+    assert events("run.jsonl")[-1]["status"] == "failed"
+    assert run(*command[:-1], "no/such/run.jsonl") == 5
+    assert "no/such for the log does not exist" in capsys.readouterr().err
+
+
+def test_a_log_holds_no_credential(folder, capsys):
+    command = ["train", "s3://key:hunter2@bucket/x.zarr", "--output", "model.zarr", "--log-file", "run.jsonl"]
+    assert run(*command) == ParameterError.exit_status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "hunter2" not in line
+    assert "AWS_SECRET_ACCESS_KEY" in line
+    assert not (folder / "run.jsonl").exists()
 
 
 @pytest.mark.cluster
 def test_workers_of_its_own(capsys):
-    assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1") == 0
+    log = ["--log-file", "run.jsonl", "--log-dask"]
+    assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1", *log) == 0
+    assert "distributed.scheduler" in {event["logger"] for event in events("run.jsonl", "log")}
+    assert {event["pid"] for event in events("run.jsonl", "run_started")} == {os.getpid()}
     assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     assert run("train", "cells.zarr", "--output", "b.zarr", *MAP) == 0
     assert open_model("a.zarr").attrs["codebook_sha256"] == open_model("b.zarr").attrs["codebook_sha256"]
