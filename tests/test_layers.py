@@ -41,12 +41,15 @@ ORDER = (
     "training",
     "inference",
     "telemetry",
+    "model_key",
+    "manifest",
     "registry",
     "plot",
     "kohonen_map",
     "config",
     "cluster",
     "demo",
+    "models_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
