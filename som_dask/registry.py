@@ -95,7 +95,7 @@ class Registry:
 
     def environments(self) -> builtins.list[str]:
         """Names of all environments that hold something."""
-        return sorted(self._names(self.root))
+        return sorted(name for name in self._names(self.root) if self._names(f"{self.root}/{name}"))
 
     def list(self) -> Entries:
         """All models of this environment, newest first by the time they were saved, then by key.
@@ -372,7 +372,7 @@ class Registry:
             others = [other for other in self.environments() if other != environment]
             return f"{held}, and there is {_some(others)}" if others else held
         keys = sorted(self._keys(environment, Reference(name, environment)), key=ModelKey.order, reverse=True)
-        return f"there is {_some([str(key) for key in keys])}" if keys else f"every model of {name} is deleted"
+        return f"there is {_some([str(key) for key in keys])}" if keys else f"nothing is left of {name}"
 
     def _publish(self, dataset: xr.Dataset, entry: Entry, *, next_free: bool) -> ModelKey:
         """Write a model under the number of `entry.key`, or the next one that is free."""
