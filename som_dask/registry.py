@@ -239,7 +239,7 @@ class Registry:
         ParameterError
             If a part of the key can't be used, or `model` is no model.
         StorageError
-            If it can't be written; then nothing is left of it.
+            If it can't be written; then nothing is left of it, but its number may be passed over.
         """
         number = 1 if revision is None else revision
         key = ModelKey(self.environment, name, som_dask.__version__, model_version, number)
@@ -379,7 +379,7 @@ class Registry:
         key, token = entry.key, uuid.uuid4().hex.encode()
         if next_free:
             key = replace(key, revision=max(self._numbers(os.path.dirname(self._folder(key))), default=0) + 1)
-        while not create(f"{self._folder(key)}/{CLAIM}", token):
+        while not self._claim(self._folder(key), token):
             if not next_free:
                 raise ModelExistsError(
                     f"{key} was given to a model before; leave the revision out to save under the next one"
@@ -402,9 +402,14 @@ class Registry:
             with contextlib.suppress(OSError):
                 if self._owns(folder, token):
                     self._clear(folder)
-                    remove(folder)
+                    remove(f"{folder}/{CLAIM}")  # the last step: from here on the folder may be another's
             raise
         return key
+
+    def _claim(self, folder: str, token: bytes) -> bool:
+        """Take a folder for this writer; False if it was taken before."""
+        # A model that was copied here without its claim must not be lost.
+        return create(f"{folder}/{CLAIM}", token) and self._names(folder, every=True) == [CLAIM]
 
     def _owns(self, folder: str, token: bytes) -> bool:
         return read_bytes(f"{folder}/{CLAIM}") == token

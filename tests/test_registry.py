@@ -138,6 +138,17 @@ def test_a_key_is_given_once(root, models):
     assert ModelExistsError.exit_status == ModelNotFoundError.exit_status == 5
 
 
+def test_a_model_without_its_claim_is_not_lost(root, models):
+    dev = Registry(root)
+    key = dev.save(models[0], "photo")
+    registry.remove(f"{dev._folder(key)}/claim")
+    with pytest.raises(ModelExistsError):
+        dev.save(models[1], "photo", revision=1)
+    registry.remove(f"{dev._folder(key)}/claim")
+    assert dev.save(models[1], "photo").revision == 2
+    assert same(dev.load("photo", revision=1), models[0])
+
+
 def test_what_is_missing_is_told_with_what_there_is(root, model):
     dev = Registry(root)
     with pytest.raises(ModelNotFoundError, match="has no model photo@dev; dev is empty"):
@@ -426,7 +437,8 @@ def test_a_save_that_fails_leaves_nothing(step, error, root, models, monkeypatch
         with pytest.raises(type(error) if isinstance(error, Exception) else error):
             dev.save(models[1], "photo")
     assert [entry.key.revision for entry in dev.list()] == [1]
-    assert dev.save(models[1], "photo").revision == 2
+    assert dev.save(models[1], "photo", revision=2).revision == 2
+    assert same(dev.load("photo"), models[1])
 
 
 def test_a_model_that_changes_as_it_is_stored_is_not_published(tmp_path, model, monkeypatch):
