@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from som_dask.errors import SomError
 from som_dask.inference import assign, label_store
 from som_dask.lattice import Lattice
+from som_dask.registry import Registry
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import open_model, save_model
 from som_dask.training import Epoch, TrainingConfig, fit, train
@@ -12,6 +13,7 @@ from som_dask.training import Epoch, TrainingConfig, fit, train
 __all__ = [
     "Epoch",
     "Lattice",
+    "Registry",
     "Samples",
     "SomError",
     "TrainingConfig",

@@ -1,4 +1,4 @@
-"""The command line: train, infer, info, demo."""
+"""The command line: train, infer, info, demo, models."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from som_dask.config import load_job
 from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
+from som_dask.models_cli import models, open_named, registry_option, target_options, training_target
 from som_dask.neighborhood import Kernel
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
@@ -234,9 +235,13 @@ def cli() -> None:
     """
 
 
+cli.add_command(models)
+
+
 @cli.command()
 @click.argument("input")
-@click.option("--output", required=True, help="Zarr store to write the model to: a path or fsspec URL.")
+@click.option("--output", help="Zarr store to write the model to: a path or fsspec URL.  [required without --name]")
+@target_options
 @job_option
 @click.option("--rows", type=int, default=20, help="Rows of the map.")
 @click.option("--cols", type=int, default=20, help="Columns of the map.")
@@ -265,7 +270,11 @@ def cli() -> None:
     help="Keep samples in memory between epochs, or read them again; auto: keep if half of it holds them.",
 )
 @device_option
-@click.option("--checkpoint-dir", type=click.Path(file_okay=False), help="[default: OUTPUT.checkpoints]")
+@click.option(
+    "--checkpoint-dir",
+    type=click.Path(file_okay=False),
+    help="[default: OUTPUT.checkpoints, else NAME@ENVIRONMENT.checkpoints]",
+)
 @click.option("--checkpoint-every", type=click.IntRange(1), default=1, help="Epochs between checkpoints.")
 @click.option("--resume", is_flag=True, help="Continue the run that the checkpoints are of.")
 @overwrite_option
@@ -273,7 +282,7 @@ def cli() -> None:
 @cluster_options
 @log_options
 @_logged
-def train(input: str, output: str, overwrite: bool, resume: bool, log: EventLog, **options: Any) -> None:
+def train(input: str, output: str | None, overwrite: bool, resume: bool, log: EventLog, **options: Any) -> None:
     """Train a map on the samples in the Zarr store INPUT (a path or fsspec URL)."""
     from som_dask.checkpoint import CheckpointFolder
     from som_dask.schema import save_model
@@ -281,11 +290,14 @@ def train(input: str, output: str, overwrite: bool, resume: bool, log: EventLog,
     lattice = Lattice(*(options.pop(name) for name in ("rows", "cols", "topology", "boundary")))
     config = TrainingConfig(**{name: options.pop(name) for name in DEFAULTS})
     codebook = _load_codebook(options.pop("initial_codebook"))
-    folder = options.pop("checkpoint_dir") or _checkpoint_folder(output)
+    target = training_target(options, output)
+    place = output or str(target)  # the run's name: its lock and its checkpoints go by it
+    folder = options.pop("checkpoint_dir") or _checkpoint_folder(place)
     every = options.pop("checkpoint_every")
-    check_free(output, overwrite=overwrite, inputs=[input])
+    if output is not None:
+        check_free(output, overwrite=overwrite, inputs=[input])
     checkpoints = CheckpointFolder(folder, on_save=log.checkpoint)
-    with lock(output):
+    with lock(place):
         samples = _samples(input, options)
         if not resume and checkpoints.files():
             if not overwrite:
@@ -308,13 +320,17 @@ def train(input: str, output: str, overwrite: bool, resume: bool, log: EventLog,
                 )
                 if log.run_id is not None:
                     model.attrs["run_id"] = log.run_id
-                save_model(model, output, overwrite=overwrite)
+                if output is not None:
+                    save_model(model, output, overwrite=overwrite)
+                key = target.save(model) if target is not None else None
             except KeyboardInterrupt as error:
                 raise _interrupted(bar.done, config.epochs, checkpoints.files() != []) from error
         checkpoints.clear()
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
-    log.event("model_saved", path=output, **final)
-    _tell_model(model, output)
+    log.event("model_saved", path=output, key=None if key is None else str(key), **final)
+    _tell_model(model, output or key)
+    if output is not None and key is not None:
+        click.echo(f"registered          {key}")
 
 
 def _interrupted(done: int, epochs: int, can_resume: bool) -> Interrupted:
@@ -349,6 +365,7 @@ def _tell_model(model: Any, place: Any) -> None:
 @click.argument("model")
 @click.argument("input")
 @click.option("--output", required=True, help="Zarr store to write the labels to: a path or fsspec URL.")
+@registry_option
 @job_option
 @device_option
 @overwrite_option
@@ -356,16 +373,28 @@ def _tell_model(model: Any, place: Any) -> None:
 @cluster_options
 @log_options
 @_logged
-def infer(model: str, input: str, output: str, overwrite: bool, device: str, log: EventLog, **options: Any) -> None:
+def infer(
+    model: str,
+    input: str,
+    output: str,
+    registry: str | None,
+    overwrite: bool,
+    device: str,
+    log: EventLog,
+    **options: Any,
+) -> None:
     """Label the samples in INPUT with a trained MODEL: row, column and distance of each one's best unit.
+
+    MODEL is a path or URL, or names a model in a registry: NAME@ENVIRONMENT is the newest there,
+    NAME@ENVIRONMENT:CODE_VERSION[/MODEL_VERSION[/REVISION]] a certain one.
 
     A run that was stopped is continued by the same command: it does only the blocks that are missing.
     """
     from som_dask.inference import label_store
-    from som_dask.schema import open_model
 
     check_free(output, overwrite=overwrite, inputs=[model, input])
-    opened = open_model(model)
+    place, opened = open_named(model, registry)
+    check_free(output, overwrite=overwrite, inputs=[place])
     samples = _samples(input, options)
     bar = click.progressbar(
         length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not _watched(log)

@@ -9,6 +9,8 @@ __all__ = [
     "DataError",
     "Interrupted",
     "MemoryLimitError",
+    "ModelExistsError",
+    "ModelNotFoundError",
     "ParameterError",
     "SchemaError",
     "SomError",
@@ -48,6 +50,14 @@ class StorageError(SomError, OSError):
     """A store can't be opened, read, written or published."""
 
     exit_status = 5
+
+
+class ModelExistsError(StorageError, FileExistsError):
+    """A registry has given the key to a model before."""
+
+
+class ModelNotFoundError(StorageError, FileNotFoundError):
+    """A registry holds no such model."""
 
 
 class ClusterError(SomError, RuntimeError):

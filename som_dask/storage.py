@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from som_dask.errors import StorageError
 __all__ = [
     "beside",
     "check_free",
+    "create",
     "exists",
     "is_url",
     "lock",
@@ -26,12 +28,14 @@ __all__ = [
     "names_in",
     "open_zarr_node",
     "publish",
+    "read_bytes",
     "remove",
     "write_bytes",
 ]
 
 Location = str | os.PathLike[str]
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux, renameat2(2)
+_creating = threading.Lock()
 
 
 def is_url(place: Location) -> bool:
@@ -140,6 +144,72 @@ def write_bytes(place: Location, data: bytes) -> None:
             raise StorageError(f"can't write {place}: {error.strerror}; free some space or move it") from error
         raise
     _sync(os.path.dirname(os.path.abspath(place)))
+
+
+def create(place: Location, data: bytes) -> bool:
+    """Write a new file; of several writers of one place exactly one succeeds.
+
+    The system decides on local disks, a conditional write on object stores that have one (S3, Google, Azure).
+    Elsewhere it is looked first and written then, which only threads of one process can't come between.
+
+    Parameters
+    ----------
+    place : path or URL
+    data : bytes
+
+    Returns
+    -------
+    bool
+        False if there is something already; it is left as it is.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    try:
+        if not is_url(place):
+            os.makedirs(os.path.dirname(os.path.abspath(place)), exist_ok=True)
+            return _create_file(place, data)
+        filesystem, path = fsspec.core.url_to_fs(os.fspath(place))
+        with _creating:
+            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
+            if filesystem.exists(path):
+                return False
+            try:
+                filesystem.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            except (NotImplementedError, TypeError, ValueError):  # no such mode
+                filesystem.pipe_file(path, data)
+    except OSError as error:
+        raise StorageError(f"can't write {place}: {error.strerror or error}; choose another place") from error
+    return True
+
+
+def _create_file(path: Location, data: bytes) -> bool:
+    try:
+        file = open(path, "xb")  # noqa: SIM115 - its own errors are told from those of writing
+    except FileExistsError:
+        return False
+    with file:
+        file.write(data)
+    return True
+
+
+def read_bytes(place: Location) -> bytes:
+    """The contents of a file.
+
+    Raises
+    ------
+    StorageError
+        If it is not there or can't be read.
+    """
+    try:
+        with fsspec.open(os.fspath(place), "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise StorageError(f"can't read {place}: {error.strerror or error}; check the path") from error
 
 
 def _sync(path: Location) -> None:

@@ -43,12 +43,15 @@ ORDER = (
     "credentials",
     "telemetry",
     "events",
+    "model_key",
+    "manifest",
     "registry",
     "plot",
     "kohonen_map",
     "config",
     "cluster",
     "demo",
+    "models_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]

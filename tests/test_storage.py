@@ -3,12 +3,24 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from som_dask import storage
 from som_dask.errors import StorageError
-from som_dask.storage import beside, check_free, exists, lock, names_in, publish, remove, write_bytes
+from som_dask.storage import (
+    beside,
+    check_free,
+    create,
+    exists,
+    lock,
+    names_in,
+    publish,
+    read_bytes,
+    remove,
+    write_bytes,
+)
 
 
 def folder(path, text):
@@ -97,6 +109,37 @@ def test_outputs_are_checked_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(storage.Path, "touch", fail)
     with pytest.raises(StorageError, match="Read-only file system"):
         check_free(tmp_path / "new", overwrite=False)
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_a_file_is_created_once(url, tmp_path):
+    place = "memory://storage-create/a/file" if url else str(tmp_path / "a" / "file")
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda i: create(place, b"%d" % i), range(8)))
+    assert sorted(created) == [False] * 7 + [True]
+    assert read_bytes(place) == b"%d" % created.index(True)
+    remove(place)
+    with pytest.raises(StorageError, match="can't read"):
+        read_bytes(place)
+
+
+def test_a_file_that_cannot_be_created(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="can't write"):
+        create(tmp_path / "file" / "below", b"")
+
+
+def test_filesystems_without_conditional_writes(monkeypatch):
+    filesystem = storage.fsspec.filesystem("memory")
+    plain = type(filesystem).pipe_file
+
+    def pipe_file(self, path, value):
+        plain(self, path, value)
+
+    monkeypatch.setattr(type(filesystem), "pipe_file", pipe_file)
+    assert create("memory://storage-plain/file", b"one")
+    assert not create("memory://storage-plain/file", b"two")
+    assert read_bytes("memory://storage-plain/file") == b"one"
 
 
 HOLD = """
