@@ -32,7 +32,7 @@ from som_dask.sums import BatchSums, WholeSums
 __all__ = ["Joined", "compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
 
 FAN_IN = 8
-GROUPS_A_THREAD = 4  # at least, so that threads end at about the same time
+GROUPS_A_THREAD = 4  # so that threads end at about the same time
 # Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
 KEEP_SHARE = 0.5
 
@@ -153,19 +153,16 @@ def block_sums(
     return sums
 
 
-def groups_of_blocks(samples: Samples, n_nodes: int, stored: bool) -> list[range]:
-    """Which blocks are added up together: each group makes sums of the size of the codebook.
+def groups_of_blocks(samples: Samples) -> list[range]:
+    """Which blocks are added up together, a task each: a few groups a thread.
 
-    Where samples are many beside nodes, each block by itself. Where they are few, fewer groups, but enough for all
-    threads; and where they are read from a store, so that each thread reads ahead from one block to the next. Only
-    on threads, where blocks need not travel to each other.
+    So few tasks cost little, sums of the size of the codebook are few, and each thread reads ahead from one stored
+    block to the next. Only on threads: blocks in the memory of workers need not travel to each other.
     """
     n_blocks = len(samples.block_rows)
     if _client() is not None:
         return [range(i, i + 1) for i in range(n_blocks)]
-    threads = dask.config.get("num_workers", None) or CPU_COUNT
-    few = GROUPS_A_THREAD * threads
-    n_groups = min(n_blocks, few if stored else max(samples.n_samples // (2 * n_nodes), few))
+    n_groups = min(n_blocks, GROUPS_A_THREAD * (dask.config.get("num_workers", None) or CPU_COUNT))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
     return [range(start, stop) for start, stop in pairwise(edges)]
 
@@ -202,10 +199,7 @@ def epoch_sums(
     # Rounded sums depend on how blocks are grouped, so there each stays alone on every machine.
     whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
-    stored = isinstance(blocks[0], StoredRows)
-    groups = (
-        groups_of_blocks(samples, len(codebook), stored) if whole else [range(i, i + 1) for i in range(len(blocks))]
-    )
+    groups = groups_of_blocks(samples) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     starts, name = samples.block_starts, samples.description or "the samples"
     parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -94,6 +95,11 @@ class Samples:
 
     def delayed_blocks(self) -> list[Delayed]:
         """The blocks in order, each a delayed (rows, D) array."""
+        return list(self._delayed)
+
+    @functools.cached_property
+    def _delayed(self) -> list[Delayed]:
+        # Once: it takes a good part of a short epoch.
         return self.array.to_delayed().ravel().tolist()
 
 

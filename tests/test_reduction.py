@@ -79,7 +79,8 @@ def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
     monkeypatch.setattr(reduction, "compute", look)
     codebook, summary = values[:12], summarize(samples(values))
     graphs.clear()
-    epoch_sums(samples(values), codebook, LATTICE, summary)
+    with dask.config.set(scheduler="threads", num_workers=10):
+        epoch_sums(samples(values), codebook, LATTICE, summary)
     (graph,) = graphs
     names = [str(key).split("-")[0] for key in graph]
     assert names.count("broadcast_codebook") == 1
@@ -117,7 +118,7 @@ def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_few_samples_beside_many_nodes_are_added_up_in_groups(values, threads, monkeypatch):
+def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch):
     graphs = []
     monkeypatch.setattr(
         reduction, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v)
@@ -146,7 +147,10 @@ def test_a_block_counted_twice_is_an_error(values, monkeypatch):
 
     summary = summarize(good)
     monkeypatch.setattr(reduction, "tree_sum", twice)
-    with pytest.raises(DataError, match="other samples than the first pass"):
+    with (
+        dask.config.set(scheduler="threads", num_workers=10),
+        pytest.raises(DataError, match="other samples than the first pass"),
+    ):
         epoch_sums(good, values[:12], LATTICE, summary)
 
 
