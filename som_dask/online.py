@@ -21,10 +21,10 @@ import numpy as np
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
 from som_dask.schedule import decay
+from som_dask.tiles import SIDE, catch_up, cut, fit_box, joined, search_tile
 
 __all__ = ["Iteration", "OnlineConfig", "OnlineRun", "initial_weights"]
 
-SIDE = 16  # of a tile: 16 x 16 nodes of three features are 6 KiB
 STRETCH = 64  # vectors after which every tile is brought up to date: boxes grow wider than their weights
 # Squares of larger differences overflow; where everything is smaller, they vanish and all nodes tie.
 LARGEST, SMALLEST = 1e150, 1e-140
@@ -179,18 +179,18 @@ class OnlineRun:
             )
         self._radii, self._rates = self.config.radii(lattice), self.config.learning_rates(lattice)
         self._row_tiles, self._col_tiles = (-(-size // SIDE) for size in lattice.shape)
-        self._tiles = _cut(weights.reshape(*lattice.shape, -1), self._row_tiles, self._col_tiles)
+        self._tiles = cut(weights.reshape(*lattice.shape, -1), self._row_tiles, self._col_tiles)
         n_tiles = len(self._tiles)
         self._low, self._high = np.empty((2, n_features, n_tiles))
         self._pending = np.zeros((n_tiles, STRETCH), dtype=np.int64)
         self._counts = np.zeros(n_tiles, dtype=np.int64)
         for tile in range(n_tiles):
-            _fit_box(tile, self._tiles, *lattice.shape, self._col_tiles, self._low, self._high)
+            fit_box(tile, self._tiles, *lattice.shape, self._col_tiles, self._low, self._high)
 
     @property
     def codebook(self) -> np.ndarray:
         """The weights after the last iteration done: (rows, cols, D) float64, a copy."""
-        return _joined(self._tiles, *self.lattice.shape, self._col_tiles)
+        return joined(self._tiles, *self.lattice.shape, self._col_tiles)
 
     def __iter__(self) -> Iterator[Iteration]:
         while self.next < self.config.iterations:
@@ -295,94 +295,6 @@ def _gaussian(distances, radius):
     return result
 
 
-def _cut(grid: np.ndarray, row_tiles: int, col_tiles: int) -> np.ndarray:
-    """Weights (rows, cols, D) as tiles (T, D, 16, 16), the last ones filled up with zeros."""
-    rows, cols, n_features = grid.shape
-    padded = np.zeros((row_tiles * SIDE, col_tiles * SIDE, n_features))
-    padded[:rows, :cols] = grid
-    parts = padded.reshape(row_tiles, SIDE, col_tiles, SIDE, n_features).transpose(0, 2, 4, 1, 3)
-    return np.ascontiguousarray(parts).reshape(row_tiles * col_tiles, n_features, SIDE, SIDE)
-
-
-def _joined(tiles: np.ndarray, rows: int, cols: int, col_tiles: int) -> np.ndarray:
-    """The reverse of `_cut`."""
-    n_features = tiles.shape[1]
-    parts = tiles.reshape(-1, col_tiles, n_features, SIDE, SIDE).transpose(0, 3, 1, 4, 2)
-    return np.ascontiguousarray(parts.reshape(-1, col_tiles * SIDE, n_features)[:rows, :cols])
-
-
-@numba.njit(nogil=True, cache=True)
-def _fit_box(tile, tiles, rows, cols, col_tiles, low, high):
-    """Make a tile's box as narrow as its weights."""
-    height = min(SIDE, rows - tile // col_tiles * SIDE)
-    width = min(SIDE, cols - tile % col_tiles * SIDE)
-    least, most = np.empty(SIDE), np.empty(SIDE)
-    for j in range(tiles.shape[1]):
-        weights = tiles[tile, j]
-        for col in range(SIDE):  # a lane for each column, so that the lanes of a vector register are in use
-            least[col] = weights[0, col]
-            most[col] = weights[0, col]
-        for row in range(1, height):
-            for col in range(SIDE):
-                value = weights[row, col]
-                least[col] = value if value < least[col] else least[col]
-                most[col] = value if value > most[col] else most[col]
-        a, b = least[0], most[0]
-        for col in range(1, width):
-            a, b = min(a, least[col]), max(b, most[col])
-        low[j, tile], high[j, tile] = a, b
-
-
-@numba.njit(nogil=True, cache=True)
-def _catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu):
-    """Do the updates of a tile that are pending, in order."""
-    top, left = tile // col_tiles * SIDE, tile % col_tiles * SIDE
-    weights = tiles[tile]
-    factor = np.empty(SIDE)
-    for i in range(counts[tile]):
-        k = pending[tile, i]
-        bmu_row, bmu_col = bmu[k] // cols, bmu[k] % cols
-        first = left - bmu_col + cols - 1
-        for row in range(SIDE):
-            y = by_row[top + row - bmu_row + rows - 1]
-            line = by_col[(top + row) % 2 - bmu_row % 2 + 1]
-            for col in range(SIDE):
-                factor[col] = y * line[first + col]
-            for j in range(vectors.shape[1]):
-                value = vectors[k, j]
-                for col in range(SIDE):
-                    weight = weights[j, row, col]
-                    weights[j, row, col] = weight + factor[col] * (value - weight)
-    counts[tile] = 0
-
-
-@numba.njit(nogil=True, cache=True)
-def _search(tile, vector, tiles, rows, cols, col_tiles, best, node):
-    """The best of a tile's nodes, if it is better than the best so far: squared distance, and flat index."""
-    top, left = tile // col_tiles * SIDE, tile % col_tiles * SIDE
-    height, width = min(SIDE, rows - top), min(SIDE, cols - left)
-    weights = tiles[tile]
-    squared, least = np.zeros((SIDE, SIDE)), np.full(SIDE, np.inf)
-    for row in range(height):
-        for j in range(len(vector)):
-            value = vector[j]
-            for col in range(SIDE):
-                difference = value - weights[j, row, col]
-                squared[row, col] += difference * difference
-        for col in range(SIDE):
-            least[col] = squared[row, col] if squared[row, col] < least[col] else least[col]
-    lowest = np.inf
-    for col in range(width):
-        lowest = min(lowest, least[col])
-    if lowest <= best:
-        for row in range(height):
-            for col in range(width):
-                index = (top + row) * cols + left + col
-                if squared[row, col] < best or (squared[row, col] == best and index < node):
-                    best, node = squared[row, col], index
-    return best, node
-
-
 @numba.njit(nogil=True, cache=True)
 def _bounds(vector, low, high, bounds):
     """What the squared distance of a vector to the nodes of each tile is at least; returns the nearest tile."""
@@ -445,6 +357,7 @@ def _present(vectors, tiles, low, high, pending, counts, by_row, by_col, rows, c
     bounds = np.empty(n_tiles)
     y, x = np.empty((row_tiles, 2)), np.empty((col_tiles, 2))
     row_lines = by_row.reshape(1, -1)
+    squared_tile, least = np.empty((SIDE, SIDE)), np.empty(SIDE)
     for k in range(len(vectors)):
         vector = vectors[k]
         nearest = _bounds(vector, low, high, bounds)
@@ -454,9 +367,9 @@ def _present(vectors, tiles, low, high, pending, counts, by_row, by_col, rows, c
             if turn == nearest or bounds[tile] > best:
                 continue
             if counts[tile]:
-                _catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu)
-                _fit_box(tile, tiles, rows, cols, col_tiles, low, high)
-            best, node = _search(tile, vector, tiles, rows, cols, col_tiles, best, node)
+                catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu)
+                fit_box(tile, tiles, rows, cols, col_tiles, low, high)
+            best, node = search_tile(tile, vector, tiles, rows, cols, col_tiles, best, node, squared_tile, least)
         bmu[k], squared[k] = node, best
         _extremes(row_lines, rows - 1 - node // cols, rows, y)
         _extremes(by_col, cols - 1 - node % cols, cols, x)
@@ -468,5 +381,5 @@ def _present(vectors, tiles, low, high, pending, counts, by_row, by_col, rows, c
                 counts[tile] += 1
     for tile in range(n_tiles):
         if counts[tile]:
-            _catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu)
-            _fit_box(tile, tiles, rows, cols, col_tiles, low, high)
+            catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu)
+            fit_box(tile, tiles, rows, cols, col_tiles, low, high)

@@ -26,6 +26,7 @@ ORDER = (
     "sums",
     "cuda",
     "batch",
+    "tiles",
     "online",
     "principal",
     "initial",
@@ -51,7 +52,7 @@ ORDER = (
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
 COMPILED = {name: {"numba"} for name in ("patches", "pruned", "fingerprint", "accumulate", "online", "principal")}
-INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes")}
+INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes", "tiles")}
 MAY_ALSO_IMPORT = {"backend": {"cupy"}, **COMPILED, **INTRINSIC}  # besides NumPy
 
 FOLDER = Path(som_dask.__file__).parent

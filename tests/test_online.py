@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from som_dask import online
+from som_dask import online, tiles
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig, OnlineRun, initial_weights
@@ -76,7 +76,7 @@ def test_it_is_the_rule_whatever_the_sizes(rows, cols, topology, boundary, n, n_
 
 def full_sweeps(vectors, lattice, config):
     """The rule by whole-map sweeps, with the same operations in the same order: no tile, no box, nothing put off."""
-    side = online.SIDE
+    side = tiles.SIDE
     weights = initial_weights(lattice, vectors.shape[1], config.seed)
     row, col = np.divmod(np.arange(lattice.n_nodes), lattice.cols)
     bmus = []
@@ -193,7 +193,7 @@ def test_it_learns_the_colors(rng):
     vectors = rng.random((10, 3))
     _, iterations = trained(vectors, Lattice(30, 30), OnlineConfig(iterations=60))
     assert iterations[-1].quantization_error < 0.1
-    assert iterations[0].quantization_error > 0.2
+    assert iterations[3].quantization_error > 0.2  # the map has drawn together
 
 
 def test_any_real_dtype_and_order_of_memory(rng):
