@@ -24,6 +24,7 @@ from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.neighborhood import Kernel
+from som_dask.online import Iteration, OnlineConfig
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
@@ -177,9 +178,11 @@ class _EpochBar:
         self.done = 0
 
     @staticmethod
-    def _show(epoch: Epoch | None) -> str | None:
+    def _show(epoch: Epoch | Iteration | None) -> str | None:
         if epoch is None:
             return None
+        if isinstance(epoch, Iteration):
+            return f"iteration {epoch.index + 1}  radius {epoch.radius:.3g}  QE {epoch.quantization_error:.4g}"
         return (
             f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  "
             f"QE {epoch.quantization_error:.4g}  TE {epoch.topographic_error:.3g}"
@@ -192,7 +195,7 @@ class _EpochBar:
     def __exit__(self, *error: Any) -> None:
         self.bar.__exit__(*error)
 
-    def __call__(self, epoch: Epoch) -> None:
+    def __call__(self, epoch: Epoch | Iteration) -> None:
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
         self.done = epoch.index + 1
 
@@ -215,6 +218,15 @@ def cli() -> None:
 @click.option("--cols", type=int, default=20, help="Columns of the map.")
 @click.option("--topology", type=click.Choice(get_args(Topology)), default=LATTICE_DEFAULTS["topology"])
 @click.option("--boundary", type=click.Choice(get_args(Boundary)), default=LATTICE_DEFAULTS["boundary"])
+@click.option(
+    "--algorithm",
+    type=click.Choice(["batch", "online"]),
+    default="batch",
+    help="online: Kohonen's rule, one sample after the other, for data that fit in memory; an epoch is an iteration.",
+)
+@click.option(
+    "--learning-rate", type=float, help=f"Online only: at the start.  [default: {OnlineConfig.learning_rate}]"
+)
 @click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
 @click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
 @click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
@@ -251,6 +263,7 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
 
     lattice = Lattice(*(options.pop(name) for name in ("rows", "cols", "topology", "boundary")))
     config = TrainingConfig(**{name: options.pop(name) for name in DEFAULTS})
+    fit_map = _fit_by(options.pop("algorithm"), config, options.pop("learning_rate"))
     codebook = _load_codebook(options.pop("initial_codebook"))
     folder = options.pop("checkpoint_dir") or _checkpoint_folder(output)
     every = options.pop("checkpoint_every")
@@ -267,21 +280,34 @@ def train(input: str, output: str, overwrite: bool, resume: bool, **options: Any
             checkpoints.clear()
         with _connected(**options), _EpochBar(config.epochs) as bar:
             try:
-                model = fit(
+                model = fit_map(
                     samples,
                     lattice,
-                    config,
+                    bar,
                     codebook=codebook,
                     checkpoints=checkpoints,
                     checkpoint_every=every,
                     resume=resume,
-                    on_epoch=bar,
                 )
                 save_model(model, output, overwrite=overwrite)
             except KeyboardInterrupt as error:
                 raise _interrupted(bar.done, config.epochs, checkpoints.files() != []) from error
         checkpoints.clear()
     _tell_model(model, output)
+
+
+def _fit_by(algorithm: str, config: TrainingConfig, learning_rate: float | None) -> Callable[..., Any]:
+    """Training by the algorithm: a function of samples, lattice, progress bar and what `fit` takes by name."""
+    if algorithm == "online":
+        from som_dask.online_training import fit_online, online_config
+
+        online = online_config(config, learning_rate)
+        return lambda samples, lattice, bar, **options: fit_online(
+            samples, lattice, online, on_iteration=bar, **options
+        )
+    if learning_rate is not None:
+        raise ParameterError("--learning-rate belongs to --algorithm online; the batch rule has none")
+    return lambda samples, lattice, bar, **options: fit(samples, lattice, config, on_epoch=bar, **options)
 
 
 def _interrupted(done: int, epochs: int, can_resume: bool) -> Interrupted:

@@ -40,6 +40,7 @@ ORDER = (
     "reduction",
     "checkpoint",
     "training",
+    "online_training",
     "inference",
     "telemetry",
     "registry",
