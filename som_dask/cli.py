@@ -410,14 +410,25 @@ def info(model: str, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--output", default="som_dask_demo", help="Folder for everything that the demo writes.")
-@click.option("--data-only", is_flag=True, help="Only write the demo's input store.")
-@click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
-@click.option("--workers", type=int, default=2, help="Worker processes.")
-def demo(output: str, data_only: bool, epochs: int, workers: int) -> None:
-    """Train a 40 x 40 map on the 273,280 pixels of a photograph, and redraw the photograph from it."""
+@click.option("--case", type=click.Choice(["photograph", "colors"]), default="photograph", help="What to show.")
+@click.option("--data-only", is_flag=True, help="Only write the photograph's input store.")
+@click.option(
+    "--epochs",
+    type=int,
+    help=f"Passes over the data.  [default: {DEFAULTS['epochs']}; colors: {OnlineConfig.iterations}]",
+)
+@click.option("--workers", type=int, default=2, help="Worker processes; colors needs none.")
+def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: int) -> None:
+    """Train a map and draw pictures of it.
+
+    photograph: a 40 x 40 map of the 273,280 pixels of a photograph by the batch rule, and the photograph redrawn from
+    it. colors: a 400 x 400 map of 40 colors by the online rule, from noise to smooth patches.
+    """
     from som_dask import demo as demonstration
 
-    config = TrainingConfig(epochs=epochs)
+    if data_only and case != "photograph":
+        raise ParameterError("--data-only belongs to --case photograph; colors writes no input store")
+    config = TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs)
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -427,9 +438,14 @@ def demo(output: str, data_only: bool, epochs: int, workers: int) -> None:
         demonstration.write_photograph(folder / "flower.zarr")
         click.echo(f"samples             {folder / 'flower.zarr'}")
         return
-    cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
-    with _connected(**cluster), _EpochBar(epochs) as bar:
-        model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
+    if case == "colors":
+        online = OnlineConfig() if epochs is None else OnlineConfig(iterations=epochs)
+        with _EpochBar(online.iterations) as bar:
+            model, places = demonstration.run_colors(folder, online, on_iteration=bar)
+    else:
+        cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
+        with _connected(**cluster), _EpochBar(config.epochs) as bar:
+            model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
     _tell_model(model, places.pop("model"))
     for name, place in places.items():
         click.echo(f"{name:<19} {place}")
