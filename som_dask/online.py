@@ -19,6 +19,7 @@ import numba
 import numpy as np
 
 from som_dask.errors import DataError, ParameterError
+from som_dask.initial import given_codebook
 from som_dask.lattice import Lattice
 from som_dask.schedule import decay
 from som_dask.tiles import SIDE, catch_up, cut, fit_box, joined, search_tile
@@ -132,8 +133,8 @@ class OnlineRun:
     ``theta_i = exp(-d_i^2 / (2 sigma_t^2))``,  ``w_i += alpha_t theta_i (v - w_i)``  for every node i
 
     (Kohonen, *Self-Organizing Maps*, 3rd ed., 2001, section 3.1). On the grid theta is a product of one factor for
-    the rows and one for the columns. Only additions and multiplications in a fixed order are done, so the result
-    is the same bits on every machine.
+    the rows and one for the columns. All is plain arithmetic in a fixed order, on one thread, so the result is the
+    same bits on every machine.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ class OnlineRun:
     DataError
         If there are no vectors, or their values can't be used.
     ParameterError
-        If the codebook has the wrong shape or values.
+        If the codebook has the wrong shape or values, or there is no iteration to start at.
     """
 
     def __init__(
@@ -164,13 +165,15 @@ class OnlineRun:
         start: int = 0,
     ) -> None:
         self.config = config or OnlineConfig()
+        if not 0 <= start <= self.config.iterations:
+            raise ParameterError(f"start must be from 0 to {self.config.iterations}, the iterations, got {start}")
         self.lattice, self.next = lattice, start
         self.vectors = _usable_vectors(vectors)
         n_features = self.vectors.shape[1]
         if codebook is None:
             weights = initial_weights(lattice, n_features, self.config.seed)
         else:
-            weights = _usable_codebook(codebook, lattice, n_features)
+            weights = given_codebook(codebook, lattice, n_features)
         largest = max(float(np.abs(array).max()) for array in (self.vectors, weights))
         if largest and not SMALLEST < largest < LARGEST:
             raise DataError(
@@ -189,7 +192,10 @@ class OnlineRun:
 
     @property
     def codebook(self) -> np.ndarray:
-        """The weights after the last iteration done: (rows, cols, D) float64, a copy."""
+        """The weights after the last iteration done: (rows, cols, D) float64, a copy.
+
+        Where an interrupt has ended the run inside an iteration, they are of no use.
+        """
         return joined(self._tiles, *self.lattice.shape, self._col_tiles)
 
     def __iter__(self) -> Iterator[Iteration]:
@@ -243,17 +249,6 @@ def _usable_vectors(vectors: np.ndarray) -> np.ndarray:
     return array
 
 
-def _usable_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> np.ndarray:
-    array = np.array(codebook, dtype=np.float64)
-    if array.shape not in {(lattice.n_nodes, n_features), (*lattice.shape, n_features)}:
-        raise ParameterError(
-            f"the initial codebook must have shape {(*lattice.shape, n_features)}, got {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        raise ParameterError("the initial codebook holds NaN or infinite values; give finite ones")
-    return array
-
-
 def _factors(
     lattice: Lattice, radius: float, rate: float, padded_rows: int, padded_cols: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -278,7 +273,7 @@ def _factors(
 
 @numba.njit(nogil=True, cache=True)
 def _gaussian(distances, radius):
-    """exp(-d^2 / (2 sigma^2)) by additions and multiplications alone: math libraries differ in the last bit.
+    """exp(-d^2 / (2 sigma^2)) by plain arithmetic: math libraries differ in the last bit.
 
     The decimals of `som_dask.ordered.exp` would take longer than the iteration that the table is for.
     """

@@ -1,8 +1,8 @@
 """Tiles of a map for online training: squares of 16 x 16 nodes, small enough to stay in a core's first cache.
 
 A tile is (D, 16, 16) float64, so that the nodes of a row lie side by side as the lanes of two vectors. The innermost
-loops are written in LLVM's vector types through numba: the plain loops of their tests take five times as long.
-No operation is fused or reordered, so the results are the same bits on every machine.
+loops are written in LLVM's vector types through numba: with its plain loops training takes three times as long. No
+operation is fused or reordered, so the results are the same bits on every machine.
 """
 
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"

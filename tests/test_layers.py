@@ -26,10 +26,10 @@ ORDER = (
     "sums",
     "cuda",
     "batch",
-    "tiles",
-    "online",
     "principal",
     "initial",
+    "tiles",
+    "online",
     "quality",
     "summary",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.

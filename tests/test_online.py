@@ -226,12 +226,21 @@ def test_vectors_that_are_refused(vectors, message):
 
 @pytest.mark.parametrize(
     ("codebook", "message"),
-    [(np.zeros((4, 2)), r"shape \(2, 2, 3\)"), (np.full((2, 2, 3), np.nan), "NaN")],
-    ids=["shape", "nan"],
+    [
+        (np.zeros((4, 2)), r"shape \(2, 2, 3\)"),
+        (np.full((2, 2, 3), np.nan), "NaN"),
+        (np.full((2, 2, 3), "a"), "real numbers"),
+    ],
+    ids=["shape", "nan", "text"],
 )
 def test_codebooks_that_are_refused(codebook, message):
     with pytest.raises(ParameterError, match=message):
         OnlineRun(np.ones((1, 3)), Lattice(2, 2), codebook=codebook)
+
+
+def test_there_must_be_an_iteration_to_start_at():
+    with pytest.raises(ParameterError, match="from 0 to 100"):
+        OnlineRun(np.ones((1, 3)), Lattice(2, 2), start=101)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import psutil
 import pytest
 import xarray as xr
 
+from som_dask import cli
 from som_dask.checkpoint import CheckpointFolder
-from som_dask.errors import CheckpointError, DataError, MemoryLimitError, ParameterError
+from som_dask.errors import CheckpointError, DataError, Interrupted, MemoryLimitError, ParameterError
 from som_dask.inference import assign
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig, OnlineRun
@@ -147,3 +148,24 @@ def test_the_command_line_trains_online(values, tmp_path, capsys):
     assert "--algorithm online" in capsys.readouterr().err
     assert run("train", str(place), "--output", str(output), "--overwrite", "--learning-rate", "0.5") == 2
     assert "the batch rule has none" in capsys.readouterr().err
+
+
+def test_the_command_line_resumes(values, tmp_path, monkeypatch, capsys):
+    place, output = tmp_path / "colors.zarr", tmp_path / "model.zarr"
+    store(values, place)
+    options = ["--output", str(output), "--rows", "7", "--cols", "20", "--epochs", "6", "--algorithm", "online"]
+    seen = []
+
+    def stop(bar, iteration):
+        seen.append(bar._show(iteration))
+        bar.done = iteration.index + 1
+        if iteration.index == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(cli._EpochBar, "__call__", stop)
+        assert run("train", str(place), *options) == Interrupted.exit_status
+    assert "stopped after 4 of 6 epochs; continue with" in capsys.readouterr().err
+    assert seen[3].startswith("iteration 4  radius 3.16  QE ")
+    assert run("train", str(place), *options, "--resume") == 0
+    assert open_model(output).attrs["codebook_sha256"] == fit_online(values, LATTICE, CONFIG).attrs["codebook_sha256"]
