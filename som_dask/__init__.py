@@ -5,6 +5,8 @@ __version__ = "0.1.0"
 from som_dask.errors import SomError
 from som_dask.inference import assign, label_store
 from som_dask.lattice import Lattice
+from som_dask.online import OnlineConfig
+from som_dask.online_training import fit_online
 from som_dask.registry import Registry
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import open_model, save_model
@@ -13,12 +15,14 @@ from som_dask.training import Epoch, TrainingConfig, fit, train
 __all__ = [
     "Epoch",
     "Lattice",
+    "OnlineConfig",
     "Registry",
     "Samples",
     "SomError",
     "TrainingConfig",
     "assign",
     "fit",
+    "fit_online",
     "label_store",
     "open_model",
     "open_samples",

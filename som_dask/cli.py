@@ -26,6 +26,7 @@ from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.models_cli import models, open_named, registry_option, target_options, training_target
 from som_dask.neighborhood import Kernel
+from som_dask.online import Iteration, OnlineConfig
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
@@ -203,9 +204,11 @@ class _EpochBar:
         self.done = 0
 
     @staticmethod
-    def _show(epoch: Epoch | None) -> str | None:
+    def _show(epoch: Epoch | Iteration | None) -> str | None:
         if epoch is None:
             return None
+        if isinstance(epoch, Iteration):
+            return f"iteration {epoch.index + 1}  radius {epoch.radius:.3g}  QE {epoch.quantization_error:.4g}"
         return (
             f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  "
             f"QE {epoch.quantization_error:.4g}  TE {epoch.topographic_error:.3g}"
@@ -218,7 +221,7 @@ class _EpochBar:
     def __exit__(self, *error: Any) -> None:
         self.bar.__exit__(*error)
 
-    def __call__(self, epoch: Epoch) -> None:
+    def __call__(self, epoch: Epoch | Iteration) -> None:
         if self.log is not None:
             self.log.epoch(epoch)
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
@@ -247,6 +250,15 @@ cli.add_command(models)
 @click.option("--cols", type=int, default=20, help="Columns of the map.")
 @click.option("--topology", type=click.Choice(get_args(Topology)), default=LATTICE_DEFAULTS["topology"])
 @click.option("--boundary", type=click.Choice(get_args(Boundary)), default=LATTICE_DEFAULTS["boundary"])
+@click.option(
+    "--algorithm",
+    type=click.Choice(["batch", "online"]),
+    default="batch",
+    help="online: Kohonen's rule, one sample after the other, for data that fit in memory; an epoch is an iteration.",
+)
+@click.option(
+    "--learning-rate", type=float, help=f"Online only: at the start.  [default: {OnlineConfig.learning_rate}]"
+)
 @click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
 @click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
 @click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
@@ -289,6 +301,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 
     lattice = Lattice(*(options.pop(name) for name in ("rows", "cols", "topology", "boundary")))
     config = TrainingConfig(**{name: options.pop(name) for name in DEFAULTS})
+    fit_map = _fit_by(options.pop("algorithm"), config, options.pop("learning_rate"))
     codebook = _load_codebook(options.pop("initial_codebook"))
     target = training_target(options, output)
     place = output or str(target)  # the run's name: its lock and its checkpoints go by it
@@ -308,15 +321,14 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
             checkpoints.clear()
         with _connected(**options), _EpochBar(config.epochs, log) as bar:
             try:
-                model = fit(
+                model = fit_map(
                     samples,
                     lattice,
-                    config,
+                    bar,
                     codebook=codebook,
                     checkpoints=checkpoints,
                     checkpoint_every=every,
                     resume=resume,
-                    on_epoch=bar,
                 )
                 if log.run_id is not None:
                     model.attrs["run_id"] = log.run_id
@@ -331,6 +343,20 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     _tell_model(model, output or key)
     if output is not None and key is not None:
         click.echo(f"registered          {key}")
+
+
+def _fit_by(algorithm: str, config: TrainingConfig, learning_rate: float | None) -> Callable[..., Any]:
+    """Training by the algorithm: a function of samples, lattice, progress bar and what `fit` takes by name."""
+    if algorithm == "online":
+        from som_dask.online_training import fit_online, online_config
+
+        online = online_config(config, learning_rate)
+        return lambda samples, lattice, bar, **options: fit_online(
+            samples, lattice, online, on_iteration=bar, **options
+        )
+    if learning_rate is not None:
+        raise ParameterError("--learning-rate belongs to --algorithm online; the batch rule has none")
+    return lambda samples, lattice, bar, **options: fit(samples, lattice, config, on_epoch=bar, **options)
 
 
 def _interrupted(done: int, epochs: int, can_resume: bool) -> Interrupted:
@@ -454,14 +480,25 @@ def info(model: str, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--output", default="som_dask_demo", help="Folder for everything that the demo writes.")
-@click.option("--data-only", is_flag=True, help="Only write the demo's input store.")
-@click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
-@click.option("--workers", type=int, default=2, help="Worker processes.")
-def demo(output: str, data_only: bool, epochs: int, workers: int) -> None:
-    """Train a 40 x 40 map on the 273,280 pixels of a photograph, and redraw the photograph from it."""
+@click.option("--case", type=click.Choice(["photograph", "colors"]), default="photograph", help="What to show.")
+@click.option("--data-only", is_flag=True, help="Only write the photograph's input store.")
+@click.option(
+    "--epochs",
+    type=int,
+    help=f"Passes over the data.  [default: {DEFAULTS['epochs']}; colors: {OnlineConfig.iterations}]",
+)
+@click.option("--workers", type=int, default=2, help="Worker processes; colors needs none.")
+def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: int) -> None:
+    """Train a map and draw pictures of it.
+
+    photograph: a 40 x 40 map of the 273,280 pixels of a photograph by the batch rule, and the photograph redrawn from
+    it. colors: a 400 x 400 map of 40 colors by the online rule, from noise to smooth patches.
+    """
     from som_dask import demo as demonstration
 
-    config = TrainingConfig(epochs=epochs)
+    if data_only and case != "photograph":
+        raise ParameterError("--data-only belongs to --case photograph; colors writes no input store")
+    config = TrainingConfig() if epochs is None else TrainingConfig(epochs=epochs)
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -471,9 +508,14 @@ def demo(output: str, data_only: bool, epochs: int, workers: int) -> None:
         demonstration.write_photograph(folder / "flower.zarr")
         click.echo(f"samples             {folder / 'flower.zarr'}")
         return
-    cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
-    with _connected(**cluster), _EpochBar(epochs) as bar:
-        model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
+    if case == "colors":
+        online = OnlineConfig() if epochs is None else OnlineConfig(iterations=epochs)
+        with _EpochBar(online.iterations) as bar:
+            model, places = demonstration.run_colors(folder, online, on_iteration=bar)
+    else:
+        cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
+        with _connected(**cluster), _EpochBar(config.epochs) as bar:
+            model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
     _tell_model(model, places.pop("model"))
     for name, place in places.items():
         click.echo(f"{name:<19} {place}")

@@ -1,4 +1,4 @@
-"""The demonstration: a photograph's pixels on a map, and the photograph redrawn from it."""
+"""The demonstrations: a photograph redrawn in the colors of a map, and a large map that learns 40 colors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,26 @@ import xarray as xr
 from som_dask.errors import ParameterError
 from som_dask.inference import label_store
 from som_dask.lattice import Lattice
-from som_dask.plot import plot_colors, plot_u_matrix, save_figure
+from som_dask.online import Iteration, OnlineConfig, initial_weights
+from som_dask.online_training import fit_online
+from som_dask.plot import plot_colors, plot_u_matrix, save_color_image, save_figure
 from som_dask.schema import save_model, store_encoding
 from som_dask.storage import beside, publish, remove
 from som_dask.training import Epoch, TrainingConfig, fit
 
-__all__ = ["LATTICE", "photograph", "run_photograph", "write_photograph"]
+__all__ = [
+    "COLORS_LATTICE",
+    "LATTICE",
+    "colors",
+    "photograph",
+    "run_colors",
+    "run_photograph",
+    "write_photograph",
+]
 
 LATTICE = Lattice(40, 40)
+COLORS_LATTICE = Lattice(400, 400, "rectangular")
+COLORS = 40
 CHUNK_ROWS = 8192
 FULL = 255.0
 
@@ -116,3 +128,44 @@ def _draw_photograph(model: xr.Dataset, labels: xr.Dataset, path: Path) -> None:
         ax.set_title(title)
         ax.set_axis_off()
     figure.savefig(path, dpi=150)
+
+
+def colors() -> xr.DataArray:
+    """40 colors drawn at random: ``(color, channel)`` (40, 3) float64, from 0 to 1."""
+    return xr.DataArray(
+        np.random.default_rng(0).random((COLORS, 3)),
+        dims=("color", "channel"),
+        coords={"channel": np.array(["red", "green", "blue"], dtype=object)},
+        name="colors",
+    )
+
+
+def run_colors(
+    folder: Path, config: OnlineConfig, *, on_iteration: Callable[[Iteration], None] | None = None
+) -> tuple[xr.Dataset, dict[str, Path]]:
+    """Train a map on 40 colors by the online rule, and draw it as it was at the start and is at the end.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is written; what an earlier demo left there is replaced.
+    config : OnlineConfig
+    on_iteration : callable, optional
+
+    Returns
+    -------
+    model : xarray.Dataset
+    places : dict of str to Path
+        What was written, and where.
+    """
+    places = {
+        "model": folder / "colors_model.zarr",
+        "start": folder / "colors_start.png",
+        "end": folder / "colors_end.png",
+    }
+    start = initial_weights(COLORS_LATTICE, 3, config.seed)
+    save_color_image(start.reshape(*COLORS_LATTICE.shape, 3), places["start"])
+    model = fit_online(colors(), COLORS_LATTICE, config, on_iteration=on_iteration)
+    save_model(model, places["model"], overwrite=True)
+    save_color_image(model["codebook"].values, places["end"])
+    return model, places

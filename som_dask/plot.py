@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["node_polygons", "plot_colors", "plot_u_matrix", "save_figure"]
+__all__ = ["node_polygons", "plot_colors", "plot_u_matrix", "save_color_image", "save_figure"]
 
 INCHES = 6.0  # longer side of a map
+PIXELS = 400  # at least about this many along the longer side of an image
 
 
 def node_polygons(lattice: Lattice) -> np.ndarray:
@@ -128,3 +129,29 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     """Save the figure that `ax` belongs to: PNG, PDF, SVG by the ending of `path`."""
     figure: Any = ax.figure
     figure.savefig(path, dpi=150)
+
+
+def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Save the map as an image, one pixel a node, or a square of pixels where the map is small.
+
+    It is the picture for maps of very many nodes, which `plot_colors` would draw one by one. Rows of a hexagonal
+    lattice are not shifted in it.
+
+    Parameters
+    ----------
+    codebook : (rows, cols, 3) float64
+        Red, green and blue from 0 to 1.
+    path : path
+        A PNG file.
+
+    Raises
+    ------
+    ParameterError
+        If matplotlib is missing.
+    """
+    try:
+        from matplotlib.image import imsave
+    except ImportError as error:
+        raise ParameterError("pictures need matplotlib: pip install 'som_dask[plot]'") from error
+    times = max(1, PIXELS // max(codebook.shape[:2]))
+    imsave(path, np.clip(codebook, 0, 1).repeat(times, axis=0).repeat(times, axis=1))

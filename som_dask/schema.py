@@ -50,7 +50,7 @@ def model_dataset(
     hits : (M,) int64
     history : mapping of "quantization_error", "topographic_error", "radius" to (epochs + 1,) floats
         Entry e belongs to the codebook after e epochs: its errors, and the radius of the update that followed
-        (nan at the end).
+        (nan at the end). Online training gives "learning_rate" too.
     features : sequence of str
     lattice : Lattice
     attrs : mapping
@@ -68,8 +68,13 @@ def model_dataset(
         "quantization_error": "mean Euclidean distance of samples to their best matching units",
         "topographic_error": "share of samples whose two best matching units are not adjacent",
         "radius": "neighborhood radius of the update that follows",
+        "learning_rate": "learning rate of the updates that follow",
     }
-    units = {"radius": {"units": "lattice units"}, "topographic_error": {"units": "1"}}
+    units = {
+        "radius": {"units": "lattice units"},
+        "topographic_error": {"units": "1"},
+        "learning_rate": {"units": "1"},
+    }
     dataset = xr.Dataset(
         data_vars={
             "codebook": (

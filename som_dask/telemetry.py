@@ -26,6 +26,7 @@ import som_dask
 from som_dask.checkpoint import Checkpoint
 from som_dask.credentials import STRUCK, check_no_credentials, is_secret_name, redact
 from som_dask.errors import Interrupted, ParameterError, StorageError
+from som_dask.online import Iteration
 from som_dask.storage import is_url
 from som_dask.training import Epoch
 
@@ -239,17 +240,15 @@ class EventLog:
             if LOGGER.isEnabledFor(number):
                 LOGGER.handle(record)
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Tell that an epoch of training is done: an `on_epoch` for `som_dask.fit`."""
-        self.event(
-            "epoch_finished",
-            epoch=epoch.index,
-            radius=epoch.radius,
-            quantization_error=epoch.quantization_error,
-            topographic_error=epoch.topographic_error,
-            nodes_without_hits=int(np.count_nonzero(np.asarray(epoch.hits) == 0)),
-            seconds=epoch.seconds,
-        )
+    def epoch(self, epoch: Epoch | Iteration) -> None:
+        """Tell that an epoch is done: an `on_epoch` for `som_dask.fit`, an `on_iteration` for `fit_online`."""
+        measured: dict[str, Any] = {"radius": epoch.radius, "quantization_error": epoch.quantization_error}
+        if isinstance(epoch, Iteration):
+            measured["learning_rate"] = epoch.learning_rate
+        else:
+            measured["topographic_error"] = epoch.topographic_error
+            measured["nodes_without_hits"] = int(np.count_nonzero(np.asarray(epoch.hits) == 0))
+        self.event("epoch_finished", epoch=epoch.index, **measured, seconds=epoch.seconds)
 
     def checkpoint(self, checkpoint: Checkpoint, file: Path) -> None:
         """Tell that a checkpoint is saved: an `on_save` for `som_dask.checkpoint.CheckpointFolder`."""

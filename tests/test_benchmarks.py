@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.benchmarks import epoch, gpu
+from som_dask.lattice import Lattice
+from som_dask.online import OnlineConfig, initial_weights
+from tests.benchmarks import epoch, gpu, online
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio
 from tests.cuda_on_host import HostDevice, compiler
+from tests.twins import plain_online
 
 
 def test_epoch_gives_positive_numbers():
@@ -19,6 +22,22 @@ def test_epoch_gives_positive_numbers():
     for spread in spreads:
         assert spread.rounds == 2
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
+
+
+def test_online_gives_positive_numbers():
+    result = online.measure(20, OnlineConfig(iterations=3), 5, Options(threads=1, rounds=2))
+    assert {"ours, rectangular", "ours, hexagonal", "NumPy loop"} <= set(result["updates_per_second"])
+    for spread in (*result["updates_per_second"].values(), *result["times_numpy_loop"].values()):
+        assert 0 < spread.low <= spread.median <= spread.high < math.inf
+
+
+def test_the_numpy_loop_of_the_benchmark_is_the_rule(rng, monkeypatch):
+    vectors, config = rng.random((4, 3)), OnlineConfig(iterations=3)
+    codebook = initial_weights(Lattice(6, 6), 3, 0)
+    monkeypatch.setattr(online, "initial_weights", lambda *_: codebook)  # which the loop changes in place
+    wanted = plain_online(vectors, Lattice(6, 6, "rectangular"), codebook.copy(), 3, 0.1)[0]
+    online.numpy_loop(vectors, 6, config, 12)
+    np.testing.assert_allclose(codebook, wanted, rtol=0, atol=1e-12)
 
 
 def test_gpu_gives_positive_numbers(monkeypatch, tmp_path, capsys):

@@ -227,3 +227,15 @@ def test_workers_of_its_own(capsys):
     assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
     assert run("train", "cells.zarr", "--output", "b.zarr", *MAP) == 0
     assert open_model("a.zarr").attrs["codebook_sha256"] == open_model("b.zarr").attrs["codebook_sha256"]
+
+
+def test_online_training_is_logged_and_registered(tmp_path, rng):
+    store("colors.zarr", rng.random((40, 3)))
+    options = [*MAP, "--algorithm", "online", "--epochs", "3", "--learning-rate", "0.2"]
+    places = ["--registry", "models", "--name", "colors", "--log-file", "log.jsonl"]
+    assert run("train", "colors.zarr", *options, *places) == 0
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    epochs = [event for event in events if event["event"] == "epoch_finished"]
+    assert [event["epoch"] for event in epochs] == [0, 1, 2]
+    assert epochs[0]["learning_rate"] == 0.2
+    assert [event["key"] for event in events if event["event"] == "model_saved"] == ["dev/colors/0.1.0/1/1"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.image import imread
 
 from som_dask import demo
 from som_dask.errors import ParameterError
@@ -39,6 +40,21 @@ def test_everything_is_made(tmp_path, monkeypatch):
     colors = model["codebook"].values[labels["bmu_row"].values, labels["bmu_col"].values]
     off = np.linalg.norm(colors - demo.photograph().reshape(-1, 3), axis=1)
     np.testing.assert_allclose(off, labels["distance"].values, rtol=1e-9)
+
+
+def test_the_colors_from_noise_to_patches(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "COLORS_LATTICE", Lattice(50, 40, "rectangular"))
+    assert run("demo", "--case", "colors", "--output", str(tmp_path), "--epochs", "30") == 0
+    assert capsys.readouterr().err == ""
+    model = open_model(tmp_path / "colors_model.zarr")
+    assert model["codebook"].shape == (50, 40, 3)
+    start, end = (imread(tmp_path / f"colors_{name}.png")[..., :3] for name in ("start", "end"))
+    assert start.shape == end.shape == (400, 320, 3)
+    np.testing.assert_allclose(end[::8, ::8], model["codebook"].values, atol=1 / 255)
+    start_steps, end_steps = (np.abs(np.diff(image[::8, ::8], axis=0)).mean() for image in (start, end))
+    assert start_steps > 0.2
+    assert end_steps < 0.05
+    assert run("demo", "--case", "colors", "--data-only", "--output", str(tmp_path)) == 2
 
 
 def test_without_scikit_learn(monkeypatch):

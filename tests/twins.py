@@ -131,3 +131,32 @@ def sums_of(samples, codebook, lattice, device="cpu", precision="exact"):
     sums = chunk_sums(samples, shared)
     assert isinstance(sums, WholeSums)
     return sums.rounded(shared.whole)
+
+
+def plain_online(vectors, lattice, codebook, iterations, learning_rate):
+    """Online training by loops over iterations, vectors and nodes: (M, D), and the units and errors of each step."""
+    distances = plain_distances(lattice)
+    weights = [list(map(float, row)) for row in np.asarray(codebook).reshape(lattice.n_nodes, -1)]
+    start = max(lattice.rows, lattice.cols) / 2
+    bmus, errors = [], []
+    for t in range(iterations):
+        if start > 1:
+            decay = iterations / math.log(start)
+            radius = start * math.exp(-t / decay)
+        else:
+            decay, radius = iterations, start
+        rate = learning_rate * math.exp(-t / decay)
+        for vector in np.asarray(vectors, dtype=np.float64).tolist():
+            best, bmu = math.inf, None
+            for node, weight in enumerate(weights):
+                squared = sum((v - w) ** 2 for v, w in zip(vector, weight, strict=True))
+                if squared < best:
+                    best, bmu = squared, node
+            for node, weight in enumerate(weights):
+                theta = math.exp(-(distances[bmu, node] ** 2) / (2 * radius**2))
+                for j, value in enumerate(vector):
+                    weight[j] += rate * theta * (value - weight[j])
+            bmus.append(bmu)
+            errors.append(math.sqrt(best))
+    shape = (iterations, len(vectors))
+    return np.array(weights), np.array(bmus).reshape(shape), np.array(errors).reshape(shape)

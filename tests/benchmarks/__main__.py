@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, gpu, memory, peers, scaling, stream
+from tests.benchmarks import colors, epoch, gpu, memory, online, peers, scaling, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "epoch": epoch.run,
     "peers": peers.run,
     "colors": colors.run,
+    "online": online.run,
     "memory": memory.run,
     "scaling": scaling.run,
     "stream": stream.run,
