@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from som_dask.errors import SomError
 from som_dask.inference import assign, label_store
+from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
@@ -14,6 +15,7 @@ from som_dask.training import Epoch, TrainingConfig, fit, train
 
 __all__ = [
     "Epoch",
+    "KohonenMap",
     "Lattice",
     "OnlineConfig",
     "Registry",

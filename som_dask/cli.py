@@ -24,9 +24,10 @@ from som_dask.config import load_job
 from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
-from som_dask.models_cli import models, open_named, registry_option, target_options, training_target
+from som_dask.models_cli import given_registry, models, open_named, registry_option, target_options, training_target
 from som_dask.neighborhood import Kernel
 from som_dask.online import Iteration, OnlineConfig
+from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
@@ -343,6 +344,37 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     _tell_model(model, output or key)
     if output is not None and key is not None:
         click.echo(f"registered          {key}")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("input")
+@registry_option
+@click.option("--epochs", type=click.IntRange(1), default=RetrainingConfig.epochs, help="Passes over the new data.")
+@click.option("--initial-radius", type=float, default=RetrainingConfig.initial_radius, help="In lattice units.")
+@click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
+@device_option
+@input_options
+@cluster_options
+@log_options
+@_logged
+def retrain(model: str, input: str, registry: str | None, log: EventLog, **options: Any) -> None:
+    """Go on training MODEL of a registry (NAME@ENVIRONMENT) with the new data in INPUT: its next revision.
+
+    It begins with the registered codebook and a short radius, and tells the drift: the old map's quantization error
+    on the new data beside the one on the data that it was trained on.
+    """
+    names = [field.name for field in dataclasses.fields(RetrainingConfig)]
+    config = RetrainingConfig(**{name: options.pop(name) for name in names})
+    device = options.pop("device")
+    samples = _samples(input, options)
+    with _connected(**options), _EpochBar(config.epochs, log) as bar:
+        key, drift = retrain_registered(model, samples, given_registry(registry), config, on_epoch=bar, device=device)
+    log.event("model_saved", path=None, key=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
+    click.echo(f"registered          {key}")
+    click.echo(f"quantization error  {drift.retrained:.6g}")
+    click.echo(f"old map, old data   {drift.old_data:.6g}")
+    click.echo(f"old map, new data   {drift.new_data:.6g} ({drift.ratio:.3g} times)")
 
 
 def _fit_by(algorithm: str, config: TrainingConfig, learning_rate: float | None) -> Callable[..., Any]:

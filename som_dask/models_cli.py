@@ -17,7 +17,7 @@ from som_dask.registry import ENVIRONMENT, MODEL_VERSION, PROMOTED, Registry, re
 from som_dask.schema import open_model
 from som_dask.storage import exists, is_url
 
-__all__ = ["Target", "models", "open_named", "registry_option", "target_options", "training_target"]
+__all__ = ["Target", "given_registry", "models", "open_named", "registry_option", "target_options", "training_target"]
 
 VARIABLE = "SOM_DASK_REGISTRY"
 
@@ -86,7 +86,7 @@ def training_target(options: dict[str, Any], output: str | None) -> Target | Non
         if output is None:
             raise ParameterError("the model would go nowhere; give --output, or --registry and --name")
         return None
-    target = Target(Registry(_given(root), environment), name, version)
+    target = Target(Registry(given_registry(root), environment), name, version)
     target.registry.check_can_save(name, version)
     return target
 
@@ -116,7 +116,7 @@ def open_named(model: str, root: str | None) -> tuple[str, xr.Dataset]:
     """
     if "@" not in model or is_url(model) or exists(model):
         return model, open_model(model)
-    root = _given(root)
+    root = given_registry(root)
     key = resolve(model, root)
     registry = Registry(root)
     opened = registry.load_key(key)
@@ -124,7 +124,8 @@ def open_named(model: str, root: str | None) -> tuple[str, xr.Dataset]:
     return registry.place(key), opened
 
 
-def _given(root: str | None) -> str:
+def given_registry(root: str | None) -> str:
+    """The registry's root, or a clear error."""
     if not root:
         raise ParameterError(f"there is no registry; give --registry ROOT or set {VARIABLE}")
     return root
@@ -146,7 +147,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def list_models(registry: str | None, environment: str | None, name: str | None, as_json: bool) -> None:
     """Tell the models there are, newest first."""
-    root = _given(registry)
+    root = given_registry(registry)
     places = [environment] if environment is not None else Registry(root).environments()
     entries = [entry for place in places for entry in Registry(root, place).list() if name in (None, entry.key.name)]
     entries.sort(key=lambda entry: (entry.created, entry.key.order()), reverse=True)
@@ -164,7 +165,7 @@ def list_models(registry: str | None, environment: str | None, name: str | None,
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(model: str, registry: str | None, as_json: bool) -> None:
     """Tell where a MODEL came from and how good it is."""
-    root = _given(registry)
+    root = given_registry(registry)
     key = resolve(model, root)
     entry = Registry(root).entry(key)
     told = {**entry.to_dict(), "place": Registry(root).place(key)}
@@ -183,7 +184,7 @@ def show(model: str, registry: str | None, as_json: bool) -> None:
 @click.option("--to", default=PROMOTED, help="The environment to copy it to.")
 def promote(model: str, registry: str | None, to: str) -> None:
     """Copy a MODEL to another environment, as the next revision there."""
-    root = _given(registry)
+    root = given_registry(registry)
     source = resolve(model, root)
     click.echo(f"promoted            {source}")
     click.echo(f"to                  {Registry(root).promote(source, to)}")
@@ -195,7 +196,7 @@ def promote(model: str, registry: str | None, to: str) -> None:
 def delete(key: str, registry: str | None) -> None:
     """Delete the model with this whole KEY, as `list` tells it; its revision is not given again."""
     parsed = ModelKey.parse(key)
-    Registry(_given(registry)).delete(parsed)
+    Registry(given_registry(registry)).delete(parsed)
     click.echo(f"deleted             {parsed}")
 
 

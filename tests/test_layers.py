@@ -48,6 +48,7 @@ ORDER = (
     "model_key",
     "manifest",
     "registry",
+    "retraining",
     "plot",
     "kohonen_map",
     "config",

@@ -1,0 +1,287 @@
+"""KohonenMap: the map as one object, for those who want no more than to train it, look at it and use it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from som_dask.backend import Device
+from som_dask.checkpoint import CheckpointFolder
+from som_dask.errors import ParameterError
+from som_dask.inference import assign
+from som_dask.lattice import Boundary, Lattice, Topology
+from som_dask.online import OnlineConfig
+from som_dask.online_training import fit_online
+from som_dask.plot import plot_colors, plot_u_matrix, save_figure
+from som_dask.schema import lattice_of, open_model, save_model
+from som_dask.training import Epoch, TrainingConfig, fit, train
+
+__all__ = ["Algorithm", "KohonenMap"]
+
+Algorithm = Literal["batch", "online"]
+
+
+@dataclass(frozen=True, eq=False)
+class KohonenMap:
+    """A self-organizing map. It never changes: training gives another one.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Nodes along the two sides.
+    topology : {"hexagonal", "rectangular"}
+    boundary : {"planar", "cylindrical", "toroidal"}
+
+    Raises
+    ------
+    ParameterError
+        If there is no such lattice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> colored = KohonenMap(10, 12).train(colors, epochs=10)
+    >>> labels = colored.infer(colors)
+    >>> list(labels)
+    ['bmu_row', 'bmu_col', 'distance']
+    """
+
+    rows: int
+    cols: int
+    topology: Topology = "hexagonal"
+    boundary: Boundary = "planar"
+    _model: xr.Dataset | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _ = self.lattice  # which refuses what can't be
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice of the nodes."""
+        return Lattice(self.rows, self.cols, self.topology, self.boundary)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a codebook."""
+        return self._model is not None
+
+    @property
+    def codebook(self) -> xr.DataArray:
+        """Weights of the nodes, ``(row, col, feature)`` float64, in the data's units: a copy."""
+        return self._trained()["codebook"].copy(deep=True)
+
+    @property
+    def quantization_error(self) -> float:
+        """Mean Euclidean distance of the training samples to their best matching units."""
+        return float(self._trained()["quantization_error"][-1])
+
+    @property
+    def topographic_error(self) -> float:
+        """Share of the training samples whose two best matching units are not adjacent."""
+        return float(self._trained()["topographic_error"][-1])
+
+    def _trained(self) -> xr.Dataset:
+        if self._model is None:
+            raise ParameterError("this map is not trained yet; call train(data), which returns a trained one")
+        return self._model
+
+    def _with(self, model: xr.Dataset) -> KohonenMap:
+        return replace(self, _model=model)
+
+    def train(
+        self,
+        data: Any,
+        algorithm: Algorithm = "batch",
+        *,
+        codebook: Any = None,
+        checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
+        resume: bool = False,
+        on_epoch: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> KohonenMap:
+        """Train on some data.
+
+        Parameters
+        ----------
+        data : anything that `som_dask.samples.open_samples` takes
+        algorithm : {"batch", "online"}
+            The batch rule, for data of any size, or Kohonen's rule of one sample after the other.
+        codebook : (rows, cols, D) array, optional
+            To start from, such as another map's `codebook`.
+        checkpoints : path or CheckpointFolder, optional
+            Where to save the state.
+        resume : bool
+            Continue from the newest checkpoint there.
+        on_epoch : callable, optional
+            Called with each `Epoch`, or `Iteration` of the online rule.
+        **options
+            Of `som_dask.training.TrainingConfig`, or of `som_dask.online.OnlineConfig`.
+
+        Returns
+        -------
+        KohonenMap
+            A trained one; this one stays as it is.
+
+        Raises
+        ------
+        ParameterError
+            For an unknown algorithm or option.
+        DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
+        """
+        if algorithm not in get_args(Algorithm):
+            raise ParameterError(f"algorithm must be one of {get_args(Algorithm)}, got {algorithm!r}")
+        if checkpoints is not None and not isinstance(checkpoints, CheckpointFolder):
+            checkpoints = CheckpointFolder(checkpoints)
+        common: dict[str, Any] = {"codebook": _values(codebook), "checkpoints": checkpoints, "resume": resume}
+        if algorithm == "online":
+            config = _configured(OnlineConfig, options)
+            return self._with(fit_online(data, self.lattice, config, on_iteration=on_epoch, **common))
+        return self._with(fit(data, self.lattice, _configured(TrainingConfig, options), on_epoch=on_epoch, **common))
+
+    def epochs(self, data: Any, *, codebook: Any = None, **options: Any) -> Iterator[Epoch]:
+        """Train by the batch rule, one epoch each time the next is asked for: to watch, plot or stop.
+
+        Parameters
+        ----------
+        data, codebook, **options
+            As for `train`.
+
+        Yields
+        ------
+        som_dask.training.Epoch
+        """
+        return train(data, self.lattice, _configured(TrainingConfig, options), codebook=_values(codebook))
+
+    def infer(self, data: Any, *, device: Device = "cpu") -> xr.Dataset:
+        """Best matching unit of each sample, lazily: nothing is read until the result is computed.
+
+        Parameters
+        ----------
+        data : anything that `som_dask.samples.open_samples` takes
+        device : {"cpu", "gpu"}
+
+        Returns
+        -------
+        xarray.Dataset
+            ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units) on the
+            samples' own dimension and coordinates.
+
+        Raises
+        ------
+        ParameterError
+            If the map is not trained.
+        SchemaError
+            If the features are not those that it was trained on.
+        """
+        return assign(data, self._trained(), device=device)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Codebook, hits, errors and all parameters; see `som_dask.schema.model_dataset`. A copy."""
+        return self._trained().copy(deep=True)
+
+    @classmethod
+    def from_dataset(cls, model: xr.Dataset) -> KohonenMap:
+        """The map that a model is of."""
+        lattice = lattice_of(model)
+        return cls(
+            lattice.rows, lattice.cols, lattice.topology, lattice.boundary, _model=open_model(model).copy(deep=True)
+        )
+
+    def save(self, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Save to a Zarr store at a path or URL; see `som_dask.schema.save_model`."""
+        save_model(self._trained(), place, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, place: str | os.PathLike[str]) -> KohonenMap:
+        """Load a map that `save`, `som_dask.save_model` or ``som-dask train`` wrote."""
+        return cls.from_dataset(open_model(place))
+
+    def save_image(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: Literal["colors", "u_matrix"] = "colors",
+        features: list[str] | None = None,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        """Save a picture of the map: PNG, PDF or SVG by the ending of `path`.
+
+        Parameters
+        ----------
+        path : path
+        kind : {"colors", "u_matrix"}
+            Three features as red, green and blue; or each node's mean distance to its neighbors.
+        features : three names, optional
+            Of "colors"; by default the first three.
+        limits : (float, float), optional
+            Of "colors": values shown as dark and as full.
+
+        Raises
+        ------
+        ParameterError
+            If matplotlib is missing, there are not three features, or the kind is unknown.
+        """
+        if kind == "colors":
+            save_figure(plot_colors(self._trained(), features, limits=limits), path)
+        elif kind == "u_matrix":
+            save_figure(plot_u_matrix(self._trained()), path)
+        else:
+            raise ParameterError(f"kind must be 'colors' or 'u_matrix', got {kind!r}")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the lattice, the errors and a small picture."""
+        facts = {"lattice": f"{self.rows} x {self.cols}, {self.topology}, {self.boundary}"}
+        picture = ""
+        if self.is_trained:
+            model = self._trained()
+            facts |= {
+                "features": ", ".join(str(name) for name in model["feature"].values[:8])
+                + (" ..." if model.sizes["feature"] > 8 else ""),
+                "samples": f"{int(model['hits'].sum()):,}",
+                "quantization error": f"{self.quantization_error:.6g}",
+                "topographic error": f"{self.topographic_error:.4g}",
+            }
+            picture = self._small_picture()
+        else:
+            facts["codebook"] = "none: not trained yet"
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in facts.items()
+        )
+        return (
+            f"<div style='display:flex;align-items:center;gap:1em'><div><b>KohonenMap</b><table>{rows}</table></div>"
+            f"{picture}</div>"
+        )
+
+    def _small_picture(self) -> str:
+        """The U-matrix as an HTML image; nothing where matplotlib is missing."""
+        buffer = io.BytesIO()
+        try:
+            ax: Any = plot_u_matrix(self._trained())
+        except ParameterError:
+            return ""
+        ax.figure.savefig(buffer, format="png", dpi=50)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return f"<img alt='U-matrix' src='data:image/png;base64,{data}'>"
+
+
+def _values(codebook: Any) -> np.ndarray | None:
+    return codebook.values if isinstance(codebook, xr.DataArray) else codebook
+
+
+def _configured(kind: Any, options: dict[str, Any]) -> Any:
+    """A configuration, with unknown options named."""
+    known = kind.__dataclass_fields__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ParameterError(f"there is no option {', '.join(unknown)}; {kind.__name__} knows {', '.join(known)}")
+    return kind(**options)

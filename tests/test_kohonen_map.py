@@ -1,0 +1,150 @@
+"""KohonenMap, a thin face: what it gives is what the functions below it give, and it never changes."""
+
+import base64
+import dataclasses
+import re
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from som_dask import kohonen_map
+from som_dask.errors import CheckpointError, ParameterError, SchemaError
+from som_dask.inference import assign
+from som_dask.kohonen_map import KohonenMap
+from som_dask.lattice import Lattice
+from som_dask.online import OnlineConfig
+from som_dask.online_training import fit_online
+from som_dask.training import TrainingConfig, fit
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def values(rng):
+    return rng.random((300, 4))
+
+
+@pytest.fixture
+def trained(values):
+    return KohonenMap(5, 6).train(values, epochs=3)
+
+
+def test_batch_training_is_fit(values, trained):
+    model = fit(values, Lattice(5, 6), TrainingConfig(epochs=3))
+    np.testing.assert_array_equal(trained.codebook, model["codebook"])
+    assert trained.quantization_error == model["quantization_error"].values[-1]
+    assert trained.topographic_error == model["topographic_error"].values[-1]
+
+
+def test_online_training_is_fit_online(values):
+    seen = []
+    som = KohonenMap(5, 6, "rectangular").train(
+        values, "online", iterations=4, learning_rate=0.3, on_epoch=lambda iteration: seen.append(iteration.index)
+    )
+    model = fit_online(values, Lattice(5, 6, "rectangular"), OnlineConfig(iterations=4, learning_rate=0.3))
+    np.testing.assert_array_equal(som.codebook, model["codebook"])
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_map_never_changes(values, trained):
+    fresh = KohonenMap(5, 6)
+    fresh.train(values, epochs=1)
+    assert not fresh.is_trained
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trained.rows = 7
+    before = trained.codebook
+    trained.codebook[:] = 0
+    trained.to_dataset()["codebook"][:] = 0
+    model = trained.to_dataset()
+    another = KohonenMap.from_dataset(model)
+    model["codebook"][:] = 0
+    np.testing.assert_array_equal(trained.codebook, before)
+    np.testing.assert_array_equal(another.codebook, before)
+
+
+def test_training_goes_on_from_a_codebook(values, trained):
+    on = trained.train(values, epochs=1, codebook=trained.codebook)
+    wanted = fit(values, Lattice(5, 6), TrainingConfig(epochs=1), codebook=trained.codebook.values)
+    np.testing.assert_array_equal(on.codebook, wanted["codebook"])
+
+
+def test_epochs_can_be_watched(values, trained):
+    states = list(KohonenMap(5, 6).epochs(values, epochs=3))
+    assert [state.index for state in states] == [0, 1, 2]
+    np.testing.assert_array_equal(states[-1].codebook, trained.codebook)
+
+
+def test_labels_are_those_of_assign_and_lazy(values, trained):
+    lazy = trained.infer(da.from_array(values, chunks=(100, -1)))
+    assert lazy["distance"].chunks is not None
+    xr.testing.assert_equal(lazy.compute(), assign(values, trained.to_dataset()).compute())
+    with pytest.raises(SchemaError):
+        trained.infer(values[:, :2])
+
+
+def test_it_is_saved_and_loaded_whole(trained, tmp_path):
+    trained.save(tmp_path / "map.zarr")
+    loaded = KohonenMap.load(tmp_path / "map.zarr")
+    assert (loaded.lattice, loaded.is_trained) == (trained.lattice, True)
+    xr.testing.assert_equal(loaded.to_dataset(), trained.to_dataset())
+
+
+def test_checkpoints_and_resume(values, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(epoch):
+        if epoch.index == 1:
+            raise Stop
+
+    som = KohonenMap(5, 6)
+    with pytest.raises(Stop):
+        som.train(values, epochs=4, checkpoints=tmp_path / "c", on_epoch=stop)
+    on = som.train(values, epochs=4, checkpoints=tmp_path / "c", resume=True)
+    np.testing.assert_array_equal(on.codebook, som.train(values, epochs=4).codebook)
+    with pytest.raises(CheckpointError):
+        som.train(values, epochs=4, checkpoints=tmp_path / "none", resume=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"features": ["feature_3", "feature_0", "feature_1"]}, {"kind": "u_matrix"}])
+def test_pictures(options, trained, tmp_path):
+    trained.save_image(tmp_path / "map.png", **options)
+    assert (tmp_path / "map.png").read_bytes().startswith(PNG)
+
+
+def test_a_notebook_sees_a_picture(trained, monkeypatch):
+    shown = trained._repr_html_()
+    data = re.search("base64,([^']+)'", shown)[1]
+    assert base64.b64decode(data).startswith(PNG)
+    assert "5 x 6, hexagonal, planar" in shown
+    assert f"{trained.quantization_error:.6g}" in shown
+    assert "not trained" in KohonenMap(2, 3)._repr_html_()
+
+    def missing(model):
+        raise ParameterError("pictures need matplotlib")
+
+    monkeypatch.setattr(kohonen_map, "plot_u_matrix", missing)
+    assert "<img" not in trained._repr_html_()
+
+
+def test_names_of_features_are_escaped(rng):
+    values = xr.DataArray(rng.random((50, 1)), dims=("i", "f"), coords={"f": ["<b>&"]})
+    assert "&lt;b&gt;&amp;" in KohonenMap(2, 2).train(values, epochs=1)._repr_html_()
+
+
+def test_clear_errors(values, trained, tmp_path):
+    for use in ("codebook", "quantization_error", "topographic_error"):
+        with pytest.raises(ParameterError, match="not trained yet"):
+            getattr(KohonenMap(2, 2), use)
+    with pytest.raises(ParameterError, match="not trained yet"):
+        KohonenMap(2, 2).infer(values)
+    with pytest.raises(ParameterError, match="algorithm must be one of"):
+        KohonenMap(2, 2).train(values, "annealed")
+    with pytest.raises(ParameterError, match="no option epoch; TrainingConfig knows epochs"):
+        KohonenMap(2, 2).train(values, epoch=3)
+    with pytest.raises(ParameterError, match="kind must be"):
+        trained.save_image(tmp_path / "x.png", kind="hits")
+    with pytest.raises(ParameterError):
+        KohonenMap(0, 2)
