@@ -349,6 +349,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @cli.command()
 @click.argument("model")
 @click.argument("input")
+@job_option
 @registry_option
 @click.option("--epochs", type=click.IntRange(1), default=RetrainingConfig.epochs, help="Passes over the new data.")
 @click.option("--initial-radius", type=float, default=RetrainingConfig.initial_radius, help="In lattice units.")

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from som_dask import demo
 from som_dask.errors import ParameterError
+from som_dask.events import read_events
 from som_dask.lattice import Lattice
 from som_dask.schema import open_model
 from som_dask.training import TrainingConfig
@@ -77,3 +78,9 @@ def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):
     hits = np.zeros((20, 30), dtype=np.int64)
     np.add.at(hits, (labels["bmu_row"].values, labels["bmu_col"].values), 1)
     np.testing.assert_array_equal(hits, model["hits"])
+    assert labels.attrs["model_codebook_sha256"] == model.attrs["codebook_sha256"]
+    assert run("retrain", "--config", "jobs/retrain.toml") == 0
+    assert "registered          dev/flower/0.1.0/1/2" in capsys.readouterr().out
+    events = read_events("som_dask_demo/log.jsonl")
+    assert list(events.loc[events["event"] == "run_started", "command"]) == ["train", "infer", "retrain"]
+    assert set(events.loc[events["event"] == "run_finished", "status"]) == {"completed"}

@@ -2,6 +2,9 @@
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -19,6 +22,21 @@ def test_the_wheel_holds_the_package_alone(tmp_path, monkeypatch):
         names = file.namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"som_dask"}
     assert {"som_dask/dask.yaml", "som_dask/py.typed", "som_dask/cli.py", "som_dask/kernels.cu"} <= set(names)
+
+
+def test_the_build_job_makes_the_wheel(tmp_path, monkeypatch):
+    pytest.importorskip("hatchling.build", reason="hatchling is not installed")
+    # This Python, and no container engine: an image would need the network.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    for tool in ("dirname", "sh"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    environment = {**os.environ, "PATH": str(tmp_path / "bin"), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [ROOT / "jobs" / "build.sh", tmp_path / "dist"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "neither docker nor podman" in done.stderr
+    assert len(list((tmp_path / "dist").glob("som_dask-*.whl"))) == 1
 
 
 def test_each_readme_command_is_one_line():
