@@ -340,7 +340,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
                 raise _interrupted(bar.done, config.epochs, checkpoints.files() != []) from error
         checkpoints.clear()
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
-    log.event("model_saved", path=output, key=None if key is None else str(key), **final)
+    log.event("model_saved", path=output, model=None if key is None else str(key), **final)
     _tell_model(model, output or key)
     if output is not None and key is not None:
         click.echo(f"registered          {key}")
@@ -371,7 +371,7 @@ def retrain(model: str, input: str, registry: str | None, log: EventLog, **optio
     samples = _samples(input, options)
     with _connected(**options), _EpochBar(config.epochs, log) as bar:
         key, drift = retrain_registered(model, samples, given_registry(registry), config, on_epoch=bar, device=device)
-    log.event("model_saved", path=None, key=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
+    log.event("model_saved", path=None, model=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
     click.echo(f"registered          {key}")
     click.echo(f"quantization error  {drift.retrained:.6g}")
     click.echo(f"old map, old data   {drift.old_data:.6g}")

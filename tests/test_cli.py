@@ -238,4 +238,4 @@ def test_online_training_is_logged_and_registered(tmp_path, rng):
     epochs = [event for event in events if event["event"] == "epoch_finished"]
     assert [event["epoch"] for event in epochs] == [0, 1, 2]
     assert epochs[0]["learning_rate"] == 0.2
-    assert [event["key"] for event in events if event["event"] == "model_saved"] == ["dev/colors/0.1.0/1/1"]
+    assert [event["model"] for event in events if event["event"] == "model_saved"] == ["dev/colors/0.1.0/1/1"]
