@@ -153,8 +153,8 @@ def block_sums(
     return sums
 
 
-def groups_of_blocks(samples: Samples) -> list[range]:
-    """Which blocks are added up together, a task each: a few groups a thread.
+def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
+    """Which blocks are added up together, a task each: a few groups a thread, or one where samples are few.
 
     So few tasks cost little, sums of the size of the codebook are few, and each thread reads ahead from one stored
     block to the next. Only on threads: blocks in the memory of workers need not travel to each other.
@@ -162,7 +162,8 @@ def groups_of_blocks(samples: Samples) -> list[range]:
     n_blocks = len(samples.block_rows)
     if _client() is not None:
         return [range(i, i + 1) for i in range(n_blocks)]
-    n_groups = min(n_blocks, GROUPS_A_THREAD * (dask.config.get("num_workers", None) or CPU_COUNT))
+    threads = dask.config.get("num_workers", None) or CPU_COUNT
+    n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
     return [range(start, stop) for start, stop in pairwise(edges)]
 
@@ -199,7 +200,7 @@ def epoch_sums(
     # Rounded sums depend on how blocks are grouped, so there each stays alone on every machine.
     whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
-    groups = groups_of_blocks(samples) if whole else [range(i, i + 1) for i in range(len(blocks))]
+    groups = groups_of_blocks(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
     starts, name = samples.block_starts, samples.description or "the samples"
     parts = []

@@ -133,7 +133,11 @@ def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch)
     np.testing.assert_array_equal(found.sums, wanted.sums)
     assert found.distance == wanted.distance
     (graph,) = graphs
-    assert sum(str(key).startswith("block_sums") for key in graph) == reduction.GROUPS_A_THREAD * threads
+    assert sum(str(key).startswith("block_sums") for key in graph) == threads  # 1000 samples on 1200 nodes
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        groups = reduction.groups_of_blocks(data, 12)
+    assert len(groups) == min(reduction.GROUPS_A_THREAD * threads, 20)
+    assert [i for group in groups for i in group] == list(range(20))
     values[733, 0] += 1
     with pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"):
         epoch_sums(data, codebook, lattice, summary)

@@ -48,7 +48,7 @@ def measure(samples: Samples, side: int, options: Options) -> dict[str, Any]:
 
     def read() -> None:
         blocks = samples.blocks()
-        groups = groups_of_blocks(samples)  # as an epoch reads them
+        groups = groups_of_blocks(samples, side * side)  # as an epoch reads them
         dask.compute(*[delayed(_rows, pure=False)(Joined([blocks[i] for i in group])) for group in groups])
 
     lattice = Lattice(side, side)
