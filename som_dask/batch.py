@@ -15,7 +15,7 @@ from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import DataError
 from som_dask.fingerprint import hash_rows
-from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint
+from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood, smooth
 from som_dask.patches import PatchedCodebook, patch
@@ -171,7 +171,7 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
         missed, beyond = add_whole(
             tile, *search(tile), codebook, neighbors, factors, features.limit, total.limbs, total.counts, limbs
         )
-        whole_distance += _in_one(limbs)
+        whole_distance += in_one(limbs)
         fingerprint += int(hash_rows(tile.view(np.uint64), first_row + start))
         misses, samples, outside = misses + missed, samples + len(tile), outside + beyond
         uncarried += len(tile)
@@ -189,14 +189,6 @@ def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSum
         return BatchSums(sums, counts, distance, misses, len(block))
     _refuse_outside(outside)
     return WholeSums(sums, counts, distance, misses, len(block), fingerprint)
-
-
-def _in_one(limbs: np.ndarray) -> int:
-    """Limbs as one integer."""
-    total = 0
-    for limb in limbs.tolist():
-        total = (total << LIMB_BITS) + limb
-    return total
 
 
 def _refuse_outside(outside: int) -> None:
@@ -231,9 +223,7 @@ def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSu
         parts = [to_host(segment_sums(limb, matches.bmu, lattice.n_nodes)) for limb in _limbs(tile, features)]
         limbs = np.stack(parts, axis=1)
         normalize(limbs, counts)
-        whole_distance = _in_one(
-            np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)])
-        )
+        whole_distance = in_one(np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)]))
         fingerprint = int(hash_rows(np.array(to_host(tile), order="C").view(np.uint64), first_row + start))
         total = total + WholeSums(limbs, counts, whole_distance, misses, len(bmu), fingerprint)
     return total

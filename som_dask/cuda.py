@@ -13,7 +13,7 @@ import numpy as np
 from som_dask.accumulate import add_limbs, normalize
 from som_dask.backend import Device, compiled, device_memory, namespace_of, to_device, to_host
 from som_dask.bmu import UNIT_ROUNDOFF_32, prepare
-from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint
+from som_dask.fixed import ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
 
 __all__ = ["CodebookOnDevice", "DeviceSums"]
@@ -290,9 +290,7 @@ class _Totals:
         limbs = found[: self.sums.size].reshape(shared.n_nodes, self.limbs, shared.n_features)
         counts = found[self.sums.size : self.sums.size + shared.n_nodes]
         normalize(limbs, counts)
-        distance = 0
-        for limb in found[len(found) - self.limbs :].tolist():
-            distance = (distance << LIMB_BITS) + limb
+        distance = in_one(found[len(found) - self.limbs :])
         if self.carried is not None:
             add_limbs(limbs, self.carried[0], counts)
             distance += self.carried[1]

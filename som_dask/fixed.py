@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["LIMB_BITS", "ROWS_AT_ONCE", "FixedPoint"]
+__all__ = ["LIMB_BITS", "ROWS_AT_ONCE", "FixedPoint", "in_one"]
 
 LIMB_BITS = 40
 FIRST_BITS = 62  # of a whole sum's first limb: one bit of an int64 is the sign's, one is spare
@@ -68,3 +68,11 @@ class FixedPoint:
         """Two (K,) float64, powers of two, that undo `factors`: one after the other."""
         first = np.clip(-self.shift, -1000, 900)
         return np.ldexp(1.0, first), np.ldexp(1.0, -self.shift - first)
+
+
+def in_one(limbs: np.ndarray) -> int:
+    """The limbs of one sum, (L,) int64, carried or not, as one integer."""
+    total = 0
+    for limb in limbs.tolist():
+        total = (total << LIMB_BITS) + limb
+    return total

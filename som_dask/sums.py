@@ -92,9 +92,7 @@ class WholeSums:
         return self._plus(other)
 
     def _plus(self, other: WholeSums) -> WholeSums:
-        # What came from another worker is read-only, another type to the compiler.
-        own = [array if array.flags.writeable else array.copy() for array in (other.limbs, other.counts)]
-        add_limbs(self.limbs, *own)
+        add_limbs(self.limbs, _own(other.limbs), _own(other.counts))
         return WholeSums(
             self.limbs,
             self.counts + other.counts,
@@ -128,7 +126,11 @@ def _shape(limbs: np.ndarray) -> tuple[int, int, int]:
     return n_nodes, n_features, n_limbs
 
 
+def _own(array: np.ndarray) -> np.ndarray:
+    """An array that can be written to: what came from another worker is read-only, another type to the compiler."""
+    return array if array.flags.writeable else array.copy()
+
+
 def _rounded(limbs: np.ndarray, counts: np.ndarray, fixed: FixedPoint) -> np.ndarray:
-    limbs, counts = (array if array.flags.writeable else array.copy() for array in (limbs, counts))
     with np.errstate(over="ignore"):
-        return rounded(limbs, counts, np.stack(fixed.inverse_factors()))
+        return rounded(_own(limbs), _own(counts), np.stack(fixed.inverse_factors()))
