@@ -10,7 +10,17 @@ import numpy as np
 
 from som_dask.fixed import LIMB_BITS
 
-__all__ = ["add_limbs", "add_rounded", "add_whole", "distances", "normalize", "ranges", "rounded"]
+__all__ = [
+    "add_limbs",
+    "add_rounded",
+    "add_weighted",
+    "add_weighted_rounded",
+    "add_whole",
+    "distances",
+    "normalize",
+    "ranges",
+    "rounded",
+]
 
 LIMB = np.float64(2**LIMB_BITS)
 LIMB_MASK = np.int64(2**LIMB_BITS - 1)
@@ -35,12 +45,39 @@ def _distance(x, w):
 
 
 @numba.njit(nogil=True, cache=True)
+def _known_distance(x, w):
+    """`_distance` over the features that are not NaN."""
+    squared = 0.0
+    largest = 0.0
+    for j in range(len(w)):
+        difference = x[j] - w[j] if x[j] == x[j] else 0.0
+        squared += difference * difference
+        largest = max(largest, abs(difference))
+    if 1e-150 < largest < 1e150 or largest == 0:
+        return math.sqrt(squared)
+    squared = 0.0
+    for j in range(len(w)):
+        difference = (x[j] - w[j]) / largest if x[j] == x[j] else 0.0
+        squared += difference * difference
+    return math.sqrt(squared) * largest
+
+
+@numba.njit(nogil=True, cache=True)
 def distances(tile, bmu, codebook):
-    """Euclidean distances of samples (n, D) float64 to their nodes: (n,) float64."""
+    """Euclidean distances of samples (n, D) float64 to their nodes, over what is not NaN: (n,) float64."""
     result = np.empty(len(tile))
     for i in range(len(tile)):
-        result[i] = _distance(tile[i], codebook[bmu[i]])
+        result[i] = _known_distance(tile[i], codebook[bmu[i]])
     return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _near(a, b, neighbors):
+    """Whether two nodes are one or neighbors."""
+    near = a == b
+    for k in range(neighbors.shape[1]):
+        near = near or neighbors[a, k] == b
+    return near
 
 
 @numba.njit(nogil=True, cache=True)
@@ -48,10 +85,7 @@ def _misses(bmu, second, neighbors):
     """How many samples have two best matching units that are not neighbors."""
     misses = 0
     for i in range(len(bmu)):
-        near = second[i] == bmu[i]
-        for k in range(neighbors.shape[1]):
-            near = near or neighbors[bmu[i], k] == second[i]
-        misses += not near
+        misses += not _near(bmu[i], second[i], neighbors)
     return misses
 
 
@@ -137,6 +171,92 @@ def add_whole(tile, bmu, second, codebook, neighbors, factors, limit, limbs, cou
             distance[k] += whole
             scaled = (scaled - np.float64(whole)) * LIMB
     return _misses(bmu, second, neighbors), outside
+
+
+@numba.njit(nogil=True, cache=True)
+def _enter(limbs, j, value, factors, column, limit):
+    """Add a number to column j of limbs (L, C); returns whether it is beyond the limit."""
+    scaled = value * factors[0, column] * factors[1, column]
+    beyond = not abs(scaled) < limit
+    for k in range(limbs.shape[0]):
+        whole = np.int64(scaled)
+        limbs[k, j] += whole
+        scaled = (scaled - np.float64(whole)) * LIMB
+    return beyond
+
+
+@numba.njit(nogil=True, cache=True)
+def add_weighted(
+    part, weights, whole, bmu, second, codebook, neighbors, cosine, factors, limit, limbs, counts, totals
+):
+    """Add samples that have weights, or lack features, to sums of integers; see `add_whole`, `som_dask.sums`.
+
+    Parameters
+    ----------
+    part : (n, D) float64
+        NaN where a feature is missing.
+    weights : (n,) float64, or (1,) for all alike
+    whole : bool
+        Whether no feature is missing.
+    bmu, second, codebook, neighbors
+        As for `add_whole`.
+    cosine : bool
+        Whether the distance is half the squared one.
+    factors : (2, C + 1) float64
+        Of the columns, and of the distance in the last place.
+    limit : float
+    limbs : (M, L, C) int64
+        Added to in place: weight times feature; the weight of whole samples in column D; if there are more columns,
+        the weights of other samples by the features that they have, and in the last column their weight.
+    counts : (M,) int64
+    totals : (L, 2) int64
+        Limbs of weight times distance, and of the weight of the misses, added to in place.
+
+    Returns
+    -------
+    outside : int
+        Numbers that are beyond the limit.
+    """
+    n_features, n_columns = part.shape[1], limbs.shape[2]
+    outside = 0
+    for i in range(len(part)):
+        node = bmu[i]
+        weight = weights[i if len(weights) > 1 else 0]
+        counts[node] += 1
+        here = limbs[node]
+        for j in range(n_features):
+            if part[i, j] == part[i, j] or whole:
+                outside += _enter(here, j, weight * part[i, j], factors, j, limit)
+                if not whole:
+                    outside += _enter(here, n_features + 1 + j, weight, factors, n_features, limit)
+        outside += _enter(here, n_features if whole else n_columns - 1, weight, factors, n_features, limit)
+        distance = _known_distance(part[i], codebook[node])
+        if cosine:
+            distance = distance * distance / 2
+        outside += _enter(totals, 0, weight * distance, factors, n_columns, limit)
+        if not _near(node, second[i], neighbors):
+            outside += _enter(totals, 1, weight, factors, n_features, limit)
+    return outside
+
+
+@numba.njit(nogil=True, cache=True)
+def add_weighted_rounded(part, weights, whole, bmu, second, codebook, neighbors, cosine, sums, counts, totals):
+    """`add_weighted` with sums (M, C) and totals (2,) in float64, in the order of the rows."""
+    n_features, n_columns = part.shape[1], sums.shape[1]
+    for i in range(len(part)):
+        node = bmu[i]
+        weight = weights[i if len(weights) > 1 else 0]
+        counts[node] += 1
+        for j in range(n_features):
+            if part[i, j] == part[i, j]:
+                sums[node, j] += weight * part[i, j]
+                if not whole:
+                    sums[node, n_features + 1 + j] += weight
+        sums[node, n_features if whole else n_columns - 1] += weight
+        distance = _known_distance(part[i], codebook[node])
+        totals[0] += weight * (distance * distance / 2 if cosine else distance)
+        if not _near(node, second[i], neighbors):
+            totals[1] += weight
 
 
 @numba.njit(nogil=True, cache=True)

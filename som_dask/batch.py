@@ -5,22 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from som_dask.accumulate import add_rounded, add_whole, distances, normalize, ranges
+from som_dask.accumulate import (
+    add_rounded,
+    add_weighted,
+    add_weighted_rounded,
+    add_whole,
+    distances,
+    normalize,
+    ranges,
+)
 from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_host
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
-from som_dask.errors import DataError
+from som_dask.errors import DataError, ParameterError
 from som_dask.fingerprint import hash_rows
 from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
+from som_dask.masked import MaskedSearch
 from som_dask.neighborhood import Neighborhood, smooth
 from som_dask.patches import PatchedCodebook, patch
+from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
-from som_dask.sums import BatchSums, WholeSums
+from som_dask.sums import BatchSums, WholeSums, layout_of
 
 __all__ = ["Precision", "SharedCodebook", "chunk_sums", "nearest", "updated_codebook"]
 
@@ -30,6 +40,9 @@ Precision = Literal["exact", "fast"]
 LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
 TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
+ONE = np.ones(1)
+WEIGHT_FACTOR = 3  # any odd number: so that weights and rows of one number differ
+LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits count
 
 
 @dataclass(frozen=True)
@@ -40,20 +53,32 @@ class SharedCodebook:
 
     Attributes
     ----------
-    codebook : (M, D) float64
-        Not to be changed.
+    codebook : (M, K) float64
+        In the space of `preparation`. Not to be changed.
     lattice : Lattice with M nodes
     device : {"cpu", "gpu"}
     whole : (FixedPoint, FixedPoint) or None
-        Of the features (D,) and of the distance (1,) in exact sums; None for float64 sums.
+        Of the columns of sums (C,) and of the distance (1,) in exact sums; None for float64 sums.
+    preparation : Preparation, optional
+        Of samples as they are, if not given.
     """
 
     codebook: np.ndarray
     lattice: Lattice
     device: Device = "cpu"
     whole: tuple[FixedPoint, FixedPoint] | None = None
+    preparation: Preparation = None  # type: ignore[assignment]
     made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.preparation is None:
+            object.__setattr__(self, "preparation", Preparation.none(self.codebook.shape[1]))
+        if self.device != "cpu" and not self.preparation.plain:
+            raise ParameterError(
+                "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; "
+                "use device 'cpu'"
+            )
 
     @classmethod
     def exact(
@@ -66,6 +91,8 @@ class SharedCodebook:
         least: np.ndarray,
         most: np.ndarray,
         small: np.ndarray | None = None,
+        weights: tuple[float, float] = (1.0, 1.0),
+        preparation: Preparation | None = None,
     ) -> SharedCodebook:
         """For exact sums of n samples.
 
@@ -73,22 +100,36 @@ class SharedCodebook:
         ----------
         codebook, lattice, device
         n : int
-        least, most : (D,) float64
+        least, most : (K,) float64
             Between these lie the features.
-        small : (D,) float64, optional
+        small : (K,) float64, optional
             Binary exponents of numbers that are small and yet many; see `som_dask.fixed.FixedPoint.of_range`.
+        weights : (float, float)
+            Between these lie the samples' weights.
+        preparation : Preparation, optional
         """
+        preparation = preparation or Preparation.none(codebook.shape[1])
+        lightest, heaviest = weights
         with np.errstate(over="ignore", invalid="ignore"):
             lowest, highest = ranges(np.array(codebook, dtype=np.float64, order="C"))
             spans = np.maximum(most - lowest, highest - least)
             # No sample is farther from a node than this; doubled, for the rounding of all that.
-            farthest = min(2 * float(np.sqrt(len(spans))) * float(np.max(spans)), np.finfo(np.float64).max)
-        features = FixedPoint.of_range(np.maximum(np.abs(least), np.abs(most)), n, small)
-        distance = replace(FixedPoint.of_range(np.array([farthest]), n), limbs=features.limbs)
-        return cls(codebook, lattice, device, (features, distance))
+            farthest = 2 * float(np.sqrt(len(spans))) * float(np.max(spans))
+            if preparation.metric == "cosine":
+                farthest = farthest * farthest
+            farthest = min(farthest * heaviest, np.finfo(np.float64).max)
+        largest, more = np.maximum(np.abs(least), np.abs(most)), preparation.n_columns() - len(spans)
+        if more:
+            largest = np.append(largest * heaviest, [heaviest] * more)
+            # Weights far below the heaviest are nothing beside it, in any number.
+            light = float(max(np.frexp(lightest)[1], np.frexp(heaviest)[1] - LIGHTEST_BITS))
+            small = np.append((0.0 if small is None else small) + np.full(len(spans), light), [light] * more)
+        columns = FixedPoint.of_range(largest, n, small)
+        distance = replace(FixedPoint.of_range(np.array([farthest]), n), limbs=columns.limbs)
+        return cls(codebook, lattice, device, (columns, distance), preparation)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.codebook, self.lattice, self.device, self.whole)
+        return type(self), (self.codebook, self.lattice, self.device, self.whole, self.preparation)
 
     def once(self, name: str, make: Any) -> Any:
         """What `make()` gives, called once a process: threads share it."""
@@ -106,12 +147,36 @@ class SharedCodebook:
         return self.once("patched", lambda: patch(self.codebook, self.lattice))
 
 
-def _tiles(block: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Parts of a block, each with the row it starts at, copied as float64: one kind of array for the kernels."""
+class _Tile(NamedTuple):
+    """Rows of a block copied as float64, one kind of array for the kernels, and the row they start at."""
+
+    start: int
+    values: np.ndarray
+    weights: np.ndarray | None
+
+
+def tiles_of(block: Any) -> Iterator[_Tile]:
+    """A block in parts, with the weights of its samples where it has some as an attribute (n,)."""
     rows = min(max(TILE_BYTES // (8 * block.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
+    weights = getattr(block, "weights", None)
     for first, piece in pieces_of(block):
         for start in range(0, len(piece), rows):
-            yield first + start, np.array(piece[start : start + rows], dtype=np.float64, order="C")
+            values = np.array(piece[start : start + rows], dtype=np.float64, order="C")
+            start += first
+            yield _Tile(start, values, None if weights is None else weights[start : start + len(values)])
+
+
+class _Searches:
+    """The searches for samples with all features and for those that lack some, made when they are needed."""
+
+    def __init__(self, shared: SharedCodebook, **options: bool) -> None:
+        self.shared, self.options, self.made = shared, options, dict[bool, Search]()
+
+    def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        if part.whole not in self.made:
+            kind = Search if part.whole else MaskedSearch
+            self.made[part.whole] = kind(self.shared.patched(), **self.options)
+        return self.made[part.whole](part.values)
 
 
 def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchSums | WholeSums:
@@ -138,9 +203,9 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
         If the block has another number of features than the codebook, or numbers beyond the range that
         `shared` was made for.
     """
-    codebook = shared.codebook
-    if len(block.shape) != 2 or block.shape[1] != codebook.shape[1]:
-        raise DataError(f"a block has shape {block.shape}, the codebook {codebook.shape[1]} features")
+    n_features = len(shared.preparation.used)
+    if len(block.shape) != 2 or block.shape[1] != n_features:
+        raise DataError(f"a block has shape {block.shape}, the codebook {n_features} features")
     if shared.device != "cpu":
         return _device_sums(block, shared, first_row)
     if not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
@@ -149,38 +214,74 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
 
 
 def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
-    search = Search(shared.patched(), certify=False)
-    codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
-    sums, counts = np.zeros(codebook.shape), np.zeros(len(codebook), dtype=np.int64)
-    distance, misses, samples = 0.0, 0, 0
-    for _, tile in _tiles(block):
-        more, missed = add_rounded(tile, *search(tile), codebook, neighbors, sums, counts)
-        distance, misses, samples = distance + more, misses + missed, samples + len(tile)
-    return BatchSums(sums, counts, distance, misses, samples)
+    search = _Searches(shared, certify=False)
+    codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
+    preparation, n_columns = shared.preparation, shared.preparation.n_columns()
+    layout = layout_of(n_columns, codebook.shape[1])
+    sums, counts = np.zeros((len(codebook), n_columns)), np.zeros(len(codebook), dtype=np.int64)
+    totals, misses, samples = np.zeros(2), 0, 0
+    for tile in tiles_of(block):
+        samples += len(tile.values)
+        for part in preparation.parts(tile.values, tile.weights):
+            units = search(part)
+            if layout == "plain":
+                more, missed = add_rounded(part.values, *units, codebook, neighbors, sums, counts)
+                totals[0], misses = totals[0] + more, misses + missed
+            else:
+                weights = ONE if part.weights is None else part.weights
+                cosine = preparation.metric == "cosine"
+                add_weighted_rounded(
+                    part.values, weights, part.whole, *units, codebook, neighbors, cosine, sums, counts, totals
+                )
+    missed = misses if layout == "plain" else float(totals[1])
+    return BatchSums(sums, counts, float(totals[0]), missed, samples, layout)
 
 
 def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums:
-    search = Search(shared.patched())
-    codebook, neighbors = search.patched.codebook, shared.lattice.neighbor_table()
-    features, distance = shared.whole  # type: ignore[misc]
-    factors = np.column_stack([features.factors(), distance.factors()])
-    total = WholeSums.zero(len(codebook), codebook.shape[1], features.limbs)
+    search = _Searches(shared)
+    codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
+    columns, distance = shared.whole  # type: ignore[misc]
+    factors = np.column_stack([columns.factors(), distance.factors()])
+    preparation, n_columns = shared.preparation, shared.preparation.n_columns()
+    total = WholeSums.zero(len(codebook), n_columns, columns.limbs)
     whole_distance = misses = samples = outside = fingerprint = uncarried = 0
-    for start, tile in _tiles(block):
-        limbs = np.zeros(features.limbs, dtype=np.int64)
-        missed, beyond = add_whole(
-            tile, *search(tile), codebook, neighbors, factors, features.limit, total.limbs, total.counts, limbs
-        )
-        whole_distance += in_one(limbs)
-        fingerprint += int(hash_rows(tile.view(np.uint64), first_row + start))
-        misses, samples, outside = misses + missed, samples + len(tile), outside + beyond
-        uncarried += len(tile)
+    for tile in tiles_of(block):
+        fingerprint += fingerprint_of(tile, first_row)
+        samples += len(tile.values)
+        for part in preparation.parts(tile.values, tile.weights):
+            units = search(part)
+            common = (codebook, neighbors)
+            if n_columns == codebook.shape[1]:
+                limbs = np.zeros(columns.limbs, dtype=np.int64)
+                missed, beyond = add_whole(
+                    part.values, *units, *common, factors, columns.limit, total.limbs, total.counts, limbs
+                )
+            else:
+                weights = ONE if part.weights is None else part.weights
+                both = np.zeros((columns.limbs, 2), dtype=np.int64)
+                beyond = add_weighted(
+                    part.values, weights, part.whole, *units, *common, preparation.metric == "cosine",
+                    factors, columns.limit, total.limbs, total.counts, both,
+                )  # fmt: skip
+                limbs, missed = both[:, 0], in_one(both[:, 1])
+            whole_distance += in_one(limbs)
+            misses, outside = misses + missed, outside + beyond
+            uncarried += len(part.values)
         if uncarried > ROWS_AT_ONCE - MOST_TILE_ROWS:
             normalize(total.limbs, total.counts)
             uncarried = 0
     _refuse_outside(outside)
     normalize(total.limbs, total.counts)
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
+
+
+def fingerprint_of(tile: _Tile, first_row: int) -> int:
+    """Of the rows of a tile in a block whose first row is row `first_row` of the data, and of their weights."""
+    rows = int(hash_rows(tile.values.view(np.uint64), first_row + tile.start))
+    if tile.weights is None:
+        return rows
+    weights = np.array(tile.weights, dtype=np.float64).reshape(-1, 1)
+    return rows + WEIGHT_FACTOR * int(hash_rows(weights.view(np.uint64), first_row + tile.start))
 
 
 def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
@@ -201,6 +302,8 @@ def _refuse_outside(outside: int) -> None:
 
 def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
     """By array operations of any namespace."""
+    if not shared.preparation.plain:
+        raise ParameterError("scaling, weights, missing values and the metric cosine need samples in main memory")
     lattice = shared.lattice
     prepared = shared.once("prepared", lambda: prepare(shared.codebook))
     n_nodes, n_features = shared.codebook.shape
@@ -243,30 +346,33 @@ def _limbs(values: Any, fixed: FixedPoint) -> list[Any]:
     return limbs
 
 
-def nearest(block: np.ndarray, shared: SharedCodebook) -> tuple[np.ndarray, np.ndarray]:
+def nearest(block: Any, shared: SharedCodebook) -> tuple[np.ndarray, np.ndarray]:
     """Best matching unit of each sample, without sums.
 
     Parameters
     ----------
-    block : (n, D) array of real numbers, finite
+    block : (n, D) array of real numbers, not infinite
         In main memory, or on the device of `shared`.
     shared : SharedCodebook
 
     Returns
     -------
     bmu : (n,) int64
-        Flat indices.
+        Flat indices; -1 for samples that are left out for the values that they lack.
     distance : (n,) float64
-        Euclidean, in the data's units.
+        Euclidean, in the map's space; with the metric "cosine" 1 less the cosine. NaN for samples left out.
     """
     if shared.device != "cpu":
         return shared.on_device().nearest(block)
-    bmu, distance = np.empty(len(block), dtype=np.int64), np.empty(len(block))
-    search = Search(shared.patched(), need_second=False)
-    for start, tile in _tiles(block):
-        part = slice(start, start + len(tile))
-        bmu[part], _ = search(tile)
-        distance[part] = distances(tile, bmu[part], search.patched.codebook)
+    bmu, distance = np.full(len(block), -1, dtype=np.int64), np.full(len(block), np.nan)
+    search = _Searches(shared, need_second=False)
+    codebook = shared.patched().codebook
+    for tile in tiles_of(block):
+        for part in shared.preparation.parts(tile.values):
+            rows = slice(tile.start, tile.start + len(tile.values)) if part.rows is None else tile.start + part.rows
+            units, _ = search(part)
+            bmu[rows], found = units, distances(part.values, units, codebook)
+            distance[rows] = found * found / 2 if shared.preparation.metric == "cosine" else found
     return bmu, distance
 
 
@@ -275,7 +381,8 @@ def updated_codebook(
 ) -> np.ndarray:
     r"""The codebook after one batch epoch.
 
-    ``w_i = sum_c h(|r_i - r_c|) S_c / sum_c h(|r_i - r_c|) n_c``; where the denominator is zero the node keeps
+    ``w_i = sum_c h(|r_i - r_c|) S_c / sum_c h(|r_i - r_c|) n_c``, feature by feature where values are missing: then
+    n_c is the weight of the samples of node c that have the feature. Where the denominator is zero the node keeps
     its old weights. There is no learning rate in the batch rule: it would cancel (Kohonen, *Self-Organizing
     Maps*, 3rd ed., 2001, section 3.6).
 
@@ -295,14 +402,16 @@ def updated_codebook(
     """
     # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
     # in small units would lose digits to underflow before the denominator does.
-    _, exponents = np.frexp(np.max(np.abs(ranges(np.ascontiguousarray(sums.sums))), axis=0))
-    both = np.empty((len(sums.sums), len(exponents) + 1))
-    both[:, :-1], both[:, -1] = _scaled(sums.sums, -exponents), sums.counts
-    smoothed = smooth(both, lattice, neighborhood, radius)
-    denominator = smoothed[:, -1:]
-    known = denominator > LEAST_DENOMINATOR
-    means = np.divide(smoothed[:, :-1], denominator, out=smoothed[:, :-1], where=known)
-    return np.where(known, _scaled(means, exponents), codebook)
+    n_features = sums.n_features
+    denominators = sums.denominators
+    both = np.hstack([sums.sums[:, :n_features], denominators])
+    _, exponents = np.frexp(np.max(np.abs(ranges(both)), axis=0))
+    exponents[n_features:] = exponents[n_features:].max() if sums.layout != "plain" else 0
+    smoothed = smooth(_scaled(both, -exponents), lattice, neighborhood, radius)
+    numerator, denominator = smoothed[:, :n_features], smoothed[:, n_features:]
+    known = np.broadcast_to(denominator > LEAST_DENOMINATOR, numerator.shape)
+    means = np.divide(numerator, denominator, out=numerator, where=known)
+    return np.where(known, _scaled(means, exponents[:n_features] - exponents[-1]), codebook)
 
 
 def _scaled(values: np.ndarray, exponents: np.ndarray) -> np.ndarray:

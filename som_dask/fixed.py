@@ -59,6 +59,10 @@ class FixedPoint:
         below_point = SIGNIFICANT_BITS - float(np.min(fixed.shift + small))
         return replace(fixed, limbs=max(2, 1 + math.ceil(below_point / LIMB_BITS)))
 
+    def of_column(self, column: int) -> FixedPoint:
+        """That of one column by itself."""
+        return replace(self, shift=self.shift[column : column + 1])
+
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Two (K,) float64, powers of two, by which to multiply one after the other: 2^shift may be too large."""
         first = np.minimum(self.shift, 1000)

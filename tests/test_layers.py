@@ -19,11 +19,14 @@ ORDER = (
     "bmu",
     "lanes",
     "patches",
+    "strips",
     "pruned",
+    "masked",
     "fixed",
     "fingerprint",
     "accumulate",
     "sums",
+    "preparation",
     "cuda",
     "batch",
     "principal",
@@ -31,6 +34,7 @@ ORDER = (
     "tiles",
     "online",
     "quality",
+    "moments",
     "summary",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
     "storage",
@@ -58,7 +62,9 @@ ORDER = (
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
-COMPILED = {name: {"numba"} for name in ("patches", "pruned", "fingerprint", "accumulate", "online", "principal")}
+SEARCH = ("patches", "strips", "pruned", "masked")
+SUMS = ("fingerprint", "accumulate", "online", "principal", "moments")
+COMPILED = {name: {"numba"} for name in (*SEARCH, *SUMS)}
 INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes", "tiles")}
 MAY_ALSO_IMPORT = {"backend": {"cupy"}, **COMPILED, **INTRINSIC}  # besides NumPy
 

@@ -90,6 +90,8 @@ def plain_bmus(samples, codebook, scale=1.0):
     for sample in samples:
         squared = np.zeros(len(codebook))
         for j in range(len(sample)):
+            if math.isnan(sample[j]):
+                continue  # a feature that the sample lacks
             difference = (sample[j] - codebook[:, j]) * scale
             squared = squared + difference * difference
         order = sorted(range(len(codebook)), key=lambda node: (squared[node], node))
