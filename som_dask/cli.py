@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import json
-import logging
 import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,19 +17,31 @@ import numpy as np
 
 import som_dask
 from som_dask.batch import Precision
-from som_dask.config import load_job
 from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.models_cli import given_registry, models, open_named, registry_option, target_options, training_target
 from som_dask.neighborhood import Kernel
-from som_dask.online import Iteration, OnlineConfig
+from som_dask.online import OnlineConfig
+from som_dask.options import (
+    EpochBar,
+    Numbers,
+    cluster_options,
+    connected_as_asked,
+    device_option,
+    input_options,
+    job_option,
+    log_options,
+    logged,
+    overwrite_option,
+    samples_of,
+    watched,
+)
 from som_dask.retraining import RetrainingConfig, retrain_registered
-from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
-from som_dask.telemetry import DEFAULT_LEVEL, EventLog, Level, telemetry
-from som_dask.training import Epoch, Keep, TrainingConfig, fit
+from som_dask.telemetry import EventLog
+from som_dask.training import Keep, TrainingConfig, fit
 
 __all__ = ["main"]
 
@@ -70,165 +79,6 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(f"som-dask: warning: {message}", err=True)
 
 
-class _Numbers(click.ParamType):
-    """Numbers separated by commas, or a list in a job file."""
-
-    name = "a,b,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        try:
-            return tuple(float(part) for part in parts)
-        except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a list of numbers", param, ctx)
-
-
-def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        known = {str(p.name): p.type for p in ctx.command.params if p.name not in ("config", "help")}
-        job = load_job(value, known)
-        for key, entry in job.items():
-            if not isinstance(entry, _kinds(known[key])) or (
-                isinstance(entry, bool) and not isinstance(known[key], click.types.BoolParamType)
-            ):
-                raise ParameterError(f"the job file {value} has {key} = {entry!r}, which is not of the right kind")
-        ctx.default_map = job
-
-
-def _kinds(option: click.ParamType) -> tuple[type, ...]:
-    """Kinds of TOML values that an option takes."""
-    if isinstance(option, click.types.BoolParamType):
-        return (bool,)
-    if isinstance(option, click.types.IntParamType):
-        return (int,)
-    if isinstance(option, click.types.FloatParamType):
-        return (int, float)
-    return (list, str) if isinstance(option, _Numbers) else (str, int)
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-job_option = click.option(
-    "--config",
-    type=click.Path(dir_okay=False),
-    is_eager=True,
-    expose_value=False,
-    callback=_read_job,
-    help="Job file in TOML with any of these options as keys; options given here override it.",
-)
-input_options = _options(
-    click.option("--variable", help="Variable of the input store; needed where it has several."),
-    click.option("--feature-dim", help="Dimension of the features.  [default: feature, else the last]"),
-    click.option("--dtype", help="Convert the samples to this dtype as they are read, such as float32."),
-    click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Most bytes of one block of samples."),
-    click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that are not stored as fill value."),
-)
-cluster_options = _options(
-    click.option("--workers", type=int, help="Start so many worker processes.  [default: threads of this one]"),
-    click.option("--threads", type=int, help="Threads of each of these workers.  [default: cores shared out]"),
-    click.option("--memory-limit", default="auto", help="Memory of each of these workers."),
-    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at this address."),
-    click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster that wrote this file."),
-)
-device_option = click.option(
-    "--device", type=click.Choice(["cpu", "gpu"]), default=DEFAULTS["device"], help="What workers compute on."
-)
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run left."
-)
-log_options = _options(
-    click.option("--log-file", type=click.Path(), metavar="FILE", help="Add the run's events to it as JSON lines."),
-    click.option("--log-stderr/--no-log-stderr", help="Events to standard error, in place of the progress bar."),
-    click.option("--log-level", type=click.Choice(get_args(Level)), default=DEFAULT_LEVEL, help="Of these two."),
-    click.option("--log-dask/--no-log-dask", help="Let the log records of Dask's client join them."),
-)
-
-
-def _logged(command: Callable[..., None]) -> Callable[..., None]:
-    """A command within the telemetry that its options ask for, given to it as `log`."""
-
-    @functools.wraps(command)
-    def run(log_file: str | None, log_level: Level, log_stderr: bool, log_dask: bool, **options: Any) -> None:
-        outputs: dict[str, Any] = {"file": log_file, "stderr": log_stderr, "level": log_level}
-        with telemetry(command.__name__, options, **outputs, include_dask=log_dask) as log:
-            command(log=log, **options)
-
-    return run
-
-
-@contextlib.contextmanager
-def _connected(**options: Any) -> Iterator[None]:
-    """The cluster that was asked for, its dashboard told."""
-    from som_dask.cluster import connected
-
-    if options["workers"] is None and (options["threads"] is not None or options["memory_limit"] != "auto"):
-        raise ParameterError("--threads and --memory-limit are of the workers that --workers starts; give it too")
-    with connected(threads_per_worker=options.pop("threads"), **options) as client:
-        if client is not None:
-            click.echo(f"dashboard: {client.dashboard_link}", err=True)
-        try:
-            yield
-        except (KeyboardInterrupt, Interrupted):
-            # The client complains of the tasks it leaves behind; that they are left is what was asked for.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            raise
-
-
-def _samples(place: str, options: dict[str, Any]) -> Samples:
-    names = ("variable", "feature_dim", "dtype", "block_size", "allow_missing_chunks")
-    return open_samples(place, **{name: options.pop(name) for name in names})
-
-
-def _watched(log: EventLog | None) -> bool:
-    return sys.stderr.isatty() and not (log and log.stderr)
-
-
-class _EpochBar:
-    """Progress of training: epoch, radius, errors, time left. Silent where nobody watches."""
-
-    def __init__(self, epochs: int, log: EventLog | None = None) -> None:
-        self.log = log
-        self.bar = click.progressbar(
-            length=epochs,
-            label="training",
-            item_show_func=self._show,
-            file=sys.stderr,
-            hidden=not _watched(log),
-        )
-        self.done = 0
-
-    @staticmethod
-    def _show(epoch: Epoch | Iteration | None) -> str | None:
-        if epoch is None:
-            return None
-        if isinstance(epoch, Iteration):
-            return f"iteration {epoch.index + 1}  radius {epoch.radius:.3g}  QE {epoch.quantization_error:.4g}"
-        return (
-            f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  "
-            f"QE {epoch.quantization_error:.4g}  TE {epoch.topographic_error:.3g}"
-        )
-
-    def __enter__(self) -> _EpochBar:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.__exit__(*error)
-
-    def __call__(self, epoch: Epoch | Iteration) -> None:
-        if self.log is not None:
-            self.log.epoch(epoch)
-        self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
-        self.done = epoch.index + 1
-
-
 @click.group(context_settings=CONTEXT)
 @click.version_option(som_dask.__version__, prog_name="som-dask")
 def cli() -> None:
@@ -264,7 +114,7 @@ cli.add_command(models)
 @click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
 @click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
-@click.option("--radii", type=_Numbers(), help="sigma of every epoch, in place of the three above.")
+@click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")
 @click.option("--neighborhood", type=click.Choice(get_args(Kernel)), default=DEFAULTS["neighborhood"])
 @click.option("--support", type=float, help="Cut the gaussian off beyond so many sigma.  [default: never]")
 @click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
@@ -294,7 +144,7 @@ cli.add_command(models)
 @input_options
 @cluster_options
 @log_options
-@_logged
+@logged
 def train(input: str, output: str | None, overwrite: bool, resume: bool, log: EventLog, **options: Any) -> None:
     """Train a map on the samples in the Zarr store INPUT (a path or fsspec URL)."""
     from som_dask.checkpoint import CheckpointFolder
@@ -312,7 +162,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
         check_free(output, overwrite=overwrite, inputs=[input])
     checkpoints = CheckpointFolder(folder, on_save=log.checkpoint)
     with lock(place):
-        samples = _samples(input, options)
+        samples = samples_of(input, options)
         if not resume and checkpoints.files():
             if not overwrite:
                 raise ParameterError(
@@ -320,7 +170,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
                     f"or discard them with --overwrite"
                 )
             checkpoints.clear()
-        with _connected(**options), _EpochBar(config.epochs, log) as bar:
+        with connected_as_asked(**options), EpochBar(config.epochs, log) as bar:
             try:
                 model = fit_map(
                     samples,
@@ -358,7 +208,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @input_options
 @cluster_options
 @log_options
-@_logged
+@logged
 def retrain(model: str, input: str, registry: str | None, log: EventLog, **options: Any) -> None:
     """Go on training MODEL of a registry (NAME@ENVIRONMENT) with the new data in INPUT: its next revision.
 
@@ -368,8 +218,8 @@ def retrain(model: str, input: str, registry: str | None, log: EventLog, **optio
     names = [field.name for field in dataclasses.fields(RetrainingConfig)]
     config = RetrainingConfig(**{name: options.pop(name) for name in names})
     device = options.pop("device")
-    samples = _samples(input, options)
-    with _connected(**options), _EpochBar(config.epochs, log) as bar:
+    samples = samples_of(input, options)
+    with connected_as_asked(**options), EpochBar(config.epochs, log) as bar:
         key, drift = retrain_registered(model, samples, given_registry(registry), config, on_epoch=bar, device=device)
     log.event("model_saved", path=None, model=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
     click.echo(f"registered          {key}")
@@ -431,7 +281,7 @@ def _tell_model(model: Any, place: Any) -> None:
 @input_options
 @cluster_options
 @log_options
-@_logged
+@logged
 def infer(
     model: str,
     input: str,
@@ -454,9 +304,9 @@ def infer(
     check_free(output, overwrite=overwrite, inputs=[model, input])
     place, opened = open_named(model, registry)
     check_free(output, overwrite=overwrite, inputs=[place])
-    samples = _samples(input, options)
+    samples = samples_of(input, options)
     bar = click.progressbar(
-        length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not _watched(log)
+        length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not watched(log)
     )
 
     def tell(done: int, blocks: int) -> None:
@@ -464,7 +314,7 @@ def infer(
         bar.update(done - bar.pos)
 
     try:
-        with _connected(**options), bar:
+        with connected_as_asked(**options), bar:
             summary = label_store(
                 samples,
                 opened,
@@ -543,11 +393,11 @@ def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: i
         return
     if case == "colors":
         online = OnlineConfig() if epochs is None else OnlineConfig(iterations=epochs)
-        with _EpochBar(online.iterations) as bar:
+        with EpochBar(online.iterations) as bar:
             model, places = demonstration.run_colors(folder, online, on_iteration=bar)
     else:
         cluster = {"workers": workers, "threads": None, "memory_limit": "auto"}
-        with _connected(**cluster), _EpochBar(config.epochs) as bar:
+        with connected_as_asked(**cluster), EpochBar(config.epochs) as bar:
             model, places = demonstration.run_photograph(folder, config, on_epoch=bar)
     _tell_model(model, places.pop("model"))
     for name, place in places.items():

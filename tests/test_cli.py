@@ -90,7 +90,7 @@ def test_help_tells_the_defaults(capsys):
 
 def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
     command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "4"]
-    plain = cli._EpochBar.__call__
+    plain = cli.EpochBar.__call__
 
     def interrupt(self, epoch):
         plain(self, epoch)
@@ -98,7 +98,7 @@ def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli._EpochBar, "__call__", interrupt)
+        patched.setattr(cli.EpochBar, "__call__", interrupt)
         patched.setattr(sys, "argv", ["som-dask", *command])
         assert run(*command) == Interrupted.exit_status
     (line,) = capsys.readouterr().err.splitlines()
@@ -120,13 +120,13 @@ def test_checkpoints_go_when_the_model_is_there(folder):
 SLOWLY = """
 import sys
 from som_dask import cli
-class Bar(cli._EpochBar):
+class Bar(cli.EpochBar):
     def __call__(self, epoch):
         super().__call__(epoch)
         print("epoch", epoch.index, flush=True)
         if epoch.index == 1:
             sys.stdin.read()  # wait here to be killed, with two epochs done
-cli._EpochBar = Bar
+cli.EpochBar = Bar
 cli.main()
 """
 

@@ -58,6 +58,7 @@ ORDER = (
     "config",
     "cluster",
     "demo",
+    "options",
     "models_cli",
     "cli",
 )

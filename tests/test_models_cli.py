@@ -127,14 +127,14 @@ def test_what_is_refused(status, words, arguments, capsys, folder):
 
 def test_a_run_for_the_registry_alone_is_continued(monkeypatch, capsys, folder):
     command = [*TRAIN, "--registry", "models", "--name", "photo"]
-    plain = cli._EpochBar.__call__
+    plain = cli.EpochBar.__call__
 
     def interrupt(self, epoch):
         plain(self, epoch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli._EpochBar, "__call__", interrupt)
+        patched.setattr(cli.EpochBar, "__call__", interrupt)
         patched.setattr(sys, "argv", ["som-dask", *command])
         assert "--resume" in told(capsys, *command, status=Interrupted.exit_status)
     assert Registry("models").list() == []

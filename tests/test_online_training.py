@@ -163,7 +163,7 @@ def test_the_command_line_resumes(values, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(cli._EpochBar, "__call__", stop)
+        context.setattr(cli.EpochBar, "__call__", stop)
         assert run("train", str(place), *options) == Interrupted.exit_status
     assert "stopped after 4 of 6 epochs; continue with" in capsys.readouterr().err
     assert seen[3].startswith("iteration 4  radius 3.16  QE ")

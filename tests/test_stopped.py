@@ -37,14 +37,14 @@ cli.main()
 STOPS_IN_TRAIN = """
 import sys
 from som_dask import cli
-class Bar(cli._EpochBar):
+class Bar(cli.EpochBar):
     def __call__(self, epoch):
         super().__call__(epoch)
         if epoch.index == 1:
             print("two epochs", flush=True)
             sys.stdin.read()  # wait here to be killed
 if __name__ == "__main__":
-    cli._EpochBar = Bar
+    cli.EpochBar = Bar
     cli.main()
 """
 
