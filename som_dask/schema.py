@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 import som_dask
 from som_dask.errors import SchemaError, StorageError
 from som_dask.lattice import Lattice
+from som_dask.preparation import Preparation
 from som_dask.quality import u_matrix
 from som_dask.storage import beside, check_free, open_zarr_node, publish, remove
 
@@ -26,6 +28,7 @@ __all__ = [
     "model_dataset",
     "model_digest",
     "open_model",
+    "preparation_of",
     "save_model",
     "store_encoding",
 ]
@@ -116,9 +119,29 @@ def lattice_of(model: xr.Dataset) -> Lattice:
 
 
 def codebook_of(model: xr.Dataset) -> np.ndarray:
-    """The codebook of a model as (M, D) float64."""
-    values = model["codebook"].transpose("row", "col", "feature").values
-    return np.ascontiguousarray(values, dtype=np.float64).reshape(-1, values.shape[-1])
+    """The codebook of a model in the map's own space, (M, K) float64: what samples are compared with."""
+    name = "codebook_scaled" if "codebook_scaled" in model else "codebook"
+    values = model[name].transpose("row", "col", "feature").values
+    table = np.asarray(values, dtype=np.float64).reshape(-1, values.shape[-1])
+    return np.ascontiguousarray(table[:, _used(model)])
+
+
+def preparation_of(model: xr.Dataset) -> Preparation:
+    """How samples become points of a model's own space."""
+    plain = Preparation.none(model.sizes["feature"])
+    kept = {
+        name: np.asarray(model[f"feature_{variable}"].values, dtype=np.float64)
+        for name, variable in (("center", "center"), ("scale", "scale"), ("feature_weights", "weight"))
+        if f"feature_{variable}" in model
+    }
+    attrs = {name: model.attrs[name] for name in ("missing", "metric") if name in model.attrs}
+    return replace(plain, used=_used(model), **kept, **attrs)
+
+
+def _used(model: xr.Dataset) -> np.ndarray:
+    """Features that training knew: the others are NaN in the codebook, (D,) bool."""
+    first = model["codebook"].isel(row=0, col=0).values
+    return ~np.isnan(np.asarray(first, dtype=np.float64))
 
 
 def model_digest(model: xr.Dataset) -> str:
