@@ -129,7 +129,7 @@ def codebook_of(model: xr.Dataset) -> np.ndarray:
 def preparation_of(model: xr.Dataset) -> Preparation:
     """How samples become points of a model's own space."""
     plain = Preparation.none(model.sizes["feature"])
-    kept = {
+    kept: dict[str, Any] = {
         name: np.asarray(model[f"feature_{variable}"].values, dtype=np.float64)
         for name, variable in (("center", "center"), ("scale", "scale"), ("feature_weights", "weight"))
         if f"feature_{variable}" in model
