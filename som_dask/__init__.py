@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from som_dask.errors import SomError
+from som_dask.evaluation import evaluate
 from som_dask.inference import assign, label_store
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
@@ -23,6 +24,7 @@ __all__ = [
     "SomError",
     "TrainingConfig",
     "assign",
+    "evaluate",
     "fit",
     "fit_online",
     "label_store",

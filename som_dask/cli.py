@@ -1,4 +1,4 @@
-"""The command line: train, infer, info, demo, models."""
+"""The command line: train, infer, evaluate, info, demo, models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import numpy as np
 import som_dask
 from som_dask.batch import Precision
 from som_dask.errors import Interrupted, ParameterError, SomError
+from som_dask.evaluate_cli import evaluate
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.models_cli import given_registry, models, open_named, registry_option, target_options, training_target
@@ -90,6 +91,7 @@ def cli() -> None:
 
 
 cli.add_command(models)
+cli.add_command(evaluate)
 
 
 @cli.command()

@@ -34,6 +34,8 @@ ORDER = (
     "tiles",
     "online",
     "quality",
+    "preservation",
+    "deviations",
     "moments",
     "summary",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
@@ -46,6 +48,7 @@ ORDER = (
     "training",
     "online_training",
     "inference",
+    "evaluation",
     "credentials",
     "telemetry",
     "events",
@@ -60,11 +63,12 @@ ORDER = (
     "demo",
     "options",
     "models_cli",
+    "evaluate_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
 SEARCH = ("patches", "strips", "pruned", "masked")
-SUMS = ("fingerprint", "accumulate", "online", "principal", "moments")
+SUMS = ("fingerprint", "accumulate", "online", "principal", "deviations", "moments")
 COMPILED = {name: {"numba"} for name in (*SEARCH, *SUMS)}
 INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes", "tiles")}
 MAY_ALSO_IMPORT = {"backend": {"cupy"}, **COMPILED, **INTRINSIC}  # besides NumPy

@@ -1,0 +1,149 @@
+"""How the samples of each node lie about its weights: what is added up to measure a trained map."""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from som_dask.accumulate import add_whole, distances, normalize
+from som_dask.batch import Searches, SharedCodebook, fingerprint_of, tiles_of
+from som_dask.errors import DataError
+from som_dask.fixed import ROWS_AT_ONCE, in_one
+from som_dask.preparation import Part
+from som_dask.sums import WholeSums
+
+__all__ = ["Deviations", "block_deviations"]
+
+
+@numba.njit(nogil=True, cache=True)
+def add_deviations(part, bmu, codebook, known, sums, squares):
+    """Add samples less the weights of their nodes to sums, feature by feature, in the order of the rows.
+
+    Parameters
+    ----------
+    part : (n, K) float64
+        NaN where a feature is missing.
+    bmu : (n,) int64
+    codebook : (M, K) float64
+    known : (M, K) int64
+        How many samples of the node have the feature; added to in place, as are the next two.
+    sums, squares : (M, K) float64
+        Of ``z_j - w_j``, and of its square.
+    """
+    for i in range(len(part)):
+        node = bmu[i]
+        for j in range(part.shape[1]):
+            difference = part[i, j] - codebook[node, j]
+            if difference == difference:
+                known[node, j] += 1
+                sums[node, j] += difference
+                squares[node, j] += difference * difference
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """What some samples tell of the map that they lie on; parts add up.
+
+    Attributes
+    ----------
+    whole : WholeSums
+        Of one column: the distances to the best matching units, by node and in all. Whole numbers, the same in any
+        order, and those of training where the fixed point is the same.
+    known : (M, K) int64
+        Samples of the node that have the feature.
+    sums, squares : (M, K) float64
+        ``sum (z - w)`` and ``sum (z - w)^2`` over these, z a sample in the map's space and w the node's weights. To
+        rounding: their last bits depend on the blocks.
+    points : (m, K) float64
+        The samples that were picked, without those that lack a feature or were left out.
+    units : (m,) int64
+        Their best matching units.
+    """
+
+    whole: WholeSums
+    known: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    points: np.ndarray
+    units: np.ndarray
+
+    def __add__(self, other: Deviations) -> Deviations:
+        return Deviations(
+            self.whole + other.whole,
+            self.known + other.known,
+            self.sums + other.sums,
+            self.squares + other.squares,
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.units, other.units]),
+        )
+
+
+def block_deviations(block: Any, shared: SharedCodebook, first_row: int, picked: np.ndarray) -> Deviations:
+    """Search a block of samples once, and add up what a measure of the map needs.
+
+    Parameters
+    ----------
+    block : (n, D) array of real numbers, or what `som_dask.batch.chunk_sums` takes
+    shared : SharedCodebook
+        With exact sums.
+    first_row : int
+        Position of the block's first row in the data, for the fingerprint.
+    picked : (m,) int64, ascending
+        Rows of the block to hand out as points.
+
+    Returns
+    -------
+    Deviations
+
+    Raises
+    ------
+    DataError
+        If a distance is beyond the range that `shared` was made for: the data have changed.
+    """
+    assert shared.whole is not None
+    fixed, preparation, search = shared.whole[1], shared.preparation, Searches(shared)
+    codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
+    factors, origin = np.column_stack([fixed.factors(), fixed.factors()]), np.zeros((len(codebook), 1))
+    total = WholeSums.zero(len(codebook), 1, fixed.limbs)
+    known, (sums, squares) = np.zeros(codebook.shape, dtype=np.int64), np.zeros((2, *codebook.shape))
+    points, units = [np.empty((0, codebook.shape[1]))], [np.empty(0, dtype=np.int64)]
+    misses = samples = outside = fingerprint = uncarried = 0
+    for tile in tiles_of(block):
+        fingerprint += fingerprint_of(tile, first_row)
+        n = len(tile.values)
+        samples += n
+        some = picked[slice(*np.searchsorted(picked, [tile.start, tile.start + n]))] - tile.start
+        for part in preparation.parts(tile.values):
+            bmu, second = search(part)
+            distance = distances(part.values, bmu, codebook)
+            if preparation.metric == "cosine":
+                distance = distance * distance / 2
+            # The distance as the only feature: what adds up the features of a node in training adds up this.
+            missed, beyond = add_whole(
+                distance[:, None], bmu, second, origin, neighbors, factors, fixed.limit, total.limbs, total.counts,
+                np.zeros(fixed.limbs, dtype=np.int64),
+            )  # fmt: skip
+            misses, outside, uncarried = misses + missed, outside + beyond, uncarried + len(bmu)
+            add_deviations(part.values, bmu, codebook, known, sums, squares)
+            if part.whole:
+                here = _places(part, some)
+                points.append(part.values[here])
+                units.append(bmu[here])
+        if uncarried > ROWS_AT_ONCE // 2:
+            normalize(total.limbs, total.counts)
+            uncarried = 0
+    if outside:
+        raise DataError("the data have changed since the first pass over them; start again")
+    normalize(total.limbs, total.counts)
+    in_all = in_one(total.limbs.sum(axis=0)[:, 0])
+    whole = WholeSums(total.limbs, total.counts, in_all, misses, samples, fingerprint % 2**64)
+    return Deviations(whole, known, sums, squares, np.concatenate(points), np.concatenate(units))
+
+
+def _places(part: Part, rows: np.ndarray) -> np.ndarray:
+    """Where in a part rows of its tile are; those that it has not are left out."""
+    return rows if part.rows is None else np.flatnonzero(np.isin(part.rows, rows))
