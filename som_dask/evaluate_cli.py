@@ -91,10 +91,10 @@ def evaluate(
         click.echo(json.dumps({"model": place, "output": output, **result.attrs, **plain}, indent=2))
         return
     if output is not None:
-        click.echo(f"evaluation          {output}")
+        click.echo(f"evaluation                {output}")
     left_out = result.attrs["samples_left_out"]
-    click.echo(f"samples             {result.attrs['samples']}{f', {left_out} left out' if left_out else ''}")
-    click.echo(f"nodes without hits  {result.attrs['nodes_without_samples']} of {result['hits'].size}")
+    click.echo(f"samples                   {result.attrs['samples']}{f', {left_out} left out' if left_out else ''}")
+    click.echo(f"nodes without hits        {result.attrs['nodes_without_samples']} of {result['hits'].size}")
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):<25} {value:<10.4g}  {SCALARS[name]}")
 

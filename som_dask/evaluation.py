@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -11,7 +10,7 @@ import xarray as xr
 from dask.delayed import delayed
 
 import som_dask
-from som_dask.batch import SharedCodebook, tiles_of
+from som_dask.batch import SharedCodebook, fingerprint_of, tiles_of
 from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
 from som_dask.fingerprint import scan_rows
@@ -23,7 +22,7 @@ from som_dask.quality import distortion, node_means
 from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
-from som_dask.summary import DataSummary, block_summary
+from som_dask.summary import DataSummary
 from som_dask.sums import BatchSums
 
 __all__ = ["NEIGHBORS", "SAMPLE", "SCALARS", "evaluate"]
@@ -168,12 +167,14 @@ def _scanned(samples: Samples, preparation: Preparation) -> DataSummary:
 
 
 def _scan_block(block: Any, index: int, first_row: int, preparation: Preparation) -> DataSummary:
-    """`block_summary` of the points that the samples of a block become; values of no use are told as nonfinite."""
-    summary = block_summary(block, index, first_row)
+    """`som_dask.summary.block_summary` of the points that samples become, unusable values told as nonfinite."""
     n_used = int(np.count_nonzero(preparation.used))
     minimum, maximum = np.full(n_used, np.inf), np.full(n_used, -np.inf)
-    sizes, unusable = np.zeros((3, n_used), dtype=np.int64), 0
-    for tile in tiles_of(block):
+    sizes = np.zeros((3, n_used), dtype=np.int64)
+    samples = unusable = fingerprint = 0
+    for tile in tiles_of(block):  # once: a stored block is read as it is walked
+        fingerprint += fingerprint_of(tile, first_row)
+        samples += len(tile.values)
         used = tile.values if preparation.columns is None else tile.values[:, preparation.columns]
         refused = ~np.isfinite(used) if preparation.missing == "error" else np.isinf(used)
         unusable += int(np.count_nonzero(refused))
@@ -181,14 +182,9 @@ def _scan_block(block: Any, index: int, first_row: int, preparation: Preparation
             for part in preparation.parts(tile.values):
                 values = np.ascontiguousarray(part.values)
                 scan_rows(values, values.view(np.uint64), minimum, maximum, sizes)
-    return replace(
-        summary,
-        minimum=minimum,
-        maximum=maximum,
-        nonfinite=unusable,
-        bad_blocks=(index,) if unusable else (),
-        sizes=sizes,
-    )
+    fingerprint %= 2**64
+    bad, ledger = (index,) if unusable else (), ((first_row, samples, fingerprint),) if samples else ()
+    return DataSummary(samples, minimum, maximum, unusable, bad, fingerprint, sizes, ledger)
 
 
 def _dataset(

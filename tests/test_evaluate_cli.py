@@ -25,8 +25,8 @@ def folder(tmp_path, monkeypatch, rng):
 
 def test_it_tells_every_measure_and_what_it_means(capsys, folder):
     lines = told(capsys, "evaluate", "model.zarr", "cells.zarr")
-    assert lines[0] == "samples             300"
-    assert lines[1] == "nodes without hits  0 of 12"
+    assert lines[0] == "samples                   300"
+    assert lines[1] == "nodes without hits        0 of 12"
     model = open_model("model.zarr")
     for name, line in zip(SCALARS, lines[2:], strict=True):
         assert line.startswith(name.replace("_", " "))
@@ -53,7 +53,7 @@ def test_json_and_a_store_hold_the_same(capsys, folder):
     line = told(capsys, "evaluate", "model.zarr", "cells.zarr", "--output", "e.zarr", status=5)
     assert "exists already" in line
     lines = told(capsys, "evaluate", "model.zarr", "cells.zarr", "--output", "e.zarr", "--overwrite", "--sample", "0")
-    assert lines[0] == "evaluation          e.zarr"
+    assert lines[0] == "evaluation                e.zarr"
     assert "trustworthiness" not in " ".join(line.split("  ")[0] for line in lines)
     assert "trustworthiness" not in xr.open_zarr("e.zarr", consolidated=False)
     assert json.loads("\n".join(told(capsys, "evaluate", "model.zarr", "cells.zarr", "--json", "--sample", "1")))[
@@ -81,9 +81,9 @@ def test_missing_values(capsys, rng):
     line = told(capsys, "evaluate", "model.zarr", "gaps.zarr", status=4)
     assert "4 NaN or infinite" in line
     lines = told(capsys, "evaluate", "model.zarr", "gaps.zarr", "--missing", "drop")
-    assert lines[0] == "samples             50, 2 left out"
+    assert lines[0] == "samples                   50, 2 left out"
     lines = told(capsys, "evaluate", "model.zarr", "gaps.zarr", "--missing", "mask")
-    assert lines[0] == "samples             50, 1 left out"
+    assert lines[0] == "samples                   50, 1 left out"
 
 
 @pytest.mark.parametrize(
