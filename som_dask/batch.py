@@ -22,7 +22,7 @@ from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_h
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import DataError, ParameterError
-from som_dask.fingerprint import hash_rows
+from som_dask.fingerprint import fingerprint_of
 from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
 from som_dask.masked import MaskedSearch
@@ -32,7 +32,7 @@ from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
 from som_dask.sums import BatchSums, WholeSums, layout_of
 
-__all__ = ["Precision", "SharedCodebook", "chunk_sums", "nearest", "updated_codebook"]
+__all__ = ["Precision", "SharedCodebook", "Tile", "chunk_sums", "nearest", "tiles_of", "updated_codebook"]
 
 Precision = Literal["exact", "fast"]
 
@@ -41,7 +41,6 @@ LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
 TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
 ONE = np.ones(1)
-WEIGHT_FACTOR = 3  # any odd number: so that weights and rows of one number differ
 LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits count
 
 
@@ -147,7 +146,7 @@ class SharedCodebook:
         return self.once("patched", lambda: patch(self.codebook, self.lattice))
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """Rows of a block copied as float64, one kind of array for the kernels, and the row they start at."""
 
     start: int
@@ -155,7 +154,7 @@ class _Tile(NamedTuple):
     weights: np.ndarray | None
 
 
-def tiles_of(block: Any) -> Iterator[_Tile]:
+def tiles_of(block: Any) -> Iterator[Tile]:
     """A block in parts, with the weights of its samples where it has some as an attribute (n,)."""
     rows = min(max(TILE_BYTES // (8 * block.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
     weights = getattr(block, "weights", None)
@@ -163,7 +162,7 @@ def tiles_of(block: Any) -> Iterator[_Tile]:
         for start in range(0, len(piece), rows):
             values = np.array(piece[start : start + rows], dtype=np.float64, order="C")
             start += first
-            yield _Tile(start, values, None if weights is None else weights[start : start + len(values)])
+            yield Tile(start, values, None if weights is None else weights[start : start + len(values)])
 
 
 class _Searches:
@@ -246,7 +245,7 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     total = WholeSums.zero(len(codebook), n_columns, columns.limbs)
     whole_distance = misses = samples = outside = fingerprint = uncarried = 0
     for tile in tiles_of(block):
-        fingerprint += fingerprint_of(tile, first_row)
+        fingerprint += fingerprint_of(tile.values, tile.weights, first_row + tile.start)
         samples += len(tile.values)
         for part in preparation.parts(tile.values, tile.weights):
             units = search(part)
@@ -273,15 +272,6 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     _refuse_outside(outside)
     normalize(total.limbs, total.counts)
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
-
-
-def fingerprint_of(tile: _Tile, first_row: int) -> int:
-    """Of the rows of a tile in a block whose first row is row `first_row` of the data, and of their weights."""
-    rows = int(hash_rows(tile.values.view(np.uint64), first_row + tile.start))
-    if tile.weights is None:
-        return rows
-    weights = np.array(tile.weights, dtype=np.float64).reshape(-1, 1)
-    return rows + WEIGHT_FACTOR * int(hash_rows(weights.view(np.uint64), first_row + tile.start))
 
 
 def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
@@ -327,7 +317,7 @@ def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSu
         limbs = np.stack(parts, axis=1)
         normalize(limbs, counts)
         whole_distance = in_one(np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)]))
-        fingerprint = int(hash_rows(np.array(to_host(tile), order="C").view(np.uint64), first_row + start))
+        fingerprint = fingerprint_of(np.array(to_host(tile), order="C"), None, first_row + start)
         total = total + WholeSums(limbs, counts, whole_distance, misses, len(bmu), fingerprint)
     return total
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["BIAS", "hash_rows", "scan_rows"]
+__all__ = ["BIAS", "fingerprint_of", "hash_rows", "scan_rows"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the increment of SplitMix64
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 MINUS_ZERO, NO_BITS = np.uint64(1 << 63), np.uint64(0)
 FRACTION_BITS, EXPONENT = np.uint64(52), np.uint64(0x7FF)
+WEIGHT_FACTOR = 3  # any odd number: so that weights and rows of one number differ
 BIAS = 1022  # a float64 whose exponent's bits are e is less than 2^(e - 1022), and half of that or more
 
 
@@ -83,3 +84,15 @@ def scan_rows(values, bits, minimum, maximum, sizes):
             sizes[1, j] += some * exponent
             sizes[2, j] += some * exponent * exponent
     return nonfinite
+
+
+def fingerprint_of(values: np.ndarray, weights: np.ndarray | None, first_row: int) -> int:
+    """Hash of rows (n, D) float64 and of their weights (n,), if they have any, from `first_row` of the data on.
+
+    Not yet taken mod 2^64.
+    """
+    rows = int(hash_rows(values.view(np.uint64), first_row))
+    if weights is None:
+        return rows
+    column = np.array(weights, dtype=np.float64).reshape(-1, 1)
+    return rows + WEIGHT_FACTOR * int(hash_rows(column.view(np.uint64), first_row))

@@ -60,6 +60,12 @@ class Samples:
     description: str = ""
     stored: StoredRows | None = None
     device: Device = "cpu"
+    weights: Any = None
+    feature_weights: np.ndarray | None = None
+
+    def weight_blocks(self) -> list[Delayed] | None:
+        """Weights of the samples of each block, delayed (rows,) arrays; None where there are none."""
+        return None if self.weights is None else self.weights.to_delayed().ravel().tolist()
 
     @property
     def n_samples(self) -> int:
@@ -111,6 +117,8 @@ def open_samples(
     dtype: Any = None,
     block_size: str | int = DEFAULT_BLOCK_SIZE,
     allow_missing_chunks: bool = False,
+    weights: Any = None,
+    feature_weights: Any = None,
 ) -> Samples:
     """Take any supported input as samples.
 
@@ -185,11 +193,25 @@ def open_samples(
         if wanted.kind not in "iuf":
             raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
         table = table.astype(wanted)
+    if weights is not None:
+        weights = dask.array.from_array(np.asarray(weights, dtype=np.float64), chunks=(table.chunks[0],))
+    if feature_weights is not None:
+        feature_weights = np.asarray(feature_weights, dtype=np.float64)
     straight = None
     if stored_chunks:
         pieces = max(1, PIECE_BYTES // max(stored_rows * array.shape[1] * array.dtype.itemsize, 1))
         straight = StoredRows(array.variable, table.dtype, pieces * stored_rows, table.name)
-    return Samples(table, features, str(sample_dim), feature_dim, coords, description, straight)
+    return Samples(
+        table,
+        features,
+        str(sample_dim),
+        feature_dim,
+        coords,
+        description,
+        straight,
+        weights=weights,
+        feature_weights=feature_weights,
+    )
 
 
 def _as_data_array(source: Any, variable: str | None, allow_missing: bool) -> tuple[xr.DataArray, str]:

@@ -36,13 +36,17 @@ ORDER = (
     "quality",
     "moments",
     "summary",
+    "plane",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
+    "scaling",
+    "training_config",
     "storage",
     "schema",
     "stored",
     "samples",
     "reduction",
     "checkpoint",
+    "training_data",
     "training",
     "online_training",
     "inference",
@@ -62,7 +66,7 @@ ORDER = (
     "models_cli",
     "cli",
 )
-ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
+ARRAYS_ONLY = ORDER[: ORDER.index("plane") + 1]
 SEARCH = ("patches", "strips", "pruned", "masked")
 SUMS = ("fingerprint", "accumulate", "online", "principal", "moments")
 COMPILED = {name: {"numba"} for name in (*SEARCH, *SUMS)}
