@@ -37,7 +37,9 @@ from som_dask.options import (
     samples_of,
     watched,
 )
+from som_dask.preparation import Metric, Missing
 from som_dask.retraining import RetrainingConfig, retrain_registered
+from som_dask.scaling import Scaling
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
 from som_dask.telemetry import EventLog
@@ -119,6 +121,25 @@ cli.add_command(models)
 @click.option("--support", type=float, help="Cut the gaussian off beyond so many sigma.  [default: never]")
 @click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
 @click.option("--initial-codebook", metavar="FILE.npy", help="Start from this (rows, cols, features) array.")
+@click.option(
+    "--scaling",
+    type=click.Choice(get_args(Scaling)),
+    default=DEFAULTS["scaling"],
+    help="Of features, found in one pass and kept in the model; robust: median and quartiles.",
+)
+@click.option("--metric", type=click.Choice(get_args(Metric)), default=DEFAULTS["metric"], help="Distance.")
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    default=DEFAULTS["missing"],
+    help="Samples with NaN: an error; left out; or compared by the features that they have.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Stop when the quantization error falls by less than this share an epoch.  [default: never]",
+)
+@click.option("--patience", type=int, default=DEFAULTS["patience"], help="For so many epochs in turn.")
 @click.option("--seed", type=int, default=DEFAULTS["seed"])
 @click.option(
     "--precision",
@@ -192,6 +213,10 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
     _tell_model(model, output or key)
+    if model.attrs.get("stopped_by") == "tolerance":
+        click.echo(f"stopped early       after {model.attrs['epochs_done']} of {config.epochs} epochs")
+    if model.attrs.get("samples_left_out"):
+        click.echo(f"samples left out    {model.attrs['samples_left_out']}")
     if output is not None and key is not None:
         click.echo(f"registered          {key}")
 

@@ -249,7 +249,7 @@ def epoch_sums(
     if precision == "exact":
         least, most, small = fixed_range(summary, preparation)
         shared = SharedCodebook.exact(
-            codebook, lattice, device, n=summary.samples, least=least, most=most, small=small,
+            codebook, lattice, device, n=summary.taken, least=least, most=most, small=small,
             weights=summary.weights, preparation=preparation,
         )  # fmt: skip
     else:
