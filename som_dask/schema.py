@@ -18,7 +18,7 @@ from som_dask.errors import SchemaError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.preparation import Preparation
 from som_dask.quality import u_matrix
-from som_dask.storage import beside, check_free, open_zarr_node, publish, remove
+from som_dask.storage import beside, check_free, open_dataset, open_zarr_node, publish, remove
 
 __all__ = [
     "FORMAT",
@@ -276,9 +276,7 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
     if node.attrs.get("format") != FORMAT:
         raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = xr.open_zarr(os.fspath(place), chunks=None).load()
+        model = open_dataset(place).load()
     except Exception as error:  # a damaged chunk raises whatever its codec raises
         raise StorageError(f"the model {place} is damaged: {error}; restore it or train again") from error
     if model_digest(model) != model.attrs["codebook_sha256"]:
