@@ -35,16 +35,17 @@ class Neighborhood:
     mexican_hat  ``(1 - d^2/sigma^2) exp(-d^2 / (2 sigma^2))``      where ``d = sigma``  "mexican_hat" [2]_
     ============ ================================================== ==================== =====================
 
-    Each is 1 at d = 0, so a radius below the distance of two neighbors leaves each node its own samples: with a
-    compact kernel training then is k-means. d is the Euclidean distance on the lattice, the shorter way round where
+    Each is 1 at d = 0, so a compact kernel whose radius is below the distance of two neighbors leaves each node its
+    own samples: training then is k-means (Lloyd's steps). d is the Euclidean distance on the lattice, the shorter way round where
     it wraps. MiniSom [2]_ has the gaussian and the mexican hat in this form; its triangle is a pyramid,
     ``(sigma - |dx|) (sigma - |dy|)``, and its bubble the square ``|dx| < sigma, |dy| < sigma``, so these
     two agree with ours on a map of one row only.
 
-    The mexican hat, a second derivative of the gaussian along one axis (Ricker's wavelet), is negative beyond sigma.
-    It is how cells act on each other in the networks that the map simplifies [3]_; the map itself asks for h >= 0,
-    and over two dimensions the hat's integral is ``-2 pi sigma^2``. `weighted_sums` says how the batch rule is kept
-    bounded under it. Even so it makes rougher maps than the others; it is here for comparison, not recommended.
+    The mexican hat is Ricker's wavelet of d, less than zero beyond sigma. It is how cells act on each other in the
+    networks that the map simplifies [3]_; the map itself asks for h >= 0, and over two dimensions the hat's integral
+    is ``-2 pi sigma^2``. `weighted_sums` says how the batch rule is kept bounded under it. It is here for comparison
+    and not recommended: its maps have more topographic error than the gaussian's, and the epanechnikov kernel, of
+    nearly the same shape around its node, quantizes as well without pushing anything away.
 
     Parameters
     ----------
@@ -148,10 +149,9 @@ def _times(factor: np.ndarray, bell: np.ndarray) -> np.ndarray:
 def smooth(values: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
     r"""Apply the neighborhood to values on the nodes: ``H @ values`` with ``H_ij = h(|r_i - r_j|, radius)``.
 
-    A gaussian factors into rows and columns, so it costs M (rows + cols) K operations, and a mexican hat, the sum of
-    two such products, twice that; other kernels go row
-    by row, M^2 K at worst and less by their reach. The matrix H is never formed. The sums have a fixed order, so
-    the result is the same bits on every machine.
+    A gaussian factors into rows and columns, so it costs M (rows + cols) K operations; a mexican hat is the sum of
+    two such products and costs twice that. Other kernels go row by row, M^2 K at worst and less by their reach.
+    The matrix H is never formed. The sums have a fixed order, so the result is the same bits on every machine.
 
     Parameters
     ----------
