@@ -36,9 +36,9 @@ class Neighborhood:
     ============ ================================================== ==================== =====================
 
     Each is 1 at d = 0, so a compact kernel whose radius is below the distance of two neighbors leaves each node its
-    own samples: training then is k-means (Lloyd's steps). d is the Euclidean distance on the lattice, the shorter way round where
-    it wraps. MiniSom [2]_ has the gaussian and the mexican hat in this form; its triangle is a pyramid,
-    ``(sigma - |dx|) (sigma - |dy|)``, and its bubble the square ``|dx| < sigma, |dy| < sigma``, so these
+    own samples: training then is k-means (Lloyd's steps). d is the Euclidean distance on the lattice, the shorter
+    way round where it wraps. MiniSom [2]_ has the gaussian and the mexican hat in this form; its triangle is a
+    pyramid, ``(sigma - |dx|) (sigma - |dy|)``, and its bubble the square ``|dx| < sigma, |dy| < sigma``, so these
     two agree with ours on a map of one row only.
 
     The mexican hat is Ricker's wavelet of d, less than zero beyond sigma. It is how cells act on each other in the
