@@ -26,7 +26,7 @@ from som_dask.fingerprint import fingerprint_of
 from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
 from som_dask.masked import MaskedSearch
-from som_dask.neighborhood import Neighborhood, smooth
+from som_dask.neighborhood import Neighborhood, weighted_sums
 from som_dask.patches import PatchedCodebook, patch
 from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
@@ -374,7 +374,8 @@ def updated_codebook(
     ``w_i = sum_c h(|r_i - r_c|) S_c / sum_c h(|r_i - r_c|) n_c``, feature by feature where values are missing: then
     n_c is the weight of the samples of node c that have the feature. Where the denominator is zero the node keeps
     its old weights. There is no learning rate in the batch rule: it would cancel (Kohonen, *Self-Organizing
-    Maps*, 3rd ed., 2001, section 3.6).
+    Maps*, 3rd ed., 2001, section 3.6). Under a mexican hat the negative h count less; see
+    `som_dask.neighborhood.weighted_sums`.
 
     Parameters
     ----------
@@ -397,8 +398,8 @@ def updated_codebook(
     both = np.hstack([sums.sums[:, :n_features], denominators])
     _, exponents = np.frexp(np.max(np.abs(ranges(both)), axis=0))
     exponents[n_features:] = exponents[n_features:].max() if sums.layout != "plain" else 0
-    smoothed = smooth(_scaled(both, -exponents), lattice, neighborhood, radius)
-    numerator, denominator = smoothed[:, :n_features], smoothed[:, n_features:]
+    both = _scaled(both, -exponents)
+    numerator, denominator = weighted_sums(both[:, :n_features], both[:, n_features:], lattice, neighborhood, radius)
     known = np.broadcast_to(denominator > LEAST_DENOMINATOR, numerator.shape)
     means = np.divide(numerator, denominator, out=numerator, where=known)
     return np.where(known, _scaled(means, exponents[:n_features] - exponents[-1]), codebook)

@@ -117,7 +117,12 @@ cli.add_command(models)
 @click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
 @click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")
-@click.option("--neighborhood", type=click.Choice(get_args(Kernel)), default=DEFAULTS["neighborhood"])
+@click.option(
+    "--neighborhood",
+    type=click.Choice(get_args(Kernel)),
+    default=DEFAULTS["neighborhood"],
+    help="How far a sample moves the nodes around its own; mexican_hat is for comparison only.",
+)
 @click.option("--support", type=float, help="Cut the gaussian off beyond so many sigma.  [default: never]")
 @click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
 @click.option("--initial-codebook", metavar="FILE.npy", help="Start from this (rows, cols, features) array.")

@@ -48,9 +48,10 @@ class TrainingConfig:
         How sigma goes from one to the other; see `som_dask.schedule.decay`.
     radii : tuple of float, optional
         sigma of every epoch, in place of the three above.
-    neighborhood : {"gaussian", "bubble"}
+    neighborhood : {"gaussian", "cut_gaussian", "bubble", "epanechnikov", "triangle", "mexican_hat"}
+        See `som_dask.neighborhood.Neighborhood`. The last is for comparison; it is not recommended.
     support : float, optional
-        Cuts the gaussian off beyond this many sigma; see `som_dask.neighborhood.Neighborhood`.
+        Cuts the gaussian off beyond this many sigma.
     initialization : {"pca", "random", "sample"}
         Initial codebook: on the plane of the two largest principal components, uniform in the data's range,
         or samples picked at random.
