@@ -6,7 +6,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["BIAS", "hash_rows", "scan_rows"]
+__all__ = ["BIAS", "hash_rows", "hash_rows_at", "scan_rows"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the increment of SplitMix64
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -47,6 +47,30 @@ def hash_rows(bits, first_row):
             value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
             row += _mix(value + np.uint64(j + 1) * GOLDEN)
         total += _mix(row + np.uint64(first_row + i) * GOLDEN)
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def hash_rows_at(bits, numbers):
+    """`hash_rows` of rows that do not follow each other in the data.
+
+    Parameters
+    ----------
+    bits : (n, D) uint64
+    numbers : (n,) int64
+        Position of each row in the data.
+
+    Returns
+    -------
+    uint64
+    """
+    total = NO_BITS
+    for i in range(bits.shape[0]):
+        row = NO_BITS
+        for j in range(bits.shape[1]):
+            value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
+            row += _mix(value + np.uint64(j + 1) * GOLDEN)
+        total += _mix(row + np.uint64(numbers[i]) * GOLDEN)
     return total
 
 
