@@ -29,6 +29,7 @@ from som_dask.options import (
     cluster_options,
     connected_as_asked,
     device_option,
+    feature_weights_option,
     input_options,
     job_option,
     log_options,
@@ -36,7 +37,9 @@ from som_dask.options import (
     overwrite_option,
     samples_of,
     watched,
+    weights_option,
 )
+from som_dask.preparation import Missing
 from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
@@ -142,6 +145,8 @@ cli.add_command(models)
 @click.option("--resume", is_flag=True, help="Continue the run that the checkpoints are of.")
 @overwrite_option
 @input_options
+@weights_option
+@feature_weights_option
 @cluster_options
 @log_options
 @logged
@@ -206,6 +211,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
 @device_option
 @input_options
+@weights_option
 @cluster_options
 @log_options
 @logged
@@ -276,6 +282,12 @@ def _tell_model(model: Any, place: Any) -> None:
 @click.option("--output", required=True, help="Zarr store to write the labels to: a path or fsspec URL.")
 @registry_option
 @job_option
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    help="Samples that lack features (NaN): refuse them; leave them out; compare the features that they have, and "
+    "leave out those that have none.  [default: as the model was trained]",
+)
 @device_option
 @overwrite_option
 @input_options
@@ -288,6 +300,7 @@ def infer(
     output: str,
     registry: str | None,
     overwrite: bool,
+    missing: Missing | None,
     device: str,
     log: EventLog,
     **options: Any,
@@ -320,6 +333,7 @@ def infer(
                 opened,
                 output,
                 overwrite=overwrite,
+                missing=missing,
                 device=device,
                 on_progress=tell,
             )
@@ -332,6 +346,8 @@ def infer(
         f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""
     )
     click.echo(f"samples             {summary.samples}{before}")
+    if summary.left_out:
+        click.echo(f"left out            {summary.left_out}, for the values that they lack")
     click.echo(f"quantization error  {summary.quantization_error:.6g}")
 
 
