@@ -28,6 +28,7 @@ from som_dask.lattice import Lattice
 from som_dask.masked import MaskedSearch
 from som_dask.neighborhood import Neighborhood, weighted_sums
 from som_dask.patches import PatchedCodebook, patch
+from som_dask.positions import Rows, numbers_of
 from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
 from som_dask.sums import BatchSums, WholeSums, layout_of
@@ -178,7 +179,7 @@ class _Searches:
         return self.made[part.whole](part.values)
 
 
-def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchSums | WholeSums:
+def chunk_sums(block: Any, shared: SharedCodebook, rows: Rows = 0) -> BatchSums | WholeSums:
     """Sums of one block of samples under a codebook.
 
     The block is walked in tiles, so memory beyond the block and the sums themselves is a few MiB.
@@ -188,8 +189,8 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     block : (n, D) array of real numbers, finite; n may be 0
         Or what has a shape and gives such arrays, with the rows they start at, by its method `pieces`.
     shared : SharedCodebook
-    first_row : int
-        Position of the block's first row in the data, for the fingerprint.
+    rows : int or BlockRows
+        Position of the block's first row in the data, or of all, for the fingerprint.
 
     Returns
     -------
@@ -206,10 +207,10 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     if len(block.shape) != 2 or block.shape[1] != n_features:
         raise DataError(f"a block has shape {block.shape}, the codebook {n_features} features")
     if shared.device != "cpu":
-        return _device_sums(block, shared, first_row)
+        return _device_sums(block, shared, rows)
     if not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
-        return _generic_sums(block, shared, first_row)
-    return _whole_sums(block, shared, first_row) if shared.whole else _rounded_sums(block, shared)
+        return _generic_sums(block, shared, rows)
+    return _whole_sums(block, shared, rows) if shared.whole else _rounded_sums(block, shared)
 
 
 def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
@@ -236,7 +237,7 @@ def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
     return BatchSums(sums, counts, float(totals[0]), missed, samples, layout)
 
 
-def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums:
+def _whole_sums(block: Any, shared: SharedCodebook, rows: Rows) -> WholeSums:
     search = _Searches(shared)
     codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
     columns, distance = shared.whole  # type: ignore[misc]
@@ -245,7 +246,8 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     total = WholeSums.zero(len(codebook), n_columns, columns.limbs)
     whole_distance = misses = samples = outside = fingerprint = uncarried = 0
     for tile in tiles_of(block):
-        fingerprint += fingerprint_of(tile.values, tile.weights, first_row + tile.start)
+        numbers = numbers_of(rows, tile.start, len(tile.values))
+        fingerprint += fingerprint_of(tile.values, tile.weights, numbers)
         samples += len(tile.values)
         for part in preparation.parts(tile.values, tile.weights):
             units = search(part)
@@ -274,12 +276,19 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
 
 
-def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
-    sums, counts, distance, misses, outside, fingerprint = shared.on_device().sums(block, first_row)
+def _device_sums(block: Any, shared: SharedCodebook, rows: Rows) -> BatchSums | WholeSums:
+    sums, counts, distance, misses, outside, fingerprint = shared.on_device().sums(block, _first_of(rows))
     if shared.whole is None:
         return BatchSums(sums, counts, distance, misses, len(block))
     _refuse_outside(outside)
     return WholeSums(sums, counts, distance, misses, len(block), fingerprint)
+
+
+def _first_of(rows: Rows) -> int:
+    """Number of the first row of a block whose rows follow each other: kernels on a GPU know no other."""
+    if isinstance(rows, int) or rows.contiguous:
+        return rows if isinstance(rows, int) else rows.first
+    raise ParameterError("on a GPU blocks of samples must be whole along all sample dimensions but the first")
 
 
 def _refuse_outside(outside: int) -> None:
@@ -290,7 +299,7 @@ def _refuse_outside(outside: int) -> None:
         )
 
 
-def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
+def _generic_sums(block: Any, shared: SharedCodebook, rows: Rows) -> BatchSums | WholeSums:
     """By array operations of any namespace."""
     if not shared.preparation.plain:
         raise ParameterError("scaling, weights, missing values and the metric cosine need samples in main memory")
@@ -317,7 +326,8 @@ def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSu
         limbs = np.stack(parts, axis=1)
         normalize(limbs, counts)
         whole_distance = in_one(np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)]))
-        fingerprint = fingerprint_of(np.array(to_host(tile), order="C"), None, first_row + start)
+        numbers = numbers_of(rows, start, len(bmu))
+        fingerprint = fingerprint_of(np.array(to_host(tile), order="C"), None, numbers)
         total = total + WholeSums(limbs, counts, whole_distance, misses, len(bmu), fingerprint)
     return total
 

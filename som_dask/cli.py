@@ -29,6 +29,7 @@ from som_dask.options import (
     cluster_options,
     connected_as_asked,
     device_option,
+    feature_weights_option,
     input_options,
     job_option,
     log_options,
@@ -36,6 +37,7 @@ from som_dask.options import (
     overwrite_option,
     samples_of,
     watched,
+    weights_option,
 )
 from som_dask.preparation import Metric, Missing
 from som_dask.retraining import RetrainingConfig, retrain_registered
@@ -168,6 +170,8 @@ cli.add_command(models)
 @click.option("--resume", is_flag=True, help="Continue the run that the checkpoints are of.")
 @overwrite_option
 @input_options
+@weights_option
+@feature_weights_option
 @cluster_options
 @log_options
 @logged
@@ -236,6 +240,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
 @device_option
 @input_options
+@weights_option
 @cluster_options
 @log_options
 @logged
@@ -306,6 +311,12 @@ def _tell_model(model: Any, place: Any) -> None:
 @click.option("--output", required=True, help="Zarr store to write the labels to: a path or fsspec URL.")
 @registry_option
 @job_option
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    help="Samples that lack features (NaN): refuse them; leave them out; compare the features that they have, and "
+    "leave out those that have none.  [default: as the model was trained]",
+)
 @device_option
 @overwrite_option
 @input_options
@@ -318,6 +329,7 @@ def infer(
     output: str,
     registry: str | None,
     overwrite: bool,
+    missing: Missing | None,
     device: str,
     log: EventLog,
     **options: Any,
@@ -350,6 +362,7 @@ def infer(
                 opened,
                 output,
                 overwrite=overwrite,
+                missing=missing,
                 device=device,
                 on_progress=tell,
             )
@@ -362,6 +375,8 @@ def infer(
         f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""
     )
     click.echo(f"samples             {summary.samples}{before}")
+    if summary.left_out:
+        click.echo(f"left out            {summary.left_out}, for the values that they lack")
     click.echo(f"quantization error  {summary.quantization_error:.6g}")
 
 

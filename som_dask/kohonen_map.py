@@ -21,6 +21,7 @@ from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
 from som_dask.plot import plot_colors, plot_u_matrix, save_figure
+from som_dask.preparation import Missing
 from som_dask.schema import lattice_of, open_model, save_model
 from som_dask.training import Epoch, TrainingConfig, fit, train
 
@@ -177,19 +178,20 @@ class KohonenMap:
             codebook=_values(codebook),
         )
 
-    def infer(self, data: Any, *, device: Device = "cpu") -> xr.Dataset:
+    def infer(self, data: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
         """Best matching unit of each sample, lazily: nothing is read until the result is computed.
 
         Parameters
         ----------
         data : anything that `som_dask.samples.open_samples` takes
+        missing : {"error", "drop", "mask"}, optional
+            What becomes of samples that lack features; by default as in training. See `som_dask.inference.assign`.
         device : {"cpu", "gpu"}
 
         Returns
         -------
         xarray.Dataset
-            ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units) on the
-            samples' own dimension and coordinates.
+            ``bmu_row``, ``bmu_col`` and ``distance`` on the samples' own dimensions and coordinates.
 
         Raises
         ------
@@ -198,7 +200,7 @@ class KohonenMap:
         SchemaError
             If the features are not those that it was trained on.
         """
-        return assign(data, self._trained(), device=device)
+        return assign(data, self._trained(), missing=missing, device=device)
 
     def to_dataset(self) -> xr.Dataset:
         """Codebook, hits, errors and all parameters; see `som_dask.schema.model_dataset`. A copy."""

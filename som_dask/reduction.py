@@ -26,6 +26,7 @@ from som_dask.batch import Precision, SharedCodebook, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.plane import PlaneMoments, Quantizer, block_moments
+from som_dask.positions import Rows, join_rows
 from som_dask.preparation import Missing, Preparation
 from som_dask.samples import Samples
 from som_dask.scaling import Scaling, fixed_range, statistic_of
@@ -68,11 +69,9 @@ def weighted_block(block: Any, weights: Any) -> Any:
     return block if weights is None else Joined([block], [weights])
 
 
-def summary_of(
-    block: Any, weights: Any, index: int, first_row: int, missing: Missing, scaling: Scaling
-) -> DataSummary:
+def summary_of(block: Any, weights: Any, index: int, rows: Rows, missing: Missing, scaling: Scaling) -> DataSummary:
     """`block_summary` of a block with its weights."""
-    return block_summary(weighted_block(block, weights), index, first_row, missing, statistic_of(scaling))
+    return block_summary(weighted_block(block, weights), index, rows, missing, statistic_of(scaling))
 
 
 def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "none") -> DataSummary:
@@ -85,10 +84,10 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
         blocks. If a weight is no weight.
     """
     statistic_of(scaling)  # which refuses what is not installed
-    starts = samples.block_starts
+    rows, starts = _rows(samples), samples.block_starts
     task = delayed(summary_of, pure=False)
     parts = [
-        task(block, weights, i, starts[i], missing, scaling)
+        task(block, weights, i, rows[i], missing, scaling)
         for i, (block, weights) in enumerate(_blocks_and_weights(samples))
     ]
     (summary,) = compute(tree_sum(parts))
@@ -117,6 +116,13 @@ def _blocks_and_weights(samples: Samples) -> list[tuple[Any, Any]]:
     blocks = samples.blocks()
     weights = samples.weight_blocks()
     return list(zip(blocks, [None] * len(blocks) if weights is None else weights, strict=True))
+
+
+def _rows(samples: Samples) -> list[Any]:
+    """Which rows of the data each block holds."""
+    if samples.grid is None:
+        return samples.block_starts
+    return [delayed(samples.rows_of(i), pure=False, traverse=False) for i in range(len(samples.block_rows))]
 
 
 def moments_of(block: Any, weights: Any, how: tuple[Quantizer, Preparation]) -> PlaneMoments:
@@ -174,7 +180,7 @@ def block_sums(
     weights: list[Any] | None,
     shared: SharedCodebook,
     index: int,
-    first_row: int,
+    rows: list[Any],
     ledger: list[int] | None,
     name: str,
 ) -> BatchSums | WholeSums:
@@ -186,27 +192,38 @@ def block_sums(
     weights : list of (rows,) arrays, optional
         Of the samples of each block.
     shared : SharedCodebook
-    index, first_row : int
-        Number of the first block, and of its first row.
+    index : int
+        Number of the first block.
+    rows : list of int or BlockRows
+        Which rows of the data each block holds; see `som_dask.positions.numbers_of`.
     ledger : list of int, optional
         Fingerprints of the blocks.
     name : str
         Of the samples.
     """
     alone = len(blocks) == 1 and weights is None
-    sums = chunk_sums(blocks[0] if alone else Joined(blocks, weights), shared, first_row)
+    sums = chunk_sums(blocks[0] if alone else Joined(blocks, weights), shared, _joined_rows(rows))
     if isinstance(sums, WholeSums) and ledger is not None and sums.fingerprint != sum(ledger) % 2**64:
         for k, (block, expected) in enumerate(zip(blocks, ledger, strict=True)):
-            last_row = first_row + block.shape[0] - 1
             found = weighted_block(block, None if weights is None else weights[k])
-            if len(blocks) == 1 or block_summary(found, index, first_row).fingerprint != expected:
+            if len(blocks) == 1 or block_summary(found, index + k, rows[k]).fingerprint != expected:
                 raise DataError(
-                    f"block {index} (rows {first_row} to {last_row}) of {name} has changed since the first pass "
-                    f"over the data; start again"
+                    f"block {index + k} ({_told(rows[k], block.shape[0])}) of {name} has changed since the first "
+                    f"pass over the data; start again"
                 )
-            index, first_row = index + 1, last_row + 1
         raise DataError(f"{name} changed while it was read; start again")
     return sums
+
+
+def _joined_rows(rows: list[Any]) -> Rows:
+    # Blocks of one sample dimension follow each other.
+    return rows[0] if isinstance(rows[0], int) else join_rows(rows)
+
+
+def _told(rows: Rows, n: int) -> str:
+    if isinstance(rows, int):
+        return f"rows {rows} to {rows + n - 1}"
+    return f"{n} rows from number {rows.first} on"
 
 
 def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
@@ -262,13 +279,16 @@ def epoch_sums(
     weights = samples.weight_blocks()
     groups = groups_of_blocks(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
-    starts, name = samples.block_starts, samples.description or "the samples"
+    rows, name = _rows(samples), samples.description or "the samples"
+    firsts = samples.block_starts if samples.grid is None else [samples.rows_of(i).first for i in range(len(blocks))]
     parts = []
     for group in groups:
-        ledger = [known.get((starts[i], samples.block_rows[i])) for i in group]
+        ledger = [known.get((firsts[i], samples.block_rows[i])) for i in group]
         expected = None if None in ledger else ledger
         heavy = None if weights is None else [weights[i] for i in group]
-        parts.append(task([blocks[i] for i in group], heavy, broadcast, group[0], starts[group[0]], expected, name))
+        parts.append(
+            task([blocks[i] for i in group], heavy, broadcast, group[0], [rows[i] for i in group], expected, name)
+        )
     (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")

@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 FORMAT = "som_dask model 1"
+OWN_NAMES = {
+    "x", "y", "row", "col", "epoch", "feature", "codebook", "codebook_scaled", "hits", "u_matrix", "radius",
+    "learning_rate", "quantization_error", "topographic_error", "missing_values",
+}  # fmt: skip
 
 
 def model_dataset(
@@ -46,6 +50,7 @@ def model_dataset(
     lattice: Lattice,
     attrs: Mapping[str, Any],
     gaps: np.ndarray | None = None,
+    feature_coords: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """A trained map as a labelled Dataset.
 
@@ -65,6 +70,8 @@ def model_dataset(
         Parameters and provenance, JSON values.
     gaps : (D,) int64, optional
         How many samples lack each feature.
+    feature_coords : mapping of str to xarray.Variable, optional
+        Coordinates along "feature": what each one is made of; see `som_dask.fields.unstack_features`.
 
     Returns
     -------
@@ -115,6 +122,7 @@ def model_dataset(
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
+            **{_free_name(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
@@ -127,6 +135,11 @@ def model_dataset(
         )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
     return dataset
+
+
+def _free_name(name: str) -> str:
+    """A feature coordinate's name in a model, whose own names go first: x is a place on the lattice there."""
+    return f"feature_{name}" if name in OWN_NAMES else name
 
 
 def _scaled_variables(points: np.ndarray, preparation: Preparation, lattice: Lattice) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from som_dask.batch import tiles_of
 from som_dask.fingerprint import BIAS, fingerprint_of, scan_rows
+from som_dask.positions import Rows, numbers_of
 from som_dask.preparation import Missing
 
 __all__ = ["DataSummary", "block_summary"]
@@ -121,7 +122,7 @@ class DataSummary:
 def block_summary(
     block: Any,
     index: int,
-    first_row: int,
+    rows: Rows,
     missing: Missing = "error",
     statistic: Callable[[int], Any] | None = None,
 ) -> DataSummary:
@@ -133,8 +134,8 @@ def block_summary(
         Or what `som_dask.batch.chunk_sums` takes; with the weights of its samples as an attribute if they have any.
     index : int
         Number of the block.
-    first_row : int
-        Which row of the data its first one is.
+    rows : int or BlockRows
+        Which row of the data its first one is, or all of them.
     missing : {"error", "drop", "mask"}
         What becomes of samples that lack values; see `som_dask.preparation.Preparation`.
     statistic : callable, optional
@@ -149,7 +150,7 @@ def block_summary(
     kept = None if statistic is None else statistic(n_features)
     for tile in tiles_of(block):
         values, weights = tile.values, tile.weights
-        fingerprint += fingerprint_of(values, weights, first_row + tile.start)
+        fingerprint += fingerprint_of(values, weights, numbers_of(rows, tile.start, len(values)))
         samples += len(values)
         if weights is not None:
             bad_weights += int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
@@ -189,7 +190,7 @@ def block_summary(
         (index,) if nonfinite else (),
         fingerprint,
         sizes,
-        ((first_row, samples, fingerprint),) if samples else (),
+        ((rows if isinstance(rows, int) else rows.first, samples, fingerprint),) if samples else (),
         gaps,
         known,
         dropped,

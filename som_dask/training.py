@@ -289,6 +289,7 @@ class _Run:
             history={name: [*history[name], value] for name, value in zip(HISTORY, last, strict=True)},
             features=samples.feature_names,
             lattice=self.lattice,
+            feature_coords=samples.feature_coords,
             gaps=summary.gaps if self.config.missing != "error" else None,
             attrs={
                 **self.parameters,
@@ -299,6 +300,8 @@ class _Run:
                 "weighted": samples.weights is not None,
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
+                "sample_dims": list(samples.sample_dims),
+                "feature_dims": list(samples.feature_dims),
                 "data_fingerprint": self.identity["data_fingerprint"],
                 "started": began.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -156,6 +156,7 @@ class TrainingData:
         """Samples, and their weights, by their numbers."""
         weights = self.samples.weights
         if weights is None:
-            return compute(self.samples.array[numbers])[0], None
-        found, heavy = compute(self.samples.array[numbers], weights[numbers])
-        return found, heavy
+            return compute(self.samples.take(numbers))[0], None
+        column = replace(self.samples, array=weights[:, None], stored=None).take(numbers)
+        found, heavy = compute(self.samples.take(numbers), column)
+        return found, heavy[:, 0]

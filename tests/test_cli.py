@@ -62,7 +62,7 @@ def test_every_option_arrives():
         "--keep": "stream",
         "--dtype": "float32",
         "--variable": "data",
-        "--feature-dim": "feature",
+        "--feature-dims": "feature",
         "--block-size": "16 kB",
     }
     arguments = [part for pair in options.items() for part in pair]

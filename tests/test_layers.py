@@ -11,6 +11,7 @@ import som_dask
 # Bottom to top. A module may import those before it, at the top of the file or inside a function.
 ORDER = (
     "errors",
+    "positions",
     "ordered",
     "lattice",
     "schedule",
@@ -43,6 +44,11 @@ ORDER = (
     "storage",
     "schema",
     "stored",
+    "fields",
+    "sources",
+    "dims",
+    "stacking",
+    "weights",
     "samples",
     "reduction",
     "checkpoint",
