@@ -18,6 +18,7 @@ __all__ = ["Quantiles", "Scaling", "center_and_scale", "fitted", "fixed_range", 
 Scaling = Literal["none", "zscore", "range", "robust"]
 
 QUARTERS = (0.25, 0.5, 0.75)
+LEAST_WEIGHT = 2.0**-80
 SCALED_SMALL = -10  # binary exponent: scaled values below a thousandth of their scale need no digits of their own
 
 
@@ -155,6 +156,7 @@ def fitted(
     summary : DataSummary
     scaling, metric, missing
     feature_weights : (D,) float64, optional
+        Of 0, a feature does not count, but the codebook tells its mean all the same: 2^-80 of the heaviest is taken.
     weighted : bool
         Whether the samples have weights.
     scaled_by : Preparation, optional
@@ -182,7 +184,8 @@ def fitted(
     else:
         center, scale = center_and_scale(scaling, summary)
         n_features = len(center)
-        weights = np.ones(n_features) if feature_weights is None else np.asarray(feature_weights, dtype=np.float64)
+        weights = np.ones(n_features) if feature_weights is None else np.array(feature_weights, dtype=np.float64)
+        weights[weights == 0] = weights.max() * LEAST_WEIGHT
         result = Preparation(center, scale, weights, used, metric=metric, **how)
     least, most, _ = fixed_range(summary, result)
     if not (np.isfinite(least).all() and np.isfinite(most).all()):

@@ -141,6 +141,15 @@ def test_feature_weights_are_a_scaled_distance(values):
     np.testing.assert_allclose(table_of(model), table_of(plain) / np.sqrt(weights), rtol=1e-14)
 
 
+def test_a_feature_of_weight_zero_does_not_count_but_is_told(values):
+    model = trained(values, feature_weights=[1.0, 0.0, 2.0, 1.0])
+    without = trained(np.delete(values, 1, axis=1), feature_weights=[1.0, 2.0, 1.0])
+    np.testing.assert_allclose(np.delete(table_of(model), 1, axis=1), table_of(without), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(model["hits"], without["hits"])
+    assert abs(table_of(model)[:, 1].mean() - values[:, 1].mean()) < values[:, 1].std()
+    assert model["quantization_error"].values[-1] == pytest.approx(without["quantization_error"].values[-1])
+
+
 @pytest.mark.parametrize("initialization", INITIALIZATIONS)
 def test_cosine_takes_no_notice_of_lengths(initialization, values, rng):
     values[:, 1] -= 50
