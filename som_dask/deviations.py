@@ -10,9 +10,11 @@ import numba
 import numpy as np
 
 from som_dask.accumulate import add_whole, distances, normalize
-from som_dask.batch import Searches, SharedCodebook, fingerprint_of, tiles_of
+from som_dask.batch import Searches, SharedCodebook, tiles_of
 from som_dask.errors import DataError
+from som_dask.fingerprint import fingerprint_of
 from som_dask.fixed import ROWS_AT_ONCE, in_one
+from som_dask.positions import Rows, numbers_of
 from som_dask.preparation import Part
 from som_dask.sums import WholeSums
 
@@ -82,7 +84,7 @@ class Deviations:
         )
 
 
-def block_deviations(block: Any, shared: SharedCodebook, first_row: int, picked: np.ndarray) -> Deviations:
+def block_deviations(block: Any, shared: SharedCodebook, rows: Rows, picked: np.ndarray) -> Deviations:
     """Search a block of samples once, and add up what a measure of the map needs.
 
     Parameters
@@ -90,8 +92,8 @@ def block_deviations(block: Any, shared: SharedCodebook, first_row: int, picked:
     block : (n, D) array of real numbers, or what `som_dask.batch.chunk_sums` takes
     shared : SharedCodebook
         With exact sums.
-    first_row : int
-        Position of the block's first row in the data, for the fingerprint.
+    rows : int or BlockRows
+        Position of the block's first row in the data, or of all, for the fingerprint.
     picked : (m,) int64, ascending
         Rows of the block to hand out as points.
 
@@ -113,8 +115,8 @@ def block_deviations(block: Any, shared: SharedCodebook, first_row: int, picked:
     points, units = [np.empty((0, codebook.shape[1]))], [np.empty(0, dtype=np.int64)]
     misses = samples = outside = fingerprint = uncarried = 0
     for tile in tiles_of(block):
-        fingerprint += fingerprint_of(tile, first_row)
         n = len(tile.values)
+        fingerprint += fingerprint_of(tile.values, None, numbers_of(rows, tile.start, n))
         samples += n
         some = picked[slice(*np.searchsorted(picked, [tile.start, tile.start + n]))] - tile.start
         for part in preparation.parts(tile.values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -10,17 +11,18 @@ import xarray as xr
 from dask.delayed import delayed
 
 import som_dask
-from som_dask.batch import SharedCodebook, fingerprint_of, tiles_of
+from som_dask.batch import SharedCodebook
 from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
-from som_dask.fingerprint import scan_rows
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
+from som_dask.positions import table_rows
 from som_dask.preparation import Missing, Preparation
 from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
 from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum
 from som_dask.samples import Samples, open_samples
+from som_dask.scaling import fixed_range
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
 from som_dask.summary import DataSummary
 from som_dask.sums import BatchSums
@@ -95,44 +97,49 @@ def evaluate(
         while they are read.
     StorageError, ClusterError, MemoryLimitError
     """
-    for name, value, least in (("sample", sample, 0), ("neighbors", neighbors, 1), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ParameterError(f"{name} must be a whole number, {least} or more, got {value!r}")
+    for name, value, lowest in (("sample", sample, 0), ("neighbors", neighbors, 1), ("seed", seed, 0)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < lowest:
+            raise ParameterError(f"{name} must be a whole number, {lowest} or more, got {value!r}")
     if missing is not None and missing not in get_args(Missing):
         raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
     samples, model = open_samples(data), open_model(model)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-    preparation = preparation_of(model)
-    preparation = preparation.for_inference(missing or preparation.missing)
+    whole = preparation_of(model)
+    samples, preparation = _reduced(samples, whole.for_inference(missing or whole.missing))
     samples = kept(samples, keep)
-    summary = _scanned(samples, preparation)
-    picked = _picked(samples.n_samples, sample, seed)
+    summary = summarize(samples, preparation.missing)
+    if not summary.taken:
+        raise DataError(
+            f"{samples.description or 'the samples'}: every sample lacks values, so there is nothing to measure; "
+            f"allow for them with missing 'mask' (--missing mask)"
+        )
+    preparation = replace(preparation, masked=preparation.missing == "mask" and bool(summary.gaps.any()))
+    picked = _picked(samples, sample, seed)
+    least, most, small = fixed_range(summary, preparation)
+    known = summary.used
     shared = SharedCodebook.exact(
         codebook_of(model),
         lattice_of(model),
         "cpu",
-        n=summary.samples,
-        least=np.where(np.isfinite(summary.minimum), summary.minimum, 0.0),
-        most=np.where(np.isfinite(summary.maximum), summary.maximum, 0.0),
-        small=summary.small,
+        n=summary.taken,
+        least=np.where(known, least, 0.0),
+        most=np.where(known, most, 0.0),
+        small=small,
         preparation=preparation,
     )
     sums = _deviations(samples, shared, picked)
     if sums.whole.fingerprint != summary.fingerprint:
         raise DataError(f"{samples.description or 'the samples'} changed while they were read; start again")
-    if not sums.whole.counts.any():
-        raise DataError(
-            f"{samples.description or 'the samples'}: every sample lacks values, so there is nothing to measure; "
-            f"allow for them with missing 'mask' (--missing mask)"
-        )
     return _dataset(sums, shared, model, samples, summary, neighbors=neighbors, seed=seed)
 
 
-def _picked(n_samples: int, sample: int, seed: int) -> np.ndarray:
-    """Rows of the data to compare ranks of, ascending: by number and seed, whatever the blocks."""
+def _picked(samples: Samples, sample: int, seed: int) -> np.ndarray:
+    """Rows of the table to compare ranks of, ascending: of the samples with these numbers, whatever the blocks."""
+    n_samples = samples.n_samples
     if sample >= n_samples:
         return np.arange(n_samples)
-    return np.sort(np.random.default_rng(seed).choice(n_samples, size=sample, replace=False, shuffle=False))
+    numbers = np.random.default_rng(seed).choice(n_samples, size=sample, replace=False, shuffle=False)
+    return np.sort(table_rows(numbers, samples.sample_chunks))
 
 
 def _deviations(samples: Samples, shared: SharedCodebook, picked: np.ndarray) -> Deviations:
@@ -140,51 +147,21 @@ def _deviations(samples: Samples, shared: SharedCodebook, picked: np.ndarray) ->
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
     task = delayed(block_deviations, pure=False)
     parts = []
-    for block, start, rows in zip(samples.blocks(), samples.block_starts, samples.block_rows, strict=True):
-        low, high = np.searchsorted(picked, [start, start + rows])
-        parts.append(task(block, broadcast, start, picked[low:high] - start))
+    for i, (block, start) in enumerate(zip(samples.blocks(), samples.block_starts, strict=True)):
+        low, high = np.searchsorted(picked, [start, start + samples.block_rows[i]])
+        rows = start if samples.grid is None else delayed(samples.rows_of(i), pure=False, traverse=False)
+        parts.append(task(block, broadcast, rows, picked[low:high] - start))
     return compute(tree_sum(parts))[0]
 
 
-def _scanned(samples: Samples, preparation: Preparation) -> DataSummary:
-    """What exact sums need to know of the samples in the map's space, and that all can be used."""
-    if preparation.plain:
-        return summarize(samples)
-    starts = samples.block_starts
-    task = delayed(_scan_block, pure=False)
-    parts = [task(block, i, starts[i], preparation) for i, block in enumerate(samples.blocks())]
-    summary: DataSummary = compute(tree_sum(parts))[0]
-    if summary.nonfinite:
-        first = summary.bad_blocks[0]
-        kind = "NaN or infinite" if preparation.missing == "error" else "infinite"
-        rows = f"rows {starts[first]} to {starts[first] + samples.block_rows[first] - 1}"
-        raise DataError(
-            f"{samples.description or 'the samples'} hold {summary.nonfinite} {kind} values, the first in block "
-            f"{first} ({rows}); remove or fill them"
-            f"{', or choose another --missing' if preparation.missing == 'error' else ''}"
-        )
-    return summary
-
-
-def _scan_block(block: Any, index: int, first_row: int, preparation: Preparation) -> DataSummary:
-    """`som_dask.summary.block_summary` of the points that samples become, unusable values told as nonfinite."""
-    n_used = int(np.count_nonzero(preparation.used))
-    minimum, maximum = np.full(n_used, np.inf), np.full(n_used, -np.inf)
-    sizes = np.zeros((3, n_used), dtype=np.int64)
-    samples = unusable = fingerprint = 0
-    for tile in tiles_of(block):  # once: a stored block is read as it is walked
-        fingerprint += fingerprint_of(tile, first_row)
-        samples += len(tile.values)
-        used = tile.values if preparation.columns is None else tile.values[:, preparation.columns]
-        refused = ~np.isfinite(used) if preparation.missing == "error" else np.isinf(used)
-        unusable += int(np.count_nonzero(refused))
-        if not refused.any():
-            for part in preparation.parts(tile.values):
-                values = np.ascontiguousarray(part.values)
-                scan_rows(values, values.view(np.uint64), minimum, maximum, sizes)
-    fingerprint %= 2**64
-    bad, ledger = (index,) if unusable else (), ((first_row, samples, fingerprint),) if samples else ()
-    return DataSummary(samples, minimum, maximum, unusable, bad, fingerprint, sizes, ledger)
+def _reduced(samples: Samples, preparation: Preparation) -> tuple[Samples, Preparation]:
+    """Samples without their weights and the features that the map does not use, and their way into its space."""
+    samples = replace(samples, weights=None)
+    used = preparation.used
+    if used.all():
+        return samples, preparation
+    own = {name: getattr(preparation, name)[used] for name in ("center", "scale", "feature_weights", "used")}
+    return replace(samples, array=samples.array[:, preparation.columns], stored=None), replace(preparation, **own)
 
 
 def _dataset(
@@ -215,7 +192,7 @@ def _dataset(
     if len(sums.units):
         ranks = preservation_of(sums.points, sums.units, lattice, used)
         values["trustworthiness"], values["neighborhood_preservation"] = ranks
-    space = _Space(preparation)
+    space = _Space(preparation_of(model))
     units = {"topographic_error": {"units": "1"}, "quantization_error": {"comment": space.distance}}
     units["distortion"] = {"comment": space.squares}
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
@@ -225,10 +202,10 @@ def _dataset(
                 name: ((), value, {"long_name": SCALARS[name], **units.get(name, {"units": "1"})})
                 for name, value in values.items()
             },
-            **_by_node(measured, sums, lattice, preparation),
+            **_by_node(measured, sums, lattice, preparation_of(model)),
         },
         coords={
-            "feature": model["feature"].variable,
+            **{name: c.variable for name, c in model.coords.items() if c.dims == ("feature",)},
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
         },

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import xarray as xr
 
 from som_dask import cli
 from som_dask.errors import Interrupted, ParameterError
+from som_dask.neighborhood import Kernel
 from som_dask.schema import open_model
 from tests.test_bad_input import run, store
 
@@ -60,7 +62,7 @@ def test_every_option_arrives():
         "--keep": "stream",
         "--dtype": "float32",
         "--variable": "data",
-        "--feature-dim": "feature",
+        "--feature-dims": "feature",
         "--block-size": "16 kB",
     }
     arguments = [part for pair in options.items() for part in pair]
@@ -79,6 +81,23 @@ def test_options_override_the_job_file():
     model = open_model("model.zarr")
     assert model["codebook"].shape == (5, 4, 3)
     np.testing.assert_array_equal(model["radius"].values[:-1], [2.0, 1.0])
+
+
+def test_a_neighborhood_from_a_job_file():
+    with open("job.toml", "w") as file:
+        file.write('input = "cells.zarr"\nrows = 3\ncols = 4\nepochs = 2\nneighborhood = "epanechnikov"\n')
+    assert run("train", "--config", "job.toml", "--output", "first.zarr") == 0
+    assert open_model("first.zarr").attrs["neighborhood"] == "epanechnikov"
+    assert run("train", "--config", "job.toml", "--output", "second.zarr", "--neighborhood", "mexican_hat") == 0
+    assert open_model("second.zarr").attrs["neighborhood"] == "mexican_hat"
+
+
+def test_help_lists_the_neighborhoods(capsys):
+    assert run("train", "--help") == 0
+    text = "".join(capsys.readouterr().out.split())
+    assert "|".join(get_args(Kernel)) in text
+    assert run("train", "cells.zarr", "--output", "model.zarr", "--neighborhood", "triangle", "--support", "2") == 2
+    assert "support belongs to the gaussian neighborhood, not to triangle" in capsys.readouterr().err
 
 
 def test_help_tells_the_defaults(capsys):
@@ -119,6 +138,7 @@ def test_checkpoints_go_when_the_model_is_there(folder):
 
 SLOWLY = """
 import sys
+from typing import get_args
 from som_dask import cli
 class Bar(cli.EpochBar):
     def __call__(self, epoch):
