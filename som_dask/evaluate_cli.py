@@ -21,6 +21,7 @@ from som_dask.options import (
     logged,
     overwrite_option,
     samples_of,
+    weights_option,
 )
 from som_dask.preparation import Missing
 from som_dask.schema import save_labelled
@@ -52,6 +53,7 @@ __all__ = ["evaluate"]
 @job_option
 @overwrite_option
 @input_options
+@weights_option
 @cluster_options
 @log_options
 @logged

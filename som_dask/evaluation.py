@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -16,11 +17,11 @@ from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
-from som_dask.positions import table_rows
+from som_dask.positions import Rows, table_rows
 from som_dask.preparation import Missing, Preparation
 from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
-from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum
+from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum, weighted_block
 from som_dask.samples import Samples, open_samples
 from som_dask.scaling import fixed_range
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
@@ -47,6 +48,7 @@ def evaluate(
     data: Any,
     model: Any,
     *,
+    weights: Any = None,
     sample: int = SAMPLE,
     neighbors: int = NEIGHBORS,
     seed: int = 0,
@@ -57,14 +59,17 @@ def evaluate(
 
     The samples are scanned once for their range, which exact sums need, and then measured in one streamed pass; they
     are kept in memory in between where they fit. Hits, quantization and topographic error and the nodes' mean
-    distances are exact: the same bits for any blocks and workers. On the data of an exact training without sample
-    weights the first three are the model's own. Distortion and variances are float64 sums, added in a fixed tree:
-    good to rounding. Samples count alike, whatever weights they had in training.
+    distances are exact: the same bits for any blocks and workers. On the data of an exact training, with the same
+    weights, the first three are the model's own. Distortion and variances are float64 sums, added in a fixed tree:
+    good to rounding.
 
     Parameters
     ----------
     data : anything that `som_dask.samples.open_samples` takes
     model : xarray.Dataset, or path or URL of a saved model
+    weights : array, DataArray, name of a variable, or "area", optional
+        How much each sample counts, as for `som_dask.training.fit`; all alike without. The model does not keep those
+        of its training. Hits and the two measures of ranks count samples.
     sample : int
         At most so many samples are picked for trustworthiness and neighborhood preservation, whose cost grows with
         the square. Which ones depends on their number and the seed alone. 0 leaves the two out.
@@ -102,7 +107,7 @@ def evaluate(
             raise ParameterError(f"{name} must be a whole number, {lowest} or more, got {value!r}")
     if missing is not None and missing not in get_args(Missing):
         raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-    samples, model = open_samples(data), open_model(model)
+    samples, model = open_samples(data, weights=weights), open_model(model)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     whole = preparation_of(model)
     samples, preparation = _reduced(samples, whole.for_inference(missing or whole.missing))
@@ -113,7 +118,8 @@ def evaluate(
             f"{samples.description or 'the samples'}: every sample lacks values, so there is nothing to measure; "
             f"allow for them with missing 'mask' (--missing mask)"
         )
-    preparation = replace(preparation, masked=preparation.missing == "mask" and bool(summary.gaps.any()))
+    masked = preparation.missing == "mask" and bool(summary.gaps.any())
+    preparation = replace(preparation, masked=masked, weighted=samples.weights is not None)
     picked = _picked(samples, sample, seed)
     least, most, small = fixed_range(summary, preparation)
     known = summary.used
@@ -125,6 +131,7 @@ def evaluate(
         least=np.where(known, least, 0.0),
         most=np.where(known, most, 0.0),
         small=small,
+        weights=summary.weights,
         preparation=preparation,
     )
     sums = _deviations(samples, shared, picked)
@@ -145,18 +152,22 @@ def _picked(samples: Samples, sample: int, seed: int) -> np.ndarray:
 def _deviations(samples: Samples, shared: SharedCodebook, picked: np.ndarray) -> Deviations:
     """One pass: each block searched once, a tree by the blocks' order."""
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
-    task = delayed(block_deviations, pure=False)
+    task = delayed(_block_deviations, pure=False)
+    weights = samples.weight_blocks()
     parts = []
     for i, (block, start) in enumerate(zip(samples.blocks(), samples.block_starts, strict=True)):
         low, high = np.searchsorted(picked, [start, start + samples.block_rows[i]])
         rows = start if samples.grid is None else delayed(samples.rows_of(i), pure=False, traverse=False)
-        parts.append(task(block, broadcast, rows, picked[low:high] - start))
+        parts.append(task(block, None if weights is None else weights[i], broadcast, rows, picked[low:high] - start))
     return compute(tree_sum(parts))[0]
 
 
+def _block_deviations(block: Any, weights: Any, shared: SharedCodebook, rows: Rows, picked: np.ndarray) -> Deviations:
+    return block_deviations(weighted_block(block, weights), shared, rows, picked)
+
+
 def _reduced(samples: Samples, preparation: Preparation) -> tuple[Samples, Preparation]:
-    """Samples without their weights and the features that the map does not use, and their way into its space."""
-    samples = replace(samples, weights=None)
+    """Samples without the features that the map does not use, and their way into its space."""
     used = preparation.used
     if used.all():
         return samples, preparation
@@ -174,16 +185,15 @@ def _dataset(
     neighbors: int,
     seed: int,
 ) -> xr.Dataset:
-    assert shared.whole is not None
     lattice, preparation = shared.lattice, shared.preparation
-    measured = sums.whole.rounded((shared.whole[1], shared.whole[1]))
+    measured = sums.measured(shared)
     kernel, radius = _final_neighborhood(model)
     used = max(min(neighbors, (len(sums.units) - 1) // 2), 0)
     values = {
         "quantization_error": measured.quantization_error,
         "topographic_error": measured.topographic_error,
         "distortion": distortion(
-            sums.known, sums.sums, sums.squares, int(measured.counts.sum()), shared.codebook, lattice, kernel, radius
+            sums.known, sums.sums, sums.squares, math.fsum(measured.weights), shared.codebook, lattice, kernel, radius
         ),
         "topographic_product": (
             topographic_product(shared.codebook, lattice) if lattice.n_nodes <= MOST_NODES else float("nan")
@@ -219,6 +229,7 @@ def _dataset(
             "samples": measured.samples,
             "samples_left_out": measured.samples - int(measured.counts.sum()),
             "nodes_without_samples": int(np.count_nonzero(measured.counts == 0)),
+            "weighted": preparation.weighted,
             "missing": preparation.missing,
             "metric": preparation.metric,
             "neighborhood": kernel.kernel,
@@ -262,7 +273,7 @@ def _by_node(
         if preparation.metric == "euclidean":
             used = preparation.used
             variance = variance * preparation.scale[used] ** 2 / preparation.feature_weights[used]
-        squared = node_means(sums.squares.sum(axis=1), hits)
+        squared = node_means(sums.squares.sum(axis=1), measured.weights)
     by_feature = np.full((len(hits), len(preparation.used)), np.nan)
     by_feature[:, preparation.used] = variance
     grid, described = ("row", "col"), "of the samples of a node"
@@ -270,7 +281,7 @@ def _by_node(
         "hits": (grid, hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
         "node_mean_distance": (
             grid,
-            node_means(measured.sums[:, 0], hits).reshape(lattice.shape),
+            node_means(measured.sums[:, 0], measured.weights).reshape(lattice.shape),
             {"long_name": f"mean distance {described} to its weights", "comment": space.distance},
         ),
         "node_mean_squared_distance": (

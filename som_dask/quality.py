@@ -75,7 +75,7 @@ def distortion(
     known: np.ndarray,
     sums: np.ndarray,
     squares: np.ndarray,
-    samples: int,
+    weight: float,
     codebook: np.ndarray,
     lattice: Lattice,
     neighborhood: Neighborhood,
@@ -93,12 +93,12 @@ def distortion(
 
     Parameters
     ----------
-    known : (M, D) int64
-        Samples of each node that have the feature.
+    known : (M, D) int64 or float64
+        Number, or weight, of the samples of each node that have the feature.
     sums, squares : (M, D) float64
-        Of d and d^2 over those.
-    samples : int
-        N
+        Of d and d^2 over those, times their weights.
+    weight : float
+        N, or the weight of all samples.
     codebook : (M, D) float64
     lattice : Lattice with M nodes
     neighborhood : Neighborhood
@@ -110,7 +110,7 @@ def distortion(
     float
         In squared units of the codebook; nan without samples. Infinite or nan where squares overflow.
     """
-    if not samples:
+    if not weight > 0:
         return float("nan")
     n_features = codebook.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -118,4 +118,4 @@ def distortion(
         smoothed = smooth(np.hstack([np.ones((len(w), 1)), w, w * w]), lattice, neighborhood, radius)
         h, h_w, h_w2 = smoothed[:, :1], smoothed[:, 1 : n_features + 1], smoothed[:, n_features + 1 :]
         terms = squares * h + 2 * sums * (w * h - h_w) + known * (w * (w * h - 2 * h_w) + h_w2)
-        return float(np.sum(terms)) / samples
+        return float(np.sum(terms)) / weight

@@ -44,11 +44,12 @@ def codebook_for(preparation, rng):
 def test_distances_and_misses_are_those_of_training_to_the_bit(preparation, rng):
     some = shared(preparation, codebook_for(preparation, rng))
     samples = samples_for(preparation, rng)
-    found, trained = block_deviations(samples, some, 7, NONE).whole, chunk_sums(samples, some, 7)
-    assert (found.distance, found.samples, found.fingerprint) == (trained.distance, 300, trained.fingerprint)
-    np.testing.assert_array_equal(found.counts, trained.counts)
+    found, trained = block_deviations(samples, some, 7, NONE), chunk_sums(samples, some, 7)
+    whole = found.whole
+    assert (whole.distance, whole.samples, whole.fingerprint) == (trained.distance, 300, trained.fingerprint)
+    np.testing.assert_array_equal(whole.counts, trained.counts)
     errors, expected = (
-        found.rounded((some.whole[1], some.whole[1])),
+        found.measured(some),
         trained.rounded(some.whole, some.codebook.shape[1]),
     )
     assert errors.quantization_error == expected.quantization_error
@@ -72,7 +73,7 @@ def test_sums_by_node_are_the_plain_ones(preparation, rng):
     np.testing.assert_allclose(found.squares, squares, rtol=1e-11, atol=1e-14)
     if preparation.metric == "cosine":
         distance = distance**2 / 2
-    by_node = found.whole.rounded((some.whole[1], some.whole[1])).sums[:, 0]
+    by_node = found.measured(some).sums[:, 0]
     np.testing.assert_allclose(by_node, np.bincount(bmu, distance, minlength=20), rtol=1e-12, atol=1e-14)
     whole = ~np.isnan(points).any(axis=1)
     np.testing.assert_allclose(found.points, points[whole], rtol=1e-14)
@@ -105,3 +106,23 @@ def test_blocks_add_up(preparation, rng, monkeypatch):
 def test_what_lies_beyond_the_range_is_refused(rng):
     with pytest.raises(DataError, match="changed"):
         block_deviations(np.full((5, 3), 1e9), shared(PLAIN, codebook_for(PLAIN, rng)), 0, NONE)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_weights_are_so_many_copies(masked, rng):
+    preparation = replace(SCALED, missing="mask" if masked else "error", masked=masked)
+    samples, times = samples_for(preparation, rng), rng.integers(0, 4, 300)
+    codebook = codebook_for(preparation, rng)
+    heavy = shared(replace(preparation, weighted=True), codebook, heaviest=4.0)
+    alike = shared(preparation, codebook)
+    weighted = block_deviations(Block(samples, times.astype(float)), heavy, 0, NONE)
+    copies = block_deviations(samples.repeat(times, axis=0), alike, 0, NONE)
+    trained = chunk_sums(Block(samples, times.astype(float)), heavy).rounded(heavy.whole, 3)
+    found, expected = weighted.measured(heavy), copies.measured(alike)
+    assert found.quantization_error == trained.quantization_error == pytest.approx(expected.quantization_error)
+    assert found.topographic_error == trained.topographic_error == expected.topographic_error
+    np.testing.assert_array_equal(found.weights, expected.counts)
+    np.testing.assert_array_equal(found.counts, trained.counts)
+    np.testing.assert_allclose(found.sums[:, 0], expected.sums[:, 0], rtol=1e-12)
+    for name in ("known", "sums", "squares"):
+        np.testing.assert_allclose(getattr(weighted, name), getattr(copies, name), rtol=1e-11, atol=1e-12)

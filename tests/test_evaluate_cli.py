@@ -86,6 +86,17 @@ def test_missing_values(capsys, rng):
     assert lines[0] == "samples                   50, 1 left out"
 
 
+def test_weights(capsys, rng):
+    values = xr.DataArray(rng.normal(size=(300, 3)), dims=("cell", "marker"), coords={"marker": ["a", "b", "c"]})
+    dataset = xr.Dataset({"data": values, "times": ("cell", rng.integers(0, 3, 300))})
+    dataset.to_zarr("heavy.zarr", zarr_format=2, consolidated=False)
+    how = ["heavy.zarr", "--variable", "data", "--weights", "times"]
+    assert run("train", *how, "--output", "m.zarr", "--rows", "3", "--cols", "4", "--epochs", "2") == 0
+    shown = json.loads("\n".join(told(capsys, "evaluate", "m.zarr", *how, "--json")))
+    assert shown["weighted"] is True
+    assert shown["quantization_error"] == float(open_model("m.zarr")["quantization_error"][-1])
+
+
 @pytest.mark.parametrize(
     ("status", "words", "arguments"),
     [

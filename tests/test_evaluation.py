@@ -325,3 +325,16 @@ def test_what_cannot_be_used(cells, model):
             evaluate(cells, model, **options)
     with pytest.raises(SchemaError, match="2 features"):
         evaluate(cells[:, :2], model)
+
+
+def test_weights_count_as_in_training(cells, rng):
+    times = rng.integers(0, 4, 900)
+    model = fit(cells, LATTICE, TrainingConfig(epochs=3), weights=times)
+    found = evaluate(in_blocks(cells, 500, 400), model, sample=0)
+    assert float(found["quantization_error"]) != float(model["quantization_error"][-1])
+    found, copies = evaluate(cells, model, weights=times), evaluate(cells.repeat(times, axis=0), model, sample=0)
+    assert float(found["quantization_error"]) == float(model["quantization_error"][-1])
+    assert float(found["topographic_error"]) == float(model["topographic_error"][-1])
+    np.testing.assert_array_equal(found["hits"], model["hits"])
+    assert (found.attrs["weighted"], found.attrs["samples_left_out"]) == (True, np.count_nonzero(times == 0))
+    assert_same(found, copies, (), ("quantization_error", "node_mean_distance", *ROUNDED))
