@@ -303,7 +303,7 @@ class _Labelling:
                     self.before = self._done()
                     return
                 differing = ["samples"]
-            if differing and not overwrite:
+            if differing and not overwrite and self._done():
                 raise StorageError(
                     f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
                     f"finish that one, or discard it with --overwrite"

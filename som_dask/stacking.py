@@ -85,7 +85,14 @@ def _merged_grid(chunks: Sequence[tuple[int, ...]], rows: int) -> Grid:
 
 
 def _merged(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
-    """Chunk sizes with neighbors joined while they stay within `rows`; a chunk larger than that is cut."""
+    """Chunk sizes with neighbors joined while they stay within `rows`; a chunk larger than that is cut.
+
+    Of chunks of one size, but the last, come such chunks again, so that a store can hold labels of that shape.
+    """
+    if len(set(chunks[:-1])) <= 1 and 0 < chunks[-1] <= chunks[0]:
+        size = chunks[0]
+        step = size * (rows // size) if size <= rows else -(-size // -(-size // rows))
+        return _even(sum(chunks), min(step, sum(chunks)))
     merged: list[int] = []
     for size in chunks:
         if merged and merged[-1] + size <= rows:
@@ -104,6 +111,8 @@ def _in_blocks(variable: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -
     wanted = (*grid, *((size,) for size in variable.shape[len(sample_dims) :]))
     if variable.chunks is not None:
         return variable.data.rechunk(wanted, method="tasks", threshold=ONE_STEP)
+    if not variable.ndim:  # which xarray does not chunk
+        return dask.array.from_array(variable.values)
     return variable.chunk(dict(zip(variable.dims, wanted, strict=True))).data
 
 

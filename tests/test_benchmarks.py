@@ -9,7 +9,7 @@ import pytest
 
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig, initial_weights
-from tests.benchmarks import epoch, gaps, gpu, online
+from tests.benchmarks import data, epoch, gaps, gpu, online
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio
 from tests.cuda_on_host import HostDevice, compiler
 from tests.twins import plain_online
@@ -29,7 +29,7 @@ def test_gaps_give_positive_ratios():
     assert set(result["ratios"]) == set(gaps.KINDS) - {"plain"}
     for spread in (*result["ratios"].values(), *result["seconds"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
-    assert 0.05 < np.isnan(gaps.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
+    assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
 
 
 def test_online_gives_positive_numbers():

@@ -11,14 +11,13 @@ import numpy as np
 from som_dask.lattice import Lattice
 from som_dask.training import TrainingConfig, train
 from som_dask.training_data import TrainingData
-from tests.benchmarks.data import codebooks, manifold, rows_for
+from tests.benchmarks.data import GAPS, codebooks, manifold, rows_for, with_gaps
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio
 
-__all__ = ["measure", "run", "with_gaps"]
+__all__ = ["measure", "run"]
 
 CASES = ((5, 20), (20, 50), (50, 50), (50, 100))  # features, side of the map
-SHARE = 0.1  # of the values that are missing
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,6 @@ KINDS = {
     "masked": Kind({"missing": "mask"}, gaps=1.0),
     "masked, weighted, zscore": Kind({"missing": "mask", "scaling": "zscore"}, weighted=True, gaps=1.0),
 }
-
-
-def with_gaps(data: np.ndarray, rows: float, share: float = SHARE) -> np.ndarray:
-    """The data with a share of the values of some of the rows replaced by NaN."""
-    rng = np.random.default_rng(1)
-    holes = rng.random(data.shape, dtype=np.float32) < share
-    holes &= (rng.random(len(data)) < rows)[:, None]
-    return np.where(holes, np.float32(np.nan), data)
 
 
 def measure(n: int, d: int, side: int, options: Options) -> dict[str, Any]:
@@ -97,7 +88,7 @@ def run(options: Options) -> list[dict[str, Any]]:
         ],
         [
             f"medians [min, max] of {options.rounds} rounds, interleaved; ratios are taken within a round",
-            f"masked: {SHARE:.0%} of the values are missing, so that most rows lack some; or in 1 % of the rows only",
+            f"masked: {GAPS:.0%} of the values are missing, so that most rows lack some; or in 1 % of the rows only",
         ],
     )
     return [
