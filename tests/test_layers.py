@@ -29,6 +29,7 @@ ORDER = (
     "preparation",
     "cuda",
     "batch",
+    "nearest_k",
     "principal",
     "initial",
     "tiles",
@@ -46,6 +47,9 @@ ORDER = (
     "training",
     "online_training",
     "inference",
+    "soft",
+    "node_summary",
+    "clusters",
     "credentials",
     "telemetry",
     "events",
@@ -60,6 +64,7 @@ ORDER = (
     "demo",
     "options",
     "models_cli",
+    "reading_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
