@@ -190,8 +190,8 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
         ``class_count (row, col, class)`` int64, classes in ascending order; ``majority (row, col)``, the class that
         most samples of the node have, the first on ties, missing for nodes without samples (so integers become
         float64); ``purity (row, col)``, the share of that class, NaN without samples; ``entropy (row, col)``,
-        Shannon's of the shares in bits. Of the whole map: ``overall_purity``, the share of the samples that are of the
-        majority of their node (Manning, Raghavan and Schuetze, *Introduction to Information Retrieval*, 2008,
+        Shannon's of the shares in bits. Of the whole map: ``overall_purity``, the share of the samples that are of
+        the majority of their node (Manning, Raghavan and Schuetze, *Introduction to Information Retrieval*, 2008,
         section 16.3), and ``overall_entropy``, the mean over the samples. attrs tell the samples left out.
 
     Raises

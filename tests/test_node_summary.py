@@ -1,6 +1,7 @@
 """Labels and values summarized per node: the counts of plain loops, for any blocks, with missing ones left out."""
 
 import collections
+import itertools
 import math
 
 import dask.array as da
@@ -16,6 +17,7 @@ from som_dask.errors import DataError
 from som_dask.inference import assign
 from som_dask.lattice import Lattice
 from som_dask.node_summary import ClassCounts, NodeMoments, summarize_labels, summarize_values
+from som_dask.schema import save_model
 from som_dask.training import TrainingConfig, fit
 
 LATTICE = Lattice(3, 4)
@@ -140,9 +142,7 @@ def test_counts_add_up_in_any_blocks(seed, cuts, kinds):
     row, col, classes = rng.integers(-1, 3, 60), rng.integers(0, 4, 60), rng.integers(0, kinds, 60)
     whole = ClassCounts.of(row, col, classes, LATTICE).ordered()
     edges = [0, *sorted(cuts), 60]
-    parts = [
-        ClassCounts.of(row[a:b], col[a:b], classes[a:b], LATTICE) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [ClassCounts.of(row[a:b], col[a:b], classes[a:b], LATTICE) for a, b in itertools.pairwise(edges)]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -219,18 +219,21 @@ def test_classes_of_flowers_and_wines(name):
     names = np.asarray(data.target_names)[data.target]
     model = fit(values, Lattice(6, 6), TrainingConfig(epochs=10))
     found = summarize_labels(assign(values, model), names, model)
-    assert float(found["overall_purity"]) > 0.92
+    assert float(found["overall_purity"]) > 0.88
     assert int(found["class_count"].sum()) == len(values)
     # Of a broken map, whose units have nothing to do with the samples:
     shuffled = np.random.default_rng(1).permutation(names)
-    assert float(summarize_labels(assign(values, model), shuffled, model)["overall_purity"]) < 0.8
+    assert float(summarize_labels(assign(values, model), shuffled, model)["overall_purity"]) < 0.75
 
 
 def test_summaries_can_be_saved(labels, tmp_path):
     found = summarize_labels(labels, np.array(["a", "b"])[np.arange(N) % 2], LATTICE)
-    found.to_zarr(tmp_path / "summary.zarr", zarr_format=2, consolidated=False)
+    save_model(found, tmp_path / "summary.zarr")
     again = xr.open_zarr(tmp_path / "summary.zarr", consolidated=False).load()
-    np.testing.assert_array_equal(again["class_count"], found["class_count"])
-    np.testing.assert_array_equal(
-        again["majority"].where(again["purity"].notnull()).isnull(), found["purity"].isnull()
-    )
+    for name in ("class_count", "purity", "class", "overall_purity"):
+        np.testing.assert_array_equal(again[name], found[name])
+    stored = again["majority"].values.astype(object)
+    assert (stored[2, 3], stored[:2].tolist()) == ("", found["majority"][:2].values.tolist())
+    # What comes back as another kind of string is a class as before.
+    classes = again["class"].values[np.arange(N) % 2]
+    xr.testing.assert_equal(summarize_labels(labels, classes, LATTICE), found)
