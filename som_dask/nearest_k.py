@@ -27,6 +27,7 @@ __all__ = ["FUZZIFIER", "Membership", "entropies", "memberships", "nearest_nodes
 Membership = Literal["fuzzy", "gaussian"]
 FUZZIFIER = 2.0  # m, the usual choice
 LEAST_ROWS, MOST_ROWS = 16, 4096
+MOST_ROUNDS = 40  # beyond, a partition is as fast
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,26 @@ def _nearest(values: np.ndarray, proposals: _Proposals, k: int, whole: bool) -> 
     n_nodes = len(prepared.codebook)
     scores, bounds = _scores(values, proposals, whole)
     # The k-th lowest score and twice the error above it, rounded up: a limit too high costs time only.
-    last = np.partition(scores, k - 1, axis=1)[:, k - 1].astype(np.float64)
+    last = _kth_lowest(scores, k).astype(np.float64)
     with np.errstate(over="ignore"):
         limit = np.nextafter((last + 2 * bounds).astype(np.float32), np.float32(np.inf))
     result = np.empty((len(values), k), dtype=np.int64)
     step = max(1, PAIRS_AT_ONCE // n_nodes)
     for start in range(0, len(values), step):
         some = slice(start, start + step)
-        row, node = np.nonzero(~(scores[some] > limit[some, None]))
+        row, node = np.divmod(np.flatnonzero(~(scores[some] > limit[some, None])), n_nodes)
         result[some] = _least(values[some], prepared, row, node, k)
     return result
+
+
+def _kth_lowest(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k-th lowest of each row: (n,) float32."""
+    if k > MOST_ROUNDS:
+        return np.partition(scores, k - 1, axis=1)[:, k - 1]
+    rest, rows = scores.copy(), np.arange(len(scores))
+    for _ in range(k - 1):  # much faster than a partition, for few
+        rest[rows, rest.argmin(axis=1)] = np.inf
+    return rest.min(axis=1)
 
 
 def _scores(values: np.ndarray, proposals: _Proposals, whole: bool) -> tuple[np.ndarray, np.ndarray]:

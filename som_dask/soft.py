@@ -15,6 +15,7 @@ from som_dask.batch import SharedCodebook
 from som_dask.errors import DataError, ParameterError
 from som_dask.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
 from som_dask.preparation import Missing
+from som_dask.reduction import single_threaded_blas
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
 
@@ -58,7 +59,8 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
     if bad:
         what = "NaN or infinite" if strict else "infinite"
         raise DataError(f"there are {bad} {what} values among the samples; remove or fill them")
-    nodes, distance = nearest_nodes(block, shared, k)
+    with single_threaded_blas():
+        nodes, distance = nearest_nodes(block, shared, k)
     out = nodes[:, :1] < 0
     row, col = np.divmod(nodes, shared.lattice.cols)
     # On the sphere the squared distance is twice (1 - cosine).

@@ -60,7 +60,7 @@ def test_maps_of_any_size(shape, gaps, rng):
     codebook = smooth_codebook(lattice, 6, rng)
     samples = codebook[rng.integers(0, lattice.n_nodes, 80)] + 0.1 * rng.normal(size=(80, 6))
     samples = holes(samples, 0.3, rng) if gaps else samples
-    for k in sorted({1, min(3, lattice.n_nodes), lattice.n_nodes}):
+    for k in sorted({1, min(3, lattice.n_nodes), min(nearest_k.MOST_ROUNDS, lattice.n_nodes), lattice.n_nodes}):
         assert_found(samples, codebook, lattice, k, masked(6) if gaps else None)
 
 
