@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 import som_dask
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
-from som_dask.node_summary import flat_nodes, units_of
+from som_dask.node_summary import units_of
+from som_dask.node_sums import flat_nodes
 from som_dask.schema import codebook_of, lattice_of, open_model, preparation_of
 
 __all__ = ["ClusterMethod", "cluster_codebook", "sample_clusters"]

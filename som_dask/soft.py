@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
@@ -38,7 +38,7 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
     Parameters
     ----------
     block : (n, D) array of real numbers
-        NaN where a value is missing, if the map knows missing values.
+        NaN where a value is missing, if the preparation allows it. Features that it does not use may be anything.
     shared : SharedCodebook
     k : int
     options : mapping
@@ -54,8 +54,9 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
     DataError
         If a value is infinite, or NaN where none may be missing.
     """
-    strict = shared.preparation.missing == "error"
-    bad = np.count_nonzero(~np.isfinite(block) if strict else np.isinf(block))
+    strict, used = shared.preparation.missing == "error", shared.preparation.columns
+    values = block if used is None else block[:, used]
+    bad = np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values))
     if bad:
         what = "NaN or infinite" if strict else "infinite"
         raise DataError(f"there are {bad} {what} values among the samples; remove or fill them")
@@ -124,7 +125,10 @@ def assign_soft(
     samples, model = open_samples(data), open_model(model)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     preparation, lattice = preparation_of(model), lattice_of(model)
-    preparation = preparation.for_inference(missing or preparation.missing)
+    missing = missing or preparation.missing
+    if missing not in get_args(Missing):
+        raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
+    preparation = preparation.for_inference(missing)
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= lattice.n_nodes:
         raise ParameterError(f"k must be a whole number from 1 to the map's {lattice.n_nodes} nodes, got {k!r}")
     if kind == "gaussian" and bandwidth is None:
@@ -151,34 +155,27 @@ def assign_soft(
         if k > 1 or name != "ambiguity":
             columns[name] = values
         place += width
-    attrs = {name: value for name, value in options.items() if name == "kind" or name == _parameter_of(kind)}
-    return _on_samples(columns, samples, model, attrs)
-
-
-def _parameter_of(kind: Membership) -> str:
-    return "fuzzifier" if kind == "fuzzy" else "bandwidth"
-
-
-def _on_samples(
-    columns: Mapping[str, Any], samples: Samples, model: xr.Dataset, attrs: Mapping[str, Any]
-) -> xr.Dataset:
-    """Columns (n,) and (n, k) as variables on the samples' own dimension: the one place that knows what that is."""
-    dim = samples.sample_dim
-    return xr.Dataset(
+    soft = _labelled(columns, samples, {name: NEIGHBOR for name, (each, _) in VARIABLES.items() if each})
+    for name in columns:
+        words = {"long_name": VARIABLES[name][1]}
+        soft[name].attrs = words if name == "distance" else {**words, "units": "1"}
+    parameter = "fuzzifier" if kind == "fuzzy" else "bandwidth"
+    return soft.assign_attrs(
         {
-            name: (
-                (dim, NEIGHBOR) if values.ndim == 2 else (dim,),
-                values,
-                {"long_name": VARIABLES[name][1], **({} if name == "distance" else {"units": "1"})},
-            )
-            for name, values in columns.items()
-        },
-        coords=samples.coords,
-        attrs={
             "model_codebook_sha256": model.attrs["codebook_sha256"],
             "input": samples.description,
             "som_dask_version": som_dask.__version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **{f"membership_{name}": value for name, value in attrs.items()},
-        },
+            "membership_kind": kind,
+            f"membership_{parameter}": options[parameter],
+        }
     )
+
+
+def _labelled(columns: Mapping[str, Any], samples: Samples, extra_dims: Mapping[str, str]) -> xr.Dataset:
+    """Columns (n,) and (n, k) as variables on the samples' own dimension: the one place that knows what that is."""
+    dim = samples.sample_dim
+    variables = {
+        name: ((dim, extra_dims[name]) if values.ndim == 2 else (dim,), values) for name, values in columns.items()
+    }
+    return xr.Dataset(variables, coords=samples.coords)

@@ -48,6 +48,7 @@ ORDER = (
     "online_training",
     "inference",
     "soft",
+    "node_sums",
     "node_summary",
     "clusters",
     "credentials",

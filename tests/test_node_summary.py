@@ -1,7 +1,6 @@
 """Labels and values summarized per node: the counts of plain loops, for any blocks, with missing ones left out."""
 
 import collections
-import itertools
 import math
 
 import dask.array as da
@@ -9,14 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
-from som_dask import node_summary
+from som_dask import node_sums
 from som_dask.errors import DataError
 from som_dask.inference import assign
 from som_dask.lattice import Lattice
-from som_dask.node_summary import ClassCounts, NodeMoments, summarize_labels, summarize_values
+from som_dask.node_summary import summarize_labels, summarize_values
 from som_dask.schema import save_model
 from som_dask.training import TrainingConfig, fit
 
@@ -126,30 +123,10 @@ def test_what_can_not_be_summarized(labels, monkeypatch):
         summarize_labels(labels, np.full(N, np.nan), LATTICE)
     with pytest.raises(DataError, match="lack bmu_row and bmu_col"):
         summarize_labels(labels[[]], classes, LATTICE)
-    monkeypatch.setattr(node_summary, "MOST_CLASSES", 5)
+    monkeypatch.setattr(node_sums, "MOST_CLASSES", 5)
     for some in (labels, labels.chunk(cell=4)):  # each block has few
         with pytest.raises(DataError, match="more than 5 different classes"):
             summarize_labels(some, np.arange(N), LATTICE)
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    cuts=st.lists(st.integers(0, 60), max_size=4),
-    kinds=st.integers(1, 5),
-)
-def test_counts_add_up_in_any_blocks(seed, cuts, kinds):
-    rng = np.random.default_rng(seed)
-    row, col, classes = rng.integers(-1, 3, 60), rng.integers(0, 4, 60), rng.integers(0, kinds, 60)
-    whole = ClassCounts.of(row, col, classes, LATTICE).ordered()
-    edges = [0, *sorted(cuts), 60]
-    parts = [ClassCounts.of(row[a:b], col[a:b], classes[a:b], LATTICE) for a, b in itertools.pairwise(edges)]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    total = total.ordered()
-    assert total.classes.tolist() == whole.classes.tolist()
-    np.testing.assert_array_equal(total.counts, whole.counts)
-    assert (total.no_node, total.no_class) == (whole.no_node, whole.no_class) == (np.count_nonzero(row < 0), 0)
 
 
 def plain_moments(labels, values):
@@ -198,18 +175,6 @@ def test_values_without_a_name_and_those_that_can_not_be(labels, rng):
     values[3] = np.inf
     with pytest.raises(DataError, match="infinities"):
         summarize_values(labels, values, LATTICE)
-
-
-@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 50), offset=st.sampled_from([0.0, -1e6, 1e12]))
-def test_moments_of_parts_are_those_of_the_whole(seed, cut, offset):
-    rng = np.random.default_rng(seed)
-    row, col, values = rng.integers(0, 3, 50), rng.integers(0, 4, 50), offset + rng.normal(size=50)
-    whole = NodeMoments.of(row, col, values, LATTICE)
-    parts = [NodeMoments.of(row[some], col[some], values[some], LATTICE) for some in (slice(cut), slice(cut, None))]
-    total = parts[0] + parts[1]
-    np.testing.assert_array_equal(total.count, whole.count)
-    np.testing.assert_allclose(total.mean, whole.mean, rtol=1e-14, atol=1e-15)
-    np.testing.assert_allclose(total.deviation, whole.deviation, rtol=1e-9 if not offset else 1e-3, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["iris", "wine"])

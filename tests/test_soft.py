@@ -132,12 +132,18 @@ def test_values_and_arguments_that_can_not_be(cells, model):
     lenient = SharedCodebook(
         codebook_of(model), LATTICE, preparation=replace(Preparation.none(3), missing="mask", masked=True)
     )
+    unused = replace(lenient.preparation, used=np.array([True, False, True]))
+    partly = SharedCodebook(codebook_of(model)[:, ::2].copy(), LATTICE, preparation=unused)
+    found = block_soft_labels(np.array([[0.0, np.inf, 1.0], [0.0, np.nan, 1.0]]), partly, 2, options)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.isfinite(found).all()
     with pytest.raises(DataError, match="1 infinite"):
         block_soft_labels(np.array([[0.0, np.inf, np.nan]]), lenient, 2, options)
     for k in (0, 25, 1.5):
         with pytest.raises(ParameterError, match="from 1 to the map's 24 nodes"):
             assign_soft(cells, model, k)
-    with pytest.raises(ParameterError, match="must be one of"):
-        assign_soft(cells, model, kind="sharp")
+    for option in ({"kind": "sharp"}, {"missing": "fill"}):
+        with pytest.raises(ParameterError, match="must be one of"):
+            assign_soft(cells, model, **option)
     with pytest.raises(SchemaError):
         assign_soft(cells.isel(marker=[1, 0, 2]), model)
