@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 import dask.array
@@ -21,6 +22,7 @@ __all__ = ["ClusterMethod", "cluster_codebook", "sample_clusters"]
 
 ClusterMethod = Literal["agglomerative", "kmeans"]
 MOST_SUGGESTED = 15
+MOST_SCORED = 4096  # nodes: a silhouette takes the distances of all pairs
 STARTS = 10  # of k-means, of which the best is kept
 
 
@@ -32,7 +34,10 @@ def cluster_codebook(
     seed: int = 0,
     weighted_by_hits: bool | None = None,
 ) -> xr.Dataset:
-    r"""Put the nodes of a map into clusters of similar weights (Vesanto and Alhoniemi, 2000).
+    r"""Put the nodes of a map into clusters of similar weights.
+
+    After Vesanto and Alhoniemi (*Clustering of the self-organizing map*, IEEE Transactions on Neural Networks 11,
+    2000).
 
     "agglomerative" starts from single nodes and merges, each time, the two clusters adjacent on the lattice that add
     least to the squared distances from the clusters' means (Ward). So each cluster is one connected region of the
@@ -43,11 +48,14 @@ def cluster_codebook(
     "cosine"). Nodes without hits take part as all others do: they lie between their neighbors, and without them
     clusters would be torn. Weighted by hits they do not move the means, and go to the nearest.
 
-    Without `n_clusters` the number is that of the lowest Davies-Bouldin index, by which Vesanto and Alhoniemi
-    (*Clustering of the self-organizing map*, IEEE Transactions on Neural Networks 11, 2000) choose too: the mean over
-    clusters of the worst ratio of two clusters' spreads to the distance of their means. It needs no reference and
-    no scale, and takes one pass for each number. Numbers from 2 to 15 are tried, as far as there are enough different
-    nodes; of equal scores the lowest number wins. It is a suggestion: look at ``cluster_score``.
+    Without `n_clusters` the number is that of the highest mean silhouette of the nodes (Rousseeuw, *Silhouettes*,
+    Journal of Computational and Applied Mathematics 20, 1987), ``(b - a) / max(a, b)`` with a node's mean distance a
+    to its own cluster and b to the nearest other one. Vesanto and Alhoniemi choose by the Davies-Bouldin index. On maps
+    of 8 x 8, 12 x 12 and 20 x 20 nodes, by both methods, that index asked for 10 to 15 clusters of the data wine and
+    breast_cancer (scikit-learn's), where the silhouette found the 3 classes of the one, and in five of six cases the 2
+    of the other. Numbers from 2 to the root of the number of nodes, and to 15, are tried, as far as there are enough
+    different nodes; of equal scores the lowest number wins. On more than 4096 nodes the mean is over as many, drawn at
+    random. It is a suggestion: look at ``cluster_score``.
 
     Parameters
     ----------
@@ -56,7 +64,7 @@ def cluster_codebook(
         From 1 to the number of different nodes.
     method : {"agglomerative", "kmeans"}
     seed : int
-        Of k-means' ten random starts; the other method has no chance in it.
+        Of k-means' ten random starts, and of the nodes drawn for the silhouette.
     weighted_by_hits : bool, optional
         Count each node as often as it has hits: by default for "kmeans"; "agglomerative" can't.
 
@@ -66,9 +74,9 @@ def cluster_codebook(
         ``cluster (row, col)`` int32, numbered from 0 in the order of their first nodes;
         ``cluster_center (cluster, feature)`` float64, the mean of the nodes (by hits if so weighted) in the data's
         units, and ``cluster_center_scaled`` in the map's space where that is another; ``cluster_nodes (cluster)`` and
-        ``cluster_hits (cluster)``, its size; ``cluster_score (n_clusters)``, the Davies-Bouldin index of each number
-        tried, lower is better (of the one number, if it was given; nothing where it has no meaning). The same for
-        the same model and seed.
+        ``cluster_hits (cluster)``, its size; ``cluster_score (n_clusters)``, the silhouette of each number tried,
+        from -1 to 1, higher is better (of the one number, if it was given; nothing where it has no meaning). The same
+        for the same model and seed.
 
     Raises
     ------
@@ -88,7 +96,9 @@ def cluster_codebook(
     distinct = len(np.unique(points[weights > 0], axis=0))
     cut = _Ward(points, lattice_of(model)) if method == "agglomerative" else _KMeans(points, weights, seed)
     if n_clusters is None:
-        tried = range(2, min(MOST_SUGGESTED, len(points) - 1, max(distinct - 1, 2), distinct) + 1)
+        root = max(math.ceil(math.sqrt(len(points))), 2)
+        # With as many clusters as there are different nodes every score is perfect.
+        tried = range(2, min(MOST_SUGGESTED, root, len(points) - 1, max(distinct - 1, 2), distinct) + 1)
     elif (
         isinstance(n_clusters, (int, np.integer)) and not isinstance(n_clusters, bool) and 1 <= n_clusters <= distinct
     ):
@@ -99,11 +109,11 @@ def cluster_codebook(
             f"{' with hits' if weighted else ''}, got {n_clusters!r}"
         )
     labels = {n: _in_order(cut(n)) for n in tried}
-    scores = {n: score for n, each in labels.items() if (score := _score(points, each)) is not None}
+    scores = {n: score for n, each in labels.items() if (score := _score(points, each, seed)) is not None}
     if n_clusters is not None:
         chosen = labels[int(n_clusters)]
     else:
-        chosen = labels[min(scores, key=lambda n: scores[n])] if scores else np.zeros(len(points), dtype=np.int32)
+        chosen = labels[max(scores, key=lambda n: scores[n])] if scores else np.zeros(len(points), dtype=np.int32)
     result = _dataset(model, codebook, chosen, scores, weights)
     result.attrs.update(
         method=method,
@@ -111,7 +121,7 @@ def cluster_codebook(
         n_clusters_suggested=int(n_clusters is None),
         weighted_by_hits=int(weighted),
         seed=int(seed),
-        score="davies_bouldin",
+        score="silhouette",
         model_codebook_sha256=model.attrs["codebook_sha256"],
         som_dask_version=som_dask.__version__,
     )
@@ -183,12 +193,15 @@ def _in_order(labels: np.ndarray) -> np.ndarray:
     return rank[inverse]
 
 
-def _score(points: np.ndarray, labels: np.ndarray) -> float | None:
-    """Davies-Bouldin index; None where it has no meaning: one cluster, or each node its own."""
-    if not 2 <= int(labels.max()) + 1 < len(points):
+def _score(points: np.ndarray, labels: np.ndarray, seed: int) -> float | None:
+    """Mean silhouette; None where it has no meaning: one cluster, or each node its own."""
+    if len(points) > MOST_SCORED:
+        some = np.random.default_rng(seed).choice(len(points), MOST_SCORED, replace=False)
+        points, labels = points[some], labels[some]
+    if not 2 <= len(np.unique(labels)) < len(points):
         return None
     with threadpool_limits(1):
-        return float(_sklearn().metrics.davies_bouldin_score(points, labels))
+        return float(_sklearn().metrics.silhouette_score(points, labels))
 
 
 def _dataset(
@@ -220,7 +233,7 @@ def _dataset(
         "cluster_score": (
             "n_clusters",
             np.array(list(scores.values()), dtype=np.float64),
-            {"long_name": "Davies-Bouldin index, lower is better", "units": "1"},
+            {"long_name": "mean silhouette of the nodes, higher is better", "units": "1"},
         ),
     }
     if "codebook_scaled" in model:

@@ -18,9 +18,9 @@ __all__ = ["clusters"]
 @click.command()
 @click.argument("model")
 @registry_option
-@click.option("--n-clusters", type=int, help="How many.  [default: as the Davies-Bouldin index suggests, 2 to 15]")
+@click.option("--n-clusters", type=int, help="How many.  [default: from 2 to 15, by the silhouette]")
 @click.option("--method", type=click.Choice(get_args(ClusterMethod)), default=get_args(ClusterMethod)[0])
-@click.option("--seed", type=int, default=0, help="Of the random starts of kmeans.")
+@click.option("--seed", type=int, default=0, help="Of what is drawn at random: starts of kmeans.")
 @click.option(
     "--weighted-by-hits/--not-weighted-by-hits",
     default=None,
@@ -54,7 +54,7 @@ def clusters(
     chosen = found.attrs["n_clusters"]
     for number, score in zip(found["n_clusters"].values, found["cluster_score"].values, strict=True):
         mark = "  chosen" if number == chosen else ""
-        click.echo(f"{f'{number} clusters':<19} Davies-Bouldin {score:.4g}{mark}")
+        click.echo(f"{f'{number} clusters':<19} silhouette {score:.4g}{mark}")
     samples = found["cluster_hits"].values.sum()
     for cluster, (nodes, hits) in enumerate(
         zip(found["cluster_nodes"].values, found["cluster_hits"].values, strict=True)

@@ -98,25 +98,47 @@ def test_the_number_is_suggested_by_the_score(method, size, rng):
     group, codebook = blobs(lattice, rng, 4)
     found = cluster_codebook(model_of(size * codebook, lattice), method=method)
     np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
-    assert found["n_clusters"].values.tolist() == list(range(2, 16))
-    assert int(found["n_clusters"][found["cluster_score"].argmin()]) == found.attrs["n_clusters"] == 4
+    assert found["n_clusters"].values.tolist() == list(range(2, 11))
+    assert int(found["n_clusters"][found["cluster_score"].argmax()]) == found.attrs["n_clusters"] == 4
     assert found.attrs["n_clusters_suggested"] == 1
-    wanted = plain_davies_bouldin(codebook, group)
+    wanted = plain_silhouette(codebook, group)
     assert float(found["cluster_score"].sel(n_clusters=4)) == pytest.approx(wanted, rel=1e-6)
 
 
-def plain_davies_bouldin(points, labels):
-    """Mean over clusters of the worst (S_i + S_j) / M_ij (Davies and Bouldin, 1979)."""
-    kinds = sorted(set(labels.tolist()))
-    means = [points[labels == i].mean(axis=0) for i in kinds]
-    spreads = [
-        np.mean([np.linalg.norm(p - m) for p in points[labels == i]]) for i, m in zip(kinds, means, strict=True)
-    ]
-    worst = [
-        max((spreads[i] + spreads[j]) / np.linalg.norm(means[i] - means[j]) for j in range(len(kinds)) if j != i)
-        for i in range(len(kinds))
-    ]
-    return np.mean(worst)
+def plain_silhouette(points, labels):
+    """Mean of (b - a) / max(a, b), node by node (Rousseeuw, 1987)."""
+    result = []
+    for i, point in enumerate(points):
+        apart = np.array([np.linalg.norm(point - other) for other in points])
+        means = {}
+        for kind in set(labels.tolist()):
+            mine = labels == kind
+            mine[i] = False
+            means[kind] = apart[mine].mean()
+        own = means.pop(labels[i])
+        other = min(means.values())
+        result.append((other - own) / max(own, other))
+    return np.mean(result)
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize(("name", "classes"), [("wine", 3), ("breast_cancer", 2)])
+def test_as_many_clusters_as_there_are_classes(method, name, classes):
+    data = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")().data
+    model = fit((data - data.mean(axis=0)) / data.std(axis=0), Lattice(8, 8), TrainingConfig(epochs=20))
+    assert cluster_codebook(model, method=method).attrs["n_clusters"] == classes
+
+
+def test_large_maps_are_scored_by_some_of_their_nodes(rng, monkeypatch):
+    lattice = Lattice(10, 12)
+    group, codebook = blobs(lattice, rng, 3)
+    model = model_of(codebook, lattice)
+    wanted = cluster_codebook(model)
+    monkeypatch.setattr(clusters, "MOST_SCORED", 50)
+    found = cluster_codebook(model)
+    np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
+    assert found["cluster_score"].sel(n_clusters=3) != wanted["cluster_score"].sel(n_clusters=3)
+    xr.testing.assert_identical(found, cluster_codebook(model))
 
 
 def test_cuts_are_those_of_scikit_learn(rng):

@@ -31,7 +31,7 @@ def test_scores_and_sizes_are_told(capsys):
     assert len(lines) == found.sizes["n_clusters"] + found.sizes["cluster"]
     (chosen,) = (line for line in lines if line.endswith("chosen"))
     assert chosen.startswith(f"{found.attrs['n_clusters']} clusters ")
-    assert f"{float(found['cluster_score'].min()):.4g}" in chosen
+    assert f"{float(found['cluster_score'].max()):.4g}" in chosen
     nodes, hits = int(found["cluster_nodes"][0]), int(found["cluster_hits"][0])
     assert f"cluster 0           {nodes} nodes, {hits} samples ({hits / 500:.1%})" in lines
 
