@@ -22,7 +22,7 @@ __all__ = ["ClusterMethod", "cluster_codebook", "sample_clusters"]
 
 ClusterMethod = Literal["agglomerative", "kmeans"]
 MOST_SUGGESTED = 15
-MOST_SCORED = 4096  # nodes: a silhouette takes the distances of all pairs
+MOST_SCORED = 2500  # nodes: a silhouette takes the distances of all pairs
 STARTS = 10  # of k-means, of which the best is kept
 
 
@@ -49,13 +49,13 @@ def cluster_codebook(
     clusters would be torn. Weighted by hits they do not move the means, and go to the nearest.
 
     Without `n_clusters` the number is that of the highest mean silhouette of the nodes (Rousseeuw, *Silhouettes*,
-    Journal of Computational and Applied Mathematics 20, 1987), ``(b - a) / max(a, b)`` with a node's mean distance a
-    to its own cluster and b to the nearest other one. Vesanto and Alhoniemi choose by the Davies-Bouldin index. On maps
-    of 8 x 8, 12 x 12 and 20 x 20 nodes, by both methods, that index asked for 10 to 15 clusters of the data wine and
-    breast_cancer (scikit-learn's), where the silhouette found the 3 classes of the one, and in five of six cases the 2
-    of the other. Numbers from 2 to the root of the number of nodes, and to 15, are tried, as far as there are enough
-    different nodes; of equal scores the lowest number wins. On more than 4096 nodes the mean is over as many, drawn at
-    random. It is a suggestion: look at ``cluster_score``.
+    Journal of Computational and Applied Mathematics 20, 1987), ``(b - a) / max(a, b)`` with a node's mean distance
+    a to its own cluster and b to the nearest other one. Vesanto and Alhoniemi choose by the Davies-Bouldin index.
+    On maps of 8 x 8, 12 x 12 and 20 x 20 nodes, by both methods, that index asked for 10 to 15 clusters of the data
+    wine and breast_cancer (scikit-learn's), where the silhouette found the 3 classes of the one, and in five of six
+    cases the 2 of the other. Numbers from 2 to the root of the number of nodes, and to 15, are tried, as far as
+    there are enough different nodes; of equal scores the lowest number wins. On more than 2500 nodes the mean is
+    over as many, drawn at random. It is a suggestion: look at ``cluster_score``.
 
     Parameters
     ----------
