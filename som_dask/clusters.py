@@ -87,6 +87,8 @@ def cluster_codebook(
         raise ParameterError(f"method must be one of {get_args(ClusterMethod)}, got {method!r}")
     if method == "agglomerative" and weighted_by_hits:
         raise ParameterError("agglomerative clusters can't be weighted by hits; use method 'kmeans'")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ParameterError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     _sklearn()
     model = open_model(model)
     weighted = method == "kmeans" if weighted_by_hits is None else bool(weighted_by_hits)

@@ -267,6 +267,9 @@ def test_arguments_that_can_not_be(rng, monkeypatch):
     model = model_of(rng.normal(size=(6, 2)), Lattice(2, 3), np.zeros(6, dtype=np.int64))
     with pytest.raises(ParameterError, match="method must be one of"):
         cluster_codebook(model, 2, "dbscan")
+    for seed in (-1, 2**32, 0.5):
+        with pytest.raises(ParameterError, match="seed must be"):
+            cluster_codebook(model, 2, seed=seed)
     with pytest.raises(ParameterError, match="use method 'kmeans'"):
         cluster_codebook(model, 2, weighted_by_hits=True)
     with pytest.raises(ParameterError, match="different nodes with hits"):
