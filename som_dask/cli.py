@@ -41,6 +41,7 @@ from som_dask.options import (
     weights_option,
 )
 from som_dask.preparation import Metric, Missing
+from som_dask.reading_cli import clusters
 from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.scaling import Scaling
 from som_dask.schedule import Decay
@@ -96,6 +97,7 @@ def cli() -> None:
 
 cli.add_command(models)
 cli.add_command(evaluate)
+cli.add_command(clusters)
 
 
 @cli.command()

@@ -30,6 +30,7 @@ ORDER = (
     "preparation",
     "cuda",
     "batch",
+    "nearest_k",
     "principal",
     "initial",
     "tiles",
@@ -59,6 +60,10 @@ ORDER = (
     "online_training",
     "inference",
     "evaluation",
+    "soft",
+    "node_sums",
+    "node_summary",
+    "clusters",
     "credentials",
     "telemetry",
     "events",
@@ -74,6 +79,7 @@ ORDER = (
     "options",
     "models_cli",
     "evaluate_cli",
+    "reading_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("plane") + 1]
