@@ -9,6 +9,7 @@ from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
 from som_dask.registry import Registry
+from som_dask.report import report_html, write_report
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import open_model, save_model
 from som_dask.training import Epoch, TrainingConfig, fit, train
@@ -28,6 +29,8 @@ __all__ = [
     "label_store",
     "open_model",
     "open_samples",
+    "report_html",
     "save_model",
     "train",
+    "write_report",
 ]

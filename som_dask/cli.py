@@ -1,4 +1,4 @@
-"""The command line: train, infer, info, demo, models."""
+"""The command line: train, infer, info, demo, models, report."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from som_dask.options import (
     samples_of,
     watched,
 )
+from som_dask.report_cli import report
 from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
@@ -90,6 +91,7 @@ def cli() -> None:
 
 
 cli.add_command(models)
+cli.add_command(report)
 
 
 @cli.command()

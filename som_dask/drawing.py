@@ -100,7 +100,7 @@ def node_values(model: xr.Dataset, values: Any, name: str | None = None) -> xr.D
 
 def plain_text(text: object, most: int = 40) -> str:
     """A text as matplotlib shows it letter by letter: on one line, cut, its dollars no mathematics."""
-    line = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return (line if len(line) <= most else f"{line[: most - 3]}...").replace("$", r"\$")
 
 
@@ -127,9 +127,11 @@ def new_figure(width: float, height: float, layout: str | None = None) -> Figure
 
 
 def extent(lattice: Lattice) -> tuple[float, float, float, float]:
-    """Least and greatest x and y of the drawn nodes: ``left, right, top, bottom`` in lattice units."""
+    """What the axes of a map show, ``left, right, top, bottom`` in lattice units: its nodes and a narrow margin."""
     polygons = node_polygons(lattice)
-    (left, top), (right, bottom) = polygons.min(axis=(0, 1)), polygons.max(axis=(0, 1))
+    low, high = polygons.min(axis=(0, 1)), polygons.max(axis=(0, 1))
+    margin = 0.01 * (high - low).max()
+    (left, top), (right, bottom) = low - margin, high + margin
     return float(left), float(right), float(top), float(bottom)
 
 
@@ -191,9 +193,8 @@ def draw_nodes(ax: Axes, lattice: Lattice, *, sizes: np.ndarray | float = 1.0, *
     collection = PolyCollection(list(node_polygons(lattice, sizes)), **properties)
     ax.add_collection(collection)
     left, right, top, bottom = extent(lattice)
-    margin = 0.01 * max(right - left, bottom - top)
-    ax.set_xlim(left - margin, right + margin)
-    ax.set_ylim(bottom + margin, top - margin)  # row 0 on top, as in the codebook's printout
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)  # row 0 on top, as in the codebook's printout
     ax.set_aspect("equal")
     ax.set_axis_off()
     return collection

@@ -189,7 +189,7 @@ def plot_fields(
         bar = figure.colorbar(mesh, cax=place, orientation="horizontal")
     else:
         bar = panels[0].figure.colorbar(mesh, ax=list(panels), shrink=0.6)
-    bar.set_label(plain_text(label))
+    bar.set_label(plain_text(label, 80))
     return panels
 
 

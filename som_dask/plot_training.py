@@ -59,8 +59,9 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
         ax.plot(epoch, model[name].values, color=color, marker="o" if len(epoch) <= FEW else "", markersize=3.5)
         ax.set_title(title, loc="left", fontsize=10)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        low, high = np.nanmin(model[name].values), np.nanmax(model[name].values)
-        if high - low < 1e-6 * abs(high):  # rounding only, which must not fill the panel
+        known = model[name].values[np.isfinite(model[name].values)]
+        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        if abs(high) > 0 and high - low < 1e-6 * abs(high):  # rounding only, which must not fill the panel
             ax.set_ylim(low - 0.05 * abs(low), high + 0.05 * abs(high))
         if name != "quantization_error":  # whose curve would be flat: it is far from 0
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if name == "learning_rate" else 0.0)

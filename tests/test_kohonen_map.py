@@ -145,6 +145,6 @@ def test_clear_errors(values, trained, tmp_path):
     with pytest.raises(ParameterError, match="no option epoch; TrainingConfig knows epochs"):
         KohonenMap(2, 2).train(values, epoch=3)
     with pytest.raises(ParameterError, match="kind must be"):
-        trained.save_image(tmp_path / "x.png", kind="hits")
+        trained.save_image(tmp_path / "x.png", kind="portrait")
     with pytest.raises(ParameterError):
         KohonenMap(0, 2)

@@ -59,12 +59,15 @@ ORDER = (
     "plot_labels",
     "plot_profiles",
     "plot_training",
+    "report_page",
+    "report",
     "kohonen_map",
     "config",
     "cluster",
     "demo",
     "options",
     "models_cli",
+    "report_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
