@@ -17,7 +17,7 @@ from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
 from som_dask.plot_planes import MOST_PLANES, has_fields, plot_fields, plot_planes
 from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
 from som_dask.plot_training import plot_training
-from som_dask.report_page import START, number, page, picture, pictures, shown, table
+from som_dask.report_page import START, details, number, page, picture, pictures, shown, table
 from som_dask.schema import lattice_of
 from som_dask.storage import exists, is_url, lock, read_bytes, write_bytes
 
@@ -196,7 +196,8 @@ def _features(model: xr.Dataset) -> str:
             columns.append(model[f"feature_{name}"].values)
     names = [str(name) for name in model["feature"].values]
     rows = ([name, *map(number, values)] for name, *values in zip(names, *columns, strict=True))
-    return table("Weights of the nodes, in the data's units", heads, rows, numbers=True)
+    listed = table("Weights of the nodes, in the data's units", heads, rows, numbers=True)
+    return listed if len(names) <= MOST_PLANES else details(f"All {len(names):,} features", listed)
 
 
 def _history(model: xr.Dataset) -> str:
@@ -207,7 +208,7 @@ def _history(model: xr.Dataset) -> str:
     )
     heads = ["epochs done", *(name.replace("_", " ") for name in names)]
     listed = table("Errors of the map after so many epochs, and the radius that followed", heads, rows, numbers=True)
-    return f"<details><summary>All epochs as a table</summary>{listed}</details>"
+    return details("All epochs as a table", listed)
 
 
 def _training(model: xr.Dataset) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 import som_dask
 
-__all__ = ["START", "number", "page", "picture", "pictures", "shown", "table"]
+__all__ = ["START", "details", "number", "page", "picture", "pictures", "shown", "table"]
 
 START = "<!doctype html>"
 DPI = 100
@@ -125,6 +125,11 @@ def table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]], *, 
         f'<div class="table"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def details(summary: str, content: str) -> str:
+    """HTML that is shown when it is asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def picture(
