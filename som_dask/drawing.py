@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,13 @@ __all__ = [
     "new_figure",
     "node_polygons",
     "node_values",
+    "panels_of",
     "plain_text",
+    "value_range",
 ]
 
 INCHES, NODE_INCHES = 6.0, 1.2  # longest side of a map, and of a node
+PANEL_INCHES = 2.3  # width of one of several
 WIDE = 2.5  # a map so many times as wide as high has its colorbar below
 EMPTY = "#d9d9d9"  # a node without a value
 GROUND = "#f2f2f2"  # a node that something is drawn on
@@ -242,3 +246,48 @@ def distinct_colors(n: int) -> np.ndarray:
         return to_rgba_array(FEW_COLORS[:n]).reshape(n, 4)
     table = np.array(colormaps["tab10" if n <= 10 else "tab20"].colors)  # type: ignore[attr-defined]
     return to_rgba_array(table[np.arange(n) % len(table)])
+
+
+def panels_of(
+    n: int, columns: int | None, tall: float, note: str, axes: Any, *, beside: float, what: str
+) -> np.ndarray:
+    """So many axes: those given, or of a new figure with panels `tall` times as high as wide."""
+    if axes is not None:
+        given = np.ravel(np.asarray(axes, dtype=object))
+        if len(given) < n:
+            raise ParameterError(f"{n} {what} need {n} axes, got {len(given)}; give more or choose fewer")
+        return given[:n]
+    if columns is None:
+        usual = n if n <= 3 else 2 if n == 4 else 3 if n <= 9 else 4 if n <= 16 else 5
+        columns = min(n, 8) if tall > 2.5 else usual
+    rows = math.ceil(n / columns)
+    width = PANEL_INCHES if columns <= 5 else max(12 / columns, 0.8)
+    high = min(max(width * tall, 0.3), 4.5)
+    width = min(width, high / tall)
+    # Between panels, in inches: colorbars and titles.
+    across = max(beside, 1.6 - width) if beside else 0.12
+    down = 0.7 if beside and tall < 1 / WIDE else 0.35
+    above = 0.65 if note else 0.35
+    below = down - 0.2
+    total = columns * (width + across) + 0.1, rows * (high + down) - down + above + below
+    figure = new_figure(*total)
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    figure.subplots_adjust(
+        left=0.1 / total[0],
+        right=1 - across / total[0],
+        top=1 - above / total[1],
+        bottom=below / total[1],
+        wspace=across / width,
+        hspace=down / high,
+    )
+    for ax in grid[n:]:
+        ax.remove()
+    if note:
+        figure.suptitle(note, fontsize=11, y=1 - 0.1 / total[1], va="top")
+    return grid[:n]
+
+
+def value_range(values: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest of the values that are known; 0 and 1 if none is."""
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)

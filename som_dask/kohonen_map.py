@@ -22,14 +22,15 @@ from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
 from som_dask.plot import plot_colors, plot_hits, plot_u_matrix, save_figure
+from som_dask.plot_fields import plot_fields
 from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
-from som_dask.plot_planes import plot_fields, plot_plane, plot_planes
+from som_dask.plot_planes import plot_plane, plot_planes
 from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
 from som_dask.plot_training import plot_training
 from som_dask.schema import lattice_of, open_model, save_model
 from som_dask.training import Epoch, TrainingConfig, fit, train
 
-__all__ = ["Algorithm", "KohonenMap"]
+__all__ = ["Algorithm", "KohonenMap", "PictureKind"]
 
 Algorithm = Literal["batch", "online"]
 PictureKind = Literal[
@@ -244,9 +245,9 @@ class KohonenMap:
 
         Parameters
         ----------
-        kind : {"u_matrix", "hits", "colors", "plane", "planes", "profiles", "training", "clusters", \
-"cluster_profiles", "label_pies", "majority", "fields"}
-            Which of the functions ``plot_...`` of `som_dask.plot`, `som_dask.plot_planes`, `som_dask.plot_profiles`,
+        kind : str
+            Of `PictureKind`, such as "u_matrix", "hits" or "planes": which of the functions ``plot_KIND`` of
+            `som_dask.plot`, `som_dask.plot_planes`, `som_dask.plot_fields`, `som_dask.plot_profiles`,
             `som_dask.plot_training` and `som_dask.plot_labels`.
         ax : matplotlib Axes, optional
             By default that of a new figure. Kinds of several panels take a sequence of axes.

@@ -13,8 +13,9 @@ import xarray as xr
 from som_dask.drawing import caption_of
 from som_dask.errors import SchemaError, StorageError
 from som_dask.plot import plot_hits, plot_u_matrix, plot_values
+from som_dask.plot_fields import field_choices, plot_fields
 from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
-from som_dask.plot_planes import MOST_PLANES, has_fields, plot_fields, plot_planes
+from som_dask.plot_planes import MOST_PLANES, plot_planes
 from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
 from som_dask.plot_training import plot_training
 from som_dask.report_page import START, details, number, page, picture, pictures, shown, table
@@ -23,7 +24,8 @@ from som_dask.storage import exists, is_url, lock, read_bytes, write_bytes
 
 __all__ = ["check_page", "report_html", "write_report"]
 
-MOST_PROFILES = 900  # nodes; more profiles can't be told apart
+MOST_PROFILES, MOST_IN_PROFILE = 900, 200  # nodes, features: more can't be told apart
+MOST_FIELDS = 8
 PROVENANCE = (
     "input",
     "samples",
@@ -57,7 +59,8 @@ def report_html(
         Measures of the model on some data: variables without dimensions go into the table of quality, variables
         ``(row, col)`` are drawn as maps, each named by its ``long_name``.
     clusters : xarray.Dataset, optional
-        ``cluster (row, col)``: the cluster of each node, negative for none.
+        ``cluster (row, col)``: the cluster of each node, negative for none. Variables without dimensions go into the
+        table of quality, of `labels` too.
     labels : xarray.Dataset, optional
         ``class_count (row, col, class)``: samples of each class.
 
@@ -78,11 +81,12 @@ def report_html(
     _check(labels, "labels", shape, "class_count")
     name = title or f"Self-organizing map of {shape[0]} x {shape[1]} nodes"
     sections = [
-        ("quality", "Quality", _quality(model, evaluation)),
+        ("quality", "Quality", _quality(model, {"evaluation": evaluation, "clusters": clusters, "labels": labels})),
         ("training", "Training", _training(model)),
         ("map", "The map", _map_pictures(model)),
         ("reading", "Clusters and classes", _reading_pictures(model, clusters, labels)),
         ("evaluation", "Measures of the nodes", _evaluation_pictures(model, evaluation)),
+        ("fields", "Fields", _field_pictures(model)),
         ("planes", "Component planes", _plane_pictures(model)),
         ("profiles", "Profiles", _profile_pictures(model, clusters)),
         ("features", "Features", _features(model)),
@@ -163,18 +167,18 @@ def _facts(model: xr.Dataset) -> str:
     return " · ".join(facts)
 
 
-def _quality(model: xr.Dataset, evaluation: xr.Dataset | None) -> str:
+def _quality(model: xr.Dataset, others: dict[str, xr.Dataset | None]) -> str:
     rows = []
     for name in ("quantization_error", "topographic_error"):
         known = model[name].values[~np.isnan(model[name].values)]
         if known.size:
             rows.append((caption_of(model[name]), number(known[-1]), "training"))
-    if evaluation is not None:
-        for variable in evaluation.data_vars.values():
+    for source, dataset in others.items():
+        for variable in () if dataset is None else dataset.data_vars.values():
             if variable.ndim == 0:
                 value = variable.values[()]
                 told = number(value) if np.issubdtype(variable.dtype, np.number) else str(value)
-                rows.append((caption_of(variable), told, "evaluation"))
+                rows.append((caption_of(variable), told, source))
     return table("Measures of the finished map", ("measure", "value", "from"), rows)
 
 
@@ -280,28 +284,41 @@ def _plane_pictures(model: xr.Dataset) -> str:
     n = model.sizes["feature"]
     shown = min(n, MOST_PLANES)
     note = f"The first {shown} of {n:,} features. " if shown < n else ""
-    figures = [
-        picture(
-            lambda: plot_planes(model),
-            f"Component planes of {shown} features, a small map each",
-            f"{note}Each map shows the weights of one feature, in the data's units; features whose maps look alike "
-            "go together.",
-            broad=n > 4,
-        )
-    ]
-    if has_fields(model):
-        figures.append(
+    return pictures(
+        [
             picture(
-                lambda: plot_fields(model),
-                "Fields over longitude and latitude, one for each node",
-                "The weights of nodes as fields over longitude and latitude; above each its row and column.",
+                lambda: plot_planes(model),
+                f"Component planes of {shown} features, a small map each",
+                f"{note}Each map shows the weights of one feature, in the data's units; features whose maps look "
+                "alike go together.",
+                broad=n > 4,
+            )
+        ]
+    )
+
+
+def _field_pictures(model: xr.Dataset) -> str:
+    choices = field_choices(model)
+
+    def drawn() -> Iterator[str]:
+        for select in choices[:MOST_FIELDS]:
+            of = ", ".join(f"{name} {value}" for name, value in select.items())
+            of = f" of {of}" if of else ""
+            yield picture(
+                lambda select=select: plot_fields(model, select=select),  # type: ignore[misc]
+                f"Fields{of} over longitude and latitude, one for each node",
+                f"The weights of nodes as fields{of} over longitude and latitude; above each its row and column.",
                 broad=True,
             )
-        )
-    return pictures(figures)
+
+    note = f"<p>The first {MOST_FIELDS} of {len(choices)} fields.</p>" if len(choices) > MOST_FIELDS else ""
+    return note + pictures(drawn())
 
 
 def _profile_pictures(model: xr.Dataset, clusters: xr.Dataset | None) -> str:
+    n_nodes, n_features = model["hits"].size, model.sizes["feature"]
+    few = n_nodes <= MOST_PROFILES and n_features <= MOST_IN_PROFILE
+
     def drawn() -> Iterator[str]:
         if clusters is not None:
             yield picture(
@@ -310,14 +327,13 @@ def _profile_pictures(model: xr.Dataset, clusters: xr.Dataset | None) -> str:
                 "Mean weights of the nodes of each cluster.",
                 broad=True,
             )
-        if model["hits"].size <= MOST_PROFILES:
+        if few:
             yield picture(
                 lambda: plot_profiles(model),
-                f"Profiles of the {model.sizes['feature']} weights in each node",
+                f"Profiles of the {n_features} weights in each node",
                 "The weights of each node, each relative to the range of its feature on the map.",
                 broad=True,
             )
 
-    few = model["hits"].size <= MOST_PROFILES
-    note = "" if few else f"<p>Profiles of single nodes are drawn for maps of up to {MOST_PROFILES} nodes.</p>"
-    return pictures(drawn()) + note
+    limits = f"up to {MOST_PROFILES} nodes and {MOST_IN_PROFILE} features"
+    return pictures(drawn()) + ("" if few else f"<p>Profiles of single nodes are drawn for maps of {limits}.</p>")

@@ -56,6 +56,7 @@ ORDER = (
     "drawing",
     "plot",
     "plot_planes",
+    "plot_fields",
     "plot_labels",
     "plot_profiles",
     "plot_training",

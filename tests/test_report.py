@@ -82,7 +82,7 @@ def made():
     clusters = xr.Dataset({"cluster": (("row", "col"), np.arange(12).reshape(3, 4) // 6)})
     counts = np.arange(24).reshape(3, 4, 2)
     labels = xr.Dataset({"class_count": (("row", "col", "class"), counts)}, {"class": ["x", "y"]})
-    return {"evaluation": evaluation, "clusters": clusters, "labels": labels}
+    return {"evaluation": evaluation, "clusters": clusters, "labels": labels.assign(overall_purity=0.75)}
 
 
 def test_a_report_stands_alone(whole):
@@ -131,7 +131,7 @@ def test_every_picture_is_there_and_is_described(whole, small):
 
 def test_the_tables_tell_the_model(whole, small):
     cells = Page(whole).cells
-    for known in ("trustworthiness of 10 neighbors", "0.96875", "123,456", "hexagonal", "cells.zarr", "66"):
+    for known in ("trustworthiness of 10 neighbors", "0.96875", "0.75", "123,456", "hexagonal", "cells.zarr", "66"):
         assert known in cells
     row = cells.index("a")
     assert cells[row : row + 6] == ["a", "0", "550", "1,100", "7.25", "3.5"]
@@ -161,6 +161,16 @@ def test_odd_maps(lattice):
     model["codebook"][..., 1] = np.nan
     model["topographic_error"][:] = np.nan
     assert len(Page(report_html(model)).of("img")) == 5
+
+
+def test_fields_of_each_variable():
+    model = model_of(Lattice(2, 2), [f"p{i}" for i in range(8)])
+    model = model.assign_coords(lat=("feature", [0, 0, 1, 1] * 2), lon=("feature", [0, 1] * 4))
+    model = model.assign_coords(variable=("feature", np.array(["<z>"] * 4 + ["t"] * 4, dtype=object)))
+    told = [attrs["alt"] for attrs in Page(report_html(model)).of("img")]
+    assert told[3:5] == [
+        f"Fields of variable {v} over longitude and latitude, one for each node" for v in ("<z>", "t")
+    ]
 
 
 def test_what_is_too_much_is_told():
