@@ -22,17 +22,18 @@ from som_dask.backend import Device, namespace_of, pieces_of, segment_sums, to_h
 from som_dask.bmu import find_bmus, prepare
 from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import DataError, ParameterError
-from som_dask.fingerprint import hash_rows
+from som_dask.fingerprint import fingerprint_of
 from som_dask.fixed import LIMB_BITS, ROWS_AT_ONCE, FixedPoint, in_one
 from som_dask.lattice import Lattice
 from som_dask.masked import MaskedSearch
-from som_dask.neighborhood import Neighborhood, smooth
+from som_dask.neighborhood import Neighborhood, weighted_sums
 from som_dask.patches import PatchedCodebook, patch
+from som_dask.positions import Rows, numbers_of
 from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
 from som_dask.sums import BatchSums, WholeSums, layout_of
 
-__all__ = ["Precision", "SharedCodebook", "chunk_sums", "nearest", "updated_codebook"]
+__all__ = ["Precision", "SharedCodebook", "Tile", "chunk_sums", "nearest", "tiles_of", "updated_codebook"]
 
 Precision = Literal["exact", "fast"]
 
@@ -41,7 +42,6 @@ LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
 TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
 ONE = np.ones(1)
-WEIGHT_FACTOR = 3  # any odd number: so that weights and rows of one number differ
 LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits count
 
 
@@ -147,7 +147,7 @@ class SharedCodebook:
         return self.once("patched", lambda: patch(self.codebook, self.lattice))
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """Rows of a block copied as float64, one kind of array for the kernels, and the row they start at."""
 
     start: int
@@ -155,7 +155,7 @@ class _Tile(NamedTuple):
     weights: np.ndarray | None
 
 
-def tiles_of(block: Any) -> Iterator[_Tile]:
+def tiles_of(block: Any) -> Iterator[Tile]:
     """A block in parts, with the weights of its samples where it has some as an attribute (n,)."""
     rows = min(max(TILE_BYTES // (8 * block.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
     weights = getattr(block, "weights", None)
@@ -163,7 +163,7 @@ def tiles_of(block: Any) -> Iterator[_Tile]:
         for start in range(0, len(piece), rows):
             values = np.array(piece[start : start + rows], dtype=np.float64, order="C")
             start += first
-            yield _Tile(start, values, None if weights is None else weights[start : start + len(values)])
+            yield Tile(start, values, None if weights is None else weights[start : start + len(values)])
 
 
 class _Searches:
@@ -179,7 +179,7 @@ class _Searches:
         return self.made[part.whole](part.values)
 
 
-def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchSums | WholeSums:
+def chunk_sums(block: Any, shared: SharedCodebook, rows: Rows = 0) -> BatchSums | WholeSums:
     """Sums of one block of samples under a codebook.
 
     The block is walked in tiles, so memory beyond the block and the sums themselves is a few MiB.
@@ -189,8 +189,8 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     block : (n, D) array of real numbers, finite; n may be 0
         Or what has a shape and gives such arrays, with the rows they start at, by its method `pieces`.
     shared : SharedCodebook
-    first_row : int
-        Position of the block's first row in the data, for the fingerprint.
+    rows : int or BlockRows
+        Position of the block's first row in the data, or of all, for the fingerprint.
 
     Returns
     -------
@@ -207,10 +207,10 @@ def chunk_sums(block: Any, shared: SharedCodebook, first_row: int = 0) -> BatchS
     if len(block.shape) != 2 or block.shape[1] != n_features:
         raise DataError(f"a block has shape {block.shape}, the codebook {n_features} features")
     if shared.device != "cpu":
-        return _device_sums(block, shared, first_row)
+        return _device_sums(block, shared, rows)
     if not (isinstance(block, np.ndarray) or hasattr(block, "pieces")):
-        return _generic_sums(block, shared, first_row)
-    return _whole_sums(block, shared, first_row) if shared.whole else _rounded_sums(block, shared)
+        return _generic_sums(block, shared, rows)
+    return _whole_sums(block, shared, rows) if shared.whole else _rounded_sums(block, shared)
 
 
 def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
@@ -237,7 +237,7 @@ def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
     return BatchSums(sums, counts, float(totals[0]), missed, samples, layout)
 
 
-def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums:
+def _whole_sums(block: Any, shared: SharedCodebook, rows: Rows) -> WholeSums:
     search = _Searches(shared)
     codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
     columns, distance = shared.whole  # type: ignore[misc]
@@ -246,7 +246,8 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     total = WholeSums.zero(len(codebook), n_columns, columns.limbs)
     whole_distance = misses = samples = outside = fingerprint = uncarried = 0
     for tile in tiles_of(block):
-        fingerprint += fingerprint_of(tile, first_row)
+        numbers = numbers_of(rows, tile.start, len(tile.values))
+        fingerprint += fingerprint_of(tile.values, tile.weights, numbers)
         samples += len(tile.values)
         for part in preparation.parts(tile.values, tile.weights):
             units = search(part)
@@ -275,21 +276,19 @@ def _whole_sums(block: Any, shared: SharedCodebook, first_row: int) -> WholeSums
     return WholeSums(total.limbs, total.counts, whole_distance, misses, samples, fingerprint % 2**64)
 
 
-def fingerprint_of(tile: _Tile, first_row: int) -> int:
-    """Of the rows of a tile in a block whose first row is row `first_row` of the data, and of their weights."""
-    rows = int(hash_rows(tile.values.view(np.uint64), first_row + tile.start))
-    if tile.weights is None:
-        return rows
-    weights = np.array(tile.weights, dtype=np.float64).reshape(-1, 1)
-    return rows + WEIGHT_FACTOR * int(hash_rows(weights.view(np.uint64), first_row + tile.start))
-
-
-def _device_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
-    sums, counts, distance, misses, outside, fingerprint = shared.on_device().sums(block, first_row)
+def _device_sums(block: Any, shared: SharedCodebook, rows: Rows) -> BatchSums | WholeSums:
+    sums, counts, distance, misses, outside, fingerprint = shared.on_device().sums(block, _first_of(rows))
     if shared.whole is None:
         return BatchSums(sums, counts, distance, misses, len(block))
     _refuse_outside(outside)
     return WholeSums(sums, counts, distance, misses, len(block), fingerprint)
+
+
+def _first_of(rows: Rows) -> int:
+    """Number of the first row of a block whose rows follow each other: kernels on a GPU know no other."""
+    if isinstance(rows, int) or rows.contiguous:
+        return rows if isinstance(rows, int) else rows.first
+    raise ParameterError("on a GPU blocks of samples must be whole along all sample dimensions but the first")
 
 
 def _refuse_outside(outside: int) -> None:
@@ -300,7 +299,7 @@ def _refuse_outside(outside: int) -> None:
         )
 
 
-def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSums | WholeSums:
+def _generic_sums(block: Any, shared: SharedCodebook, rows: Rows) -> BatchSums | WholeSums:
     """By array operations of any namespace."""
     if not shared.preparation.plain:
         raise ParameterError("scaling, weights, missing values and the metric cosine need samples in main memory")
@@ -327,7 +326,8 @@ def _generic_sums(block: Any, shared: SharedCodebook, first_row: int) -> BatchSu
         limbs = np.stack(parts, axis=1)
         normalize(limbs, counts)
         whole_distance = in_one(np.array([int(xp.sum(limb)) for limb in _limbs(matches.distance[:, None], distance)]))
-        fingerprint = int(hash_rows(np.array(to_host(tile), order="C").view(np.uint64), first_row + start))
+        numbers = numbers_of(rows, start, len(bmu))
+        fingerprint = fingerprint_of(np.array(to_host(tile), order="C"), None, numbers)
         total = total + WholeSums(limbs, counts, whole_distance, misses, len(bmu), fingerprint)
     return total
 
@@ -384,7 +384,8 @@ def updated_codebook(
     ``w_i = sum_c h(|r_i - r_c|) S_c / sum_c h(|r_i - r_c|) n_c``, feature by feature where values are missing: then
     n_c is the weight of the samples of node c that have the feature. Where the denominator is zero the node keeps
     its old weights. There is no learning rate in the batch rule: it would cancel (Kohonen, *Self-Organizing
-    Maps*, 3rd ed., 2001, section 3.6).
+    Maps*, 3rd ed., 2001, section 3.6). Under a mexican hat the negative h count less; see
+    `som_dask.neighborhood.weighted_sums`.
 
     Parameters
     ----------
@@ -407,8 +408,8 @@ def updated_codebook(
     both = np.hstack([sums.sums[:, :n_features], denominators])
     _, exponents = np.frexp(np.max(np.abs(ranges(both)), axis=0))
     exponents[n_features:] = exponents[n_features:].max() if sums.layout != "plain" else 0
-    smoothed = smooth(_scaled(both, -exponents), lattice, neighborhood, radius)
-    numerator, denominator = smoothed[:, :n_features], smoothed[:, n_features:]
+    both = _scaled(both, -exponents)
+    numerator, denominator = weighted_sums(both[:, :n_features], both[:, n_features:], lattice, neighborhood, radius)
     known = np.broadcast_to(denominator > LEAST_DENOMINATOR, numerator.shape)
     means = np.divide(numerator, denominator, out=numerator, where=known)
     return np.where(known, _scaled(means, exponents[:n_features] - exponents[-1]), codebook)

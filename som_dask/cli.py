@@ -29,6 +29,7 @@ from som_dask.options import (
     cluster_options,
     connected_as_asked,
     device_option,
+    feature_weights_option,
     input_options,
     job_option,
     log_options,
@@ -36,9 +37,12 @@ from som_dask.options import (
     overwrite_option,
     samples_of,
     watched,
+    weights_option,
 )
+from som_dask.preparation import Metric, Missing
 from som_dask.report_cli import report
 from som_dask.retraining import RetrainingConfig, retrain_registered
+from som_dask.scaling import Scaling
 from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
 from som_dask.telemetry import EventLog
@@ -117,10 +121,34 @@ cli.add_command(report)
 @click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
 @click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")
-@click.option("--neighborhood", type=click.Choice(get_args(Kernel)), default=DEFAULTS["neighborhood"])
+@click.option(
+    "--neighborhood",
+    type=click.Choice(get_args(Kernel)),
+    default=DEFAULTS["neighborhood"],
+    help="How far a sample moves the nodes around its own; mexican_hat is for comparison only.",
+)
 @click.option("--support", type=float, help="Cut the gaussian off beyond so many sigma.  [default: never]")
 @click.option("--initialization", type=click.Choice(get_args(Initialization)), default=DEFAULTS["initialization"])
 @click.option("--initial-codebook", metavar="FILE.npy", help="Start from this (rows, cols, features) array.")
+@click.option(
+    "--scaling",
+    type=click.Choice(get_args(Scaling)),
+    default=DEFAULTS["scaling"],
+    help="Of features, found in one pass and kept in the model; robust: median and quartiles.",
+)
+@click.option("--metric", type=click.Choice(get_args(Metric)), default=DEFAULTS["metric"], help="Distance.")
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    default=DEFAULTS["missing"],
+    help="Samples with NaN: an error; left out; or compared by the features that they have.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Stop when the quantization error falls by less than this share an epoch.  [default: never]",
+)
+@click.option("--patience", type=int, default=DEFAULTS["patience"], help="For so many epochs in turn.")
 @click.option("--seed", type=int, default=DEFAULTS["seed"])
 @click.option(
     "--precision",
@@ -144,6 +172,8 @@ cli.add_command(report)
 @click.option("--resume", is_flag=True, help="Continue the run that the checkpoints are of.")
 @overwrite_option
 @input_options
+@weights_option
+@feature_weights_option
 @cluster_options
 @log_options
 @logged
@@ -194,6 +224,10 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
     _tell_model(model, output or key)
+    if model.attrs.get("stopped_by") == "tolerance":
+        click.echo(f"stopped early       after {model.attrs['epochs_done']} of {config.epochs} epochs")
+    if model.attrs.get("samples_left_out"):
+        click.echo(f"samples left out    {model.attrs['samples_left_out']}")
     if output is not None and key is not None:
         click.echo(f"registered          {key}")
 
@@ -208,6 +242,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
 @device_option
 @input_options
+@weights_option
 @cluster_options
 @log_options
 @logged
@@ -278,6 +313,12 @@ def _tell_model(model: Any, place: Any) -> None:
 @click.option("--output", required=True, help="Zarr store to write the labels to: a path or fsspec URL.")
 @registry_option
 @job_option
+@click.option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    help="Samples that lack features (NaN): refuse them; leave them out; compare the features that they have, and "
+    "leave out those that have none.  [default: as the model was trained]",
+)
 @device_option
 @overwrite_option
 @input_options
@@ -290,6 +331,7 @@ def infer(
     output: str,
     registry: str | None,
     overwrite: bool,
+    missing: Missing | None,
     device: str,
     log: EventLog,
     **options: Any,
@@ -322,6 +364,7 @@ def infer(
                 opened,
                 output,
                 overwrite=overwrite,
+                missing=missing,
                 device=device,
                 on_progress=tell,
             )
@@ -334,6 +377,8 @@ def infer(
         f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""
     )
     click.echo(f"samples             {summary.samples}{before}")
+    if summary.left_out:
+        click.echo(f"left out            {summary.left_out}, for the values that they lack")
     click.echo(f"quantization error  {summary.quantization_error:.6g}")
 
 

@@ -17,7 +17,7 @@ from som_dask.online import Iteration, OnlineConfig, initial_weights
 from som_dask.online_training import fit_online
 from som_dask.plot import plot_colors, plot_u_matrix, save_color_image, save_figure
 from som_dask.schema import save_model, store_encoding
-from som_dask.storage import beside, publish, remove
+from som_dask.storage import beside, open_dataset, publish, remove
 from som_dask.training import Epoch, TrainingConfig, fit
 
 __all__ = [
@@ -107,9 +107,7 @@ def run_photograph(
     label_store(places["samples"], model, places["labels"], overwrite=True)
     save_figure(plot_colors(model, limits=(0.0, FULL)), places["map"])
     save_figure(plot_u_matrix(model), places["U-matrix"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        labels = xr.open_zarr(places["labels"], chunks=None)
+    labels = open_dataset(places["labels"])
     _draw_photograph(model, labels, places["photograph"])
     return model, places
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["BIAS", "hash_rows", "scan_rows"]
+__all__ = ["BIAS", "fingerprint_of", "hash_rows", "hash_rows_at", "scan_rows"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the increment of SplitMix64
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 MINUS_ZERO, NO_BITS = np.uint64(1 << 63), np.uint64(0)
 FRACTION_BITS, EXPONENT = np.uint64(52), np.uint64(0x7FF)
+WEIGHT_FACTOR = 3  # any odd number: so that weights and rows of one number differ
 BIAS = 1022  # a float64 whose exponent's bits are e is less than 2^(e - 1022), and half of that or more
 
 
@@ -51,6 +52,30 @@ def hash_rows(bits, first_row):
 
 
 @numba.njit(nogil=True, cache=True)
+def hash_rows_at(bits, numbers):
+    """`hash_rows` of rows that do not follow each other in the data.
+
+    Parameters
+    ----------
+    bits : (n, D) uint64
+    numbers : (n,) int64
+        Position of each row in the data.
+
+    Returns
+    -------
+    uint64
+    """
+    total = NO_BITS
+    for i in range(bits.shape[0]):
+        row = NO_BITS
+        for j in range(bits.shape[1]):
+            value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
+            row += _mix(value + np.uint64(j + 1) * GOLDEN)
+        total += _mix(row + np.uint64(numbers[i]) * GOLDEN)
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
 def scan_rows(values, bits, minimum, maximum, sizes):
     """Enter rows into what is known of each feature, in place.
 
@@ -83,3 +108,21 @@ def scan_rows(values, bits, minimum, maximum, sizes):
             sizes[1, j] += some * exponent
             sizes[2, j] += some * exponent * exponent
     return nonfinite
+
+
+def fingerprint_of(values: np.ndarray, weights: np.ndarray | None, numbers: int | np.ndarray) -> int:
+    """Hash of rows and of their weights, not yet taken mod 2^64.
+
+    Parameters
+    ----------
+    values : (n, D) float64
+    weights : (n,), optional
+    numbers : int, or (n,) int64
+        Position in the data of the first row, which the others follow, or of each one.
+    """
+    add = hash_rows if isinstance(numbers, int) else hash_rows_at
+    rows = int(add(values.view(np.uint64), numbers))
+    if weights is None:
+        return rows
+    column = np.array(weights, dtype=np.float64).reshape(-1, 1)
+    return rows + WEIGHT_FACTOR * int(add(column.view(np.uint64), numbers))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import dask.array
 import fsspec
@@ -20,10 +20,19 @@ from dask.delayed import Delayed, delayed
 import som_dask
 from som_dask.backend import Device
 from som_dask.batch import SharedCodebook, nearest
-from som_dask.errors import DataError, StorageError
+from som_dask.errors import DataError, ParameterError, StorageError
+from som_dask.preparation import Missing
 from som_dask.reduction import compute
 from som_dask.samples import Samples, open_samples
-from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, store_encoding
+from som_dask.schema import (
+    check_features,
+    codebook_of,
+    lattice_of,
+    model_digest,
+    open_model,
+    preparation_of,
+    store_encoding,
+)
 from som_dask.storage import (
     beside,
     check_free,
@@ -44,11 +53,12 @@ __all__ = ["LabelSummary", "assign", "block_labels", "label_store"]
 BLOCKS_COMPARED = 10  # of those that an earlier run finished, at most
 BLOCKS_AT_ONCE = 64  # handed to the scheduler together; progress is told and a stop obeyed in between
 LABELS = {
-    "bmu_row": {"long_name": "row of the best matching unit"},
-    "bmu_col": {"long_name": "column of the best matching unit"},
+    "bmu_row": {"long_name": "row of the best matching unit", "units": "1"},
+    "bmu_col": {"long_name": "column of the best matching unit", "units": "1"},
     "distance": {"long_name": "Euclidean distance to the best matching unit, in the data's units"},
 }
 DTYPES = {"bmu_row": np.int32, "bmu_col": np.int32, "distance": np.float64}
+NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
 
 
 def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
@@ -58,80 +68,122 @@ def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
     ----------
     block : (n, D) array of real numbers
     shared : SharedCodebook
+        Its preparation tells what becomes of missing values; features that it does not use are ignored.
 
     Returns
     -------
     (n, 3) float64
-        ``row, col, distance``; the integers are exact.
+        ``row, col, distance``; the integers are exact, NaN for samples left out.
 
     Raises
     ------
     DataError
-        If a value is NaN or infinite.
+        If a value is infinite, or NaN where none may be missing.
     """
-    finite = np.isfinite(block)
-    if not finite.all():
-        bad = finite.size - np.count_nonzero(finite)
-        raise DataError(f"there are {bad} NaN or infinite values among the samples; remove or fill them")
+    preparation = shared.preparation
+    values = block if preparation.columns is None else block[:, preparation.columns]
+    strict = preparation.missing == "error"
+    good = np.isfinite(values) if strict else ~np.isinf(values)
+    if not good.all():
+        bad = good.size - np.count_nonzero(good)
+        kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
+        raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
     labels = np.empty((len(block), 3))
     bmu, labels[:, 2] = nearest(block, shared)
     labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
+    labels[bmu < 0] = np.nan
     return labels
 
 
-def _checked(data: Any, model: Any) -> tuple[Samples, xr.Dataset]:
-    samples, model = open_samples(data), open_model(model)
-    check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-    return samples, model
+@dataclass(frozen=True)
+class _Task:
+    """What is labelled with what, and how."""
+
+    samples: Samples
+    model: xr.Dataset
+    missing: Missing
+    device: Device
+
+    @classmethod
+    def of(cls, data: Any, model: Any, missing: Missing | None, device: Device) -> _Task:
+        samples, model = open_samples(data), open_model(model)
+        check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
+        missing = missing or model.attrs.get("missing", "error")
+        if missing not in get_args(Missing):
+            raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
+        return cls(samples, model, missing, device)
+
+    def shared(self) -> SharedCodebook:
+        """The codebook for the workers."""
+        preparation = preparation_of(self.model).for_inference(self.missing)
+        return SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device, preparation=preparation)
+
+    def labels(self, table: Any) -> xr.Dataset:
+        """A table (n, 3) of rows, columns and distances as labels on the samples' own dimensions."""
+        kinds = DTYPES if self.missing == "error" else dict.fromkeys(DTYPES, np.float64)
+        labels = self.samples.labelled({name: table[:, i].astype(kinds[name]) for i, name in enumerate(LABELS)})
+        for name, attrs in LABELS.items():
+            labels[name].attrs.update(attrs)
+        if self.missing != "error":
+            for name in ("bmu_row", "bmu_col"):
+                # As integers in a store, which xarray decodes to these very numbers.
+                labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_UNIT)
+        labels["distance"].attrs.update(self._distance_attrs())
+        labels.attrs.update(
+            model_codebook_sha256=self.model.attrs["codebook_sha256"],
+            input=self.samples.description,
+            missing=self.missing,
+            som_dask_version=som_dask.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return labels
+
+    def _distance_attrs(self) -> dict[str, str]:
+        preparation = preparation_of(self.model)
+        if preparation.metric == "cosine":
+            return {"long_name": "1 less the cosine of the angle to the best matching unit", "units": "1"}
+        if preparation.changes_values:
+            return {"long_name": "Euclidean distance to the best matching unit, features scaled and weighted"}
+        return {} if self.samples.units is None else {"units": self.samples.units}
 
 
-def assign(data: Any, model: Any, *, device: Device = "cpu") -> xr.Dataset:
+def assign(data: Any, model: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
     """Label samples with a trained map, lazily: nothing is read until the result is computed.
 
     Parameters
     ----------
     data : anything that `som_dask.samples.open_samples` takes
     model : xarray.Dataset, or path or URL of a saved model
+    missing : {"error", "drop", "mask"}, optional
+        What becomes of samples that lack features, by NaN: an error; left out; compared by the features that they
+        have, left out only if they have none. By default as in training.
     device : {"cpu", "gpu"}
 
     Returns
     -------
     xarray.Dataset
-        ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units) on the
-        samples' own dimension and coordinates, one dask block for each block of samples.
+        ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units unless the map
+        scales them) on the samples' own dimensions and coordinates, one dask block for each block of samples.
+        With `missing` other than "error" rows and columns are float64, NaN for samples left out; in a store
+        they are int32 with the fill value -1.
 
     Raises
     ------
     SchemaError
         If the features are not the model's.
     DataError
-        When computed, if a value is NaN or infinite.
+        When computed, if a value is infinite, or NaN where none may be missing.
     """
-    samples, model = _checked(data, model)
-    shared = delayed(SharedCodebook(codebook_of(model), lattice_of(model), device), pure=False)
-    table = samples.array.map_blocks(
+    task = _Task.of(data, model, missing, device)
+    shared = delayed(task.shared(), pure=False)
+    table = task.samples.array.map_blocks(
         block_labels,
         shared,
         dtype=np.float64,
-        chunks=(samples.block_rows, (3,)),
+        chunks=(task.samples.block_rows, (3,)),
         meta=np.empty((0, 3)),
     )
-    columns = {name: table[:, i].astype(DTYPES[name]) for i, name in enumerate(LABELS)}
-    return _labelled(columns, samples, model)
-
-
-def _labelled(columns: dict[str, Any], samples: Samples, model: xr.Dataset) -> xr.Dataset:
-    dim = samples.sample_dim
-    return xr.Dataset(
-        {name: (dim, values, LABELS[name]) for name, values in columns.items()},
-        coords=samples.coords,
-        attrs={
-            "model_codebook_sha256": model.attrs["codebook_sha256"],
-            "input": samples.description,
-            "som_dask_version": som_dask.__version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
+    return task.labels(table)
 
 
 @dataclass(frozen=True)
@@ -145,13 +197,16 @@ class LabelSummary:
     blocks, blocks_before : int
         Blocks in the store, and how many of them an earlier run had finished.
     quantization_error : float
-        Mean distance over all samples.
+        Mean distance over all samples labelled; NaN if there are none.
+    left_out : int
+        Samples without a label, for the values that they lack.
     """
 
     samples: int
     blocks: int
     blocks_before: int
     quantization_error: float
+    left_out: int = 0
 
 
 def label_store(
@@ -160,6 +215,7 @@ def label_store(
     place: str | os.PathLike[str],
     *,
     overwrite: bool = False,
+    missing: Missing | None = None,
     device: Device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
@@ -171,7 +227,7 @@ def label_store(
 
     Parameters
     ----------
-    data, model, device
+    data, model, missing, device
         As for `assign`.
     place : path or fsspec URL
     overwrite : bool
@@ -190,13 +246,14 @@ def label_store(
     StorageError
         If `place` exists, can't be written, or another run is writing it.
     DataError
-        If a value is NaN or infinite; the blocks before it stay done.
+        If a value is infinite, or NaN where none may be missing; the blocks before it stay done.
     """
     read = [data, model]
-    samples, model = _checked(data, model)
+    task = _Task.of(data, model, missing, device)
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
-        run = _Labelling(_even(samples), model, os.fspath(place), device)
+        # Even blocks, so that each fills whole chunks of the store of labels.
+        run = _Labelling(replace(task, samples=task.samples.even()), os.fspath(place))
         run.open(overwrite=overwrite)
         for done in run.write():
             if on_progress is not None:
@@ -204,34 +261,33 @@ def label_store(
         return run.finish(overwrite=overwrite)
 
 
-def _even(samples: Samples) -> Samples:
-    """Samples in blocks of one size, so that each fills whole chunks of the store of labels."""
-    rows = max(samples.block_rows)
-    return replace(samples, array=samples.array.rechunk({0: rows}))
-
-
 class _Labelling:
     """One store of labels in the making."""
 
-    def __init__(self, samples: Samples, model: xr.Dataset, place: str, device: Device) -> None:
-        self.samples, self.model, self.device = samples, model, device
+    def __init__(self, task: _Task, place: str) -> None:
+        self.task, self.samples = task, task.samples
         # Absolute, for workers that run in another folder.
         self.place = place if is_url(place) else os.path.abspath(place)
         self.work = beside(self.place, "partial")
         self.run_id = uuid.uuid4().hex
         self.store = f"{self.work}/labels.zarr"
-        self.n_blocks = len(samples.block_rows)
-        self.starts = np.concatenate([[0], np.cumsum(samples.block_rows)]).tolist()
+        self.n_blocks = len(self.samples.block_rows)
+        self.starts = self.samples.block_starts
+        self.chunks = {
+            dim: sizes[0] for dim, sizes in zip(self.samples.sample_dims, self.samples.sample_chunks, strict=True)
+        }
+        self.places = list(np.ndindex(*(len(sizes) for sizes in self.samples.sample_chunks)))
         self.before: list[int] = []
 
     @property
     def plan(self) -> dict[str, Any]:
         """What must be the same for a run to continue another."""
         return {
-            "model": model_digest(self.model),
+            "model": model_digest(self.task.model),
             "input": self.samples.description,
-            "samples": self.samples.n_samples,
-            "block_rows": self.samples.block_rows[0],
+            "samples": dict(zip(self.samples.sample_dims, self.samples.sample_shape, strict=True)),
+            "block_rows": list(self.chunks.values()),
+            "missing": self.task.missing,
             "som_dask_version": som_dask.__version__,
         }
 
@@ -247,23 +303,17 @@ class _Labelling:
                     self.before = self._done()
                     return
                 differing = ["samples"]
-            if differing and not overwrite:
+            if differing and not overwrite and self._done():
                 raise StorageError(
                     f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
                     f"finish that one, or discard it with --overwrite"
                 )
         remove(self.work)
-        n = self.samples.n_samples
-        empty = _labelled(
-            {
-                name: dask.array.zeros(n, chunks=self.samples.block_rows[0], dtype=dtype)
-                for name, dtype in DTYPES.items()
-            },
-            self.samples,
-            self.model,
-        ).chunk({self.samples.sample_dim: self.samples.block_rows[0]})
-        empty.attrs["run_id"] = self.run_id
-        encoding = store_encoding(empty)
+        empty = self._empty()
+        encoding = {
+            name: {**empty[name].encoding, **codecs} if name in LABELS else codecs
+            for name, codecs in store_encoding(empty).items()
+        }
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -271,6 +321,13 @@ class _Labelling:
         except OSError as error:
             raise StorageError(f"can't write {self.work}: {error}; choose another output") from error
         write_bytes(plan_file, json.dumps({**self.plan, "run_id": self.run_id}).encode())
+
+    def _empty(self) -> xr.Dataset:
+        """Labels without values, in the chunks of the store; coordinates that are written at once are in memory."""
+        rows = self.samples.block_rows
+        empty = self.task.labels(dask.array.zeros((sum(rows), 3), chunks=(rows, 3))).chunk(self.chunks)
+        scalars = {name: c.load() for name, c in self.samples.coords.items() if not c.dims}
+        return empty.assign_coords(scalars).assign_attrs(run_id=self.run_id)
 
     def _is_of(self, run_id: str) -> bool:
         """Whether the unfinished store is the one that this run began."""
@@ -299,23 +356,39 @@ class _Labelling:
         missing = [block for block in range(self.n_blocks) if block not in before]
         done = len(before)
         yield done
-        blocks = self.samples.delayed_blocks()
-        lazy = {
-            n: c.chunk({self.samples.sample_dim: self.samples.block_rows[0]}).data.to_delayed()
-            for n, c in self.samples.coords.items()
-            if n != self.samples.sample_dim
-        }
+        blocks, coords = self.samples.delayed_blocks(), self._lazy_coords()
         task = delayed(_write_block, pure=False)
         for some in _batches(missing, BLOCKS_AT_ONCE):
-            shared = delayed(SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device), pure=False)
-            compute(*(self._task(task, i, blocks[i], shared, {n: d[i] for n, d in lazy.items()}) for i in some))
+            shared = delayed(self.task.shared(), pure=False)
+            compute(
+                *(task(blocks[i], shared, *self._coords_of(i, coords), self._region(i), self._note(i)) for i in some)
+            )
             done += len(some)
             yield done
 
-    def _task(self, task: Any, i: int, block: Delayed, shared: Delayed, coords: dict[str, Delayed]) -> Delayed:
-        start, stop = self.starts[i], self.starts[i + 1]
-        where = (self.store, self._note(i), self.samples.sample_dim, i, start, stop)
-        return task(block, shared, coords, where)
+    def _lazy_coords(self) -> dict[str, np.ndarray]:
+        """Delayed parts of the coordinates that blocks write, on the grid of the blocks along their dimensions."""
+        return {
+            name: c.chunk({dim: self.chunks[str(dim)] for dim in c.dims}).data.to_delayed()
+            for name, c in self.samples.coords.items()
+            if c.dims and name not in self.samples.sample_dims
+        }
+
+    def _coords_of(self, i: int, lazy: dict[str, np.ndarray]) -> tuple[dict[str, Delayed], dict[str, tuple]]:
+        """Parts of coordinates that block i is to write, with their dimensions: each part is one block's alone."""
+        place = dict(zip(self.samples.sample_dims, self.places[i], strict=True))
+        parts, dims = {}, {}
+        for name, blocks in lazy.items():
+            own = tuple(str(dim) for dim in self.samples.coords[name].dims)
+            if all(index == 0 for dim, index in place.items() if dim not in own):
+                parts[name], dims[name] = blocks[tuple(place[dim] for dim in own)], own
+        return parts, dims
+
+    def _region(self, i: int) -> _Region:
+        rows = self.samples.rows_of(i)
+        return _Region(
+            self.store, i, self.starts[i], self.samples.sample_dims, rows.offsets, rows.shape, self.places[i]
+        )
 
     def finish(self, *, overwrite: bool) -> LabelSummary:
         """See that every block is there, and publish."""
@@ -327,32 +400,69 @@ class _Labelling:
             )
         publish(self.store, self.place, overwrite=overwrite)
         remove(self.work)
-        mean = sum(note["distance"] for note in notes) / counted
-        return LabelSummary(counted, self.n_blocks, len(self.before), mean)
+        labelled = sum(note["labelled"] for note in notes)
+        mean = sum(note["distance"] for note in notes) / labelled if labelled else float("nan")
+        return LabelSummary(counted, self.n_blocks, len(self.before), mean, counted - labelled)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Where the labels of a block belong."""
+
+    store: str
+    index: int
+    start: int
+    dims: tuple[str, ...]
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+    place: tuple[int, ...]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Along each dimension."""
+        return {d: slice(o, o + n) for d, o, n in zip(self.dims, self.offsets, self.shape, strict=True)}
+
+    def chunk(self, name: str, dims: Sequence[str]) -> str:
+        """Where the block's chunk of a variable on some of the dimensions lies."""
+        place = [str(index) for dim, index in zip(self.dims, self.place, strict=True) if dim in dims]
+        return f"{self.store}/{name}/c/{'/'.join(place)}"
+
+    def __str__(self) -> str:
+        (dim, *others), slices = self.dims, self.slices
+        if not others:
+            return f"block {self.index} (rows {slices[dim].start} to {slices[dim].stop - 1})"
+        return f"block {self.index} ({', '.join(f'{d} {s.start} to {s.stop - 1}' for d, s in slices.items())})"
 
 
 def _write_block(
     block: np.ndarray,
     shared: SharedCodebook,
     coords: dict[str, np.ndarray],
-    where: tuple,
+    coord_dims: dict[str, tuple[str, ...]],
+    region: _Region,
+    note: str,
 ) -> None:
     """Label one block, write its region, and only then note that it is done."""
-    store, note, dim, index, start, stop = where
     try:
         labels = block_labels(block, shared)
     except DataError as error:
-        raise DataError(f"block {index} (rows {start} to {stop - 1}): {error}") from error
-    columns = {name: (dim, labels[:, i].astype(DTYPES[name])) for i, name in enumerate(LABELS)}
-    columns |= {name: (dim, values) for name, values in coords.items()}
+        raise DataError(f"{region}: {error}") from error
+    strict = shared.preparation.missing == "error"
+    columns: dict[str, Any] = {}
+    for i, name in enumerate(LABELS):
+        column = labels[:, i].astype(DTYPES[name] if strict else np.float64)
+        columns[name] = (region.dims, column.reshape(region.shape))
+    columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        xr.Dataset(columns).to_zarr(store, region={dim: slice(start, stop)}, consolidated=False)
-    make_durable(f"{store}/{name}/c/{index}" for name in columns)
+        xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
+    make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
+    known = ~np.isnan(labels[:, 2])
     record = {
-        "samples": stop - start,
-        "distance": float(labels[:, 2].sum()),
-        "fingerprint": _fingerprint(block, start),
+        "samples": len(labels),
+        "labelled": int(np.count_nonzero(known)),
+        "distance": float(labels[known, 2].sum()),
+        "fingerprint": _fingerprint(block, region.start),
     }
     write_bytes(note, json.dumps(record).encode())
 

@@ -32,16 +32,16 @@ def random_codebook(lattice: Lattice, minimum: np.ndarray, maximum: np.ndarray, 
     return minimum * (1 - fraction) + maximum * fraction
 
 
-def sampled_rows(n_samples: int, lattice: Lattice, seed: int) -> np.ndarray:
-    """Which samples become the initial weights of the nodes.
+def sampled_rows(n_samples: int, number: int, seed: int) -> np.ndarray:
+    """Which samples become initial weights.
 
     Returns
     -------
-    (M,) int64
+    (number,) int64
         Row numbers, all different where there are samples enough.
     """
     rng = np.random.default_rng(seed)
-    return rng.choice(n_samples, size=lattice.n_nodes, replace=n_samples < lattice.n_nodes)
+    return rng.choice(n_samples, size=number, replace=n_samples < number)
 
 
 def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
 from som_dask.plot_planes import plot_plane, plot_planes
 from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
 from som_dask.plot_training import plot_training
+from som_dask.preparation import Missing
 from som_dask.schema import lattice_of, open_model, save_model
 from som_dask.training import Epoch, TrainingConfig, fit, train
 
@@ -137,6 +138,8 @@ class KohonenMap:
         data: Any,
         algorithm: Algorithm = "batch",
         *,
+        weights: Any = None,
+        feature_weights: Any = None,
         codebook: Any = None,
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: bool = False,
@@ -150,6 +153,8 @@ class KohonenMap:
         data : anything that `som_dask.samples.open_samples` takes
         algorithm : {"batch", "online"}
             The batch rule, for data of any size, or Kohonen's rule of one sample after the other.
+        weights, feature_weights : optional
+            How much each sample and each feature counts; see `som_dask.training.train`. The batch rule only.
         codebook : (rows, cols, D) array, optional
             To start from, such as another map's `codebook`.
         checkpoints : path or CheckpointFolder, optional
@@ -178,37 +183,50 @@ class KohonenMap:
             checkpoints = CheckpointFolder(checkpoints)
         common: dict[str, Any] = {"codebook": _values(codebook), "checkpoints": checkpoints, "resume": resume}
         if algorithm == "online":
+            if weights is not None or feature_weights is not None:
+                raise ParameterError("the online rule takes no weights; use the batch rule")
             config = _configured(OnlineConfig, options)
             return self._with(fit_online(data, self.lattice, config, on_iteration=on_epoch, **common))
+        common |= {"weights": weights, "feature_weights": feature_weights}
         return self._with(fit(data, self.lattice, _configured(TrainingConfig, options), on_epoch=on_epoch, **common))
 
-    def epochs(self, data: Any, *, codebook: Any = None, **options: Any) -> Iterator[Epoch]:
+    def epochs(
+        self, data: Any, *, weights: Any = None, feature_weights: Any = None, codebook: Any = None, **options: Any
+    ) -> Iterator[Epoch]:
         """Train by the batch rule, one epoch each time the next is asked for: to watch, plot or stop.
 
         Parameters
         ----------
-        data, codebook, **options
+        data, weights, feature_weights, codebook, **options
             As for `train`.
 
         Yields
         ------
         som_dask.training.Epoch
         """
-        return train(data, self.lattice, _configured(TrainingConfig, options), codebook=_values(codebook))
+        return train(
+            data,
+            self.lattice,
+            _configured(TrainingConfig, options),
+            weights=weights,
+            feature_weights=feature_weights,
+            codebook=_values(codebook),
+        )
 
-    def infer(self, data: Any, *, device: Device = "cpu") -> xr.Dataset:
+    def infer(self, data: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
         """Best matching unit of each sample, lazily: nothing is read until the result is computed.
 
         Parameters
         ----------
         data : anything that `som_dask.samples.open_samples` takes
+        missing : {"error", "drop", "mask"}, optional
+            What becomes of samples that lack features; by default as in training. See `som_dask.inference.assign`.
         device : {"cpu", "gpu"}
 
         Returns
         -------
         xarray.Dataset
-            ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units) on the
-            samples' own dimension and coordinates.
+            ``bmu_row``, ``bmu_col`` and ``distance`` on the samples' own dimensions and coordinates.
 
         Raises
         ------
@@ -217,7 +235,7 @@ class KohonenMap:
         SchemaError
             If the features are not those that it was trained on.
         """
-        return assign(data, self._trained(), device=device)
+        return assign(data, self._trained(), missing=missing, device=device)
 
     def to_dataset(self) -> xr.Dataset:
         """Codebook, hits, errors and all parameters; see `som_dask.schema.model_dataset`. A copy."""

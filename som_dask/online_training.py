@@ -19,10 +19,11 @@ from som_dask.errors import MemoryLimitError, ParameterError, StorageError
 from som_dask.initial import given_codebook
 from som_dask.lattice import Lattice
 from som_dask.online import Iteration, OnlineConfig, OnlineRun, initial_weights
+from som_dask.preparation import Preparation
 from som_dask.reduction import compute, epoch_sums, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import model_dataset
-from som_dask.training import TrainingConfig
+from som_dask.training_config import TrainingConfig
 
 __all__ = ["fit_online", "online_config"]
 
@@ -83,6 +84,8 @@ def fit_online(
         raise ParameterError("resume needs a folder of checkpoints")
     began = datetime.now(UTC)
     samples = open_samples(data)
+    if samples.weights is not None or samples.feature_weights is not None:
+        raise ParameterError("the online rule takes no weights; use the batch rule")
     _check_memory(samples)
     summary = summarize(samples)
     weights = (
@@ -130,7 +133,8 @@ def fit_online(
     final = epoch_sums(samples, weights, lattice, summary, "cpu", "exact")
     unknown = [np.nan] * config.iterations
     model = model_dataset(
-        codebook=weights,
+        points=weights,
+        preparation=Preparation.none(samples.n_features),
         hits=final.counts,
         history={
             "quantization_error": [*history["quantization_error"], final.quantization_error],
@@ -140,12 +144,15 @@ def fit_online(
         },
         features=samples.feature_names,
         lattice=lattice,
+        feature_coords=samples.feature_coords,
         attrs={
             **parameters,
             "input": samples.description,
             "samples": summary.samples,
             "sample_dtype": str(samples.array.dtype),
             "features_named": samples.features is not None,
+            "sample_dims": list(samples.sample_dims),
+            "feature_dims": list(samples.feature_dims),
             "data_fingerprint": fingerprint,
             "started": began.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,13 +17,17 @@ from som_dask.online import Iteration
 from som_dask.samples import DEFAULT_BLOCK_SIZE, Samples, open_samples
 from som_dask.telemetry import DEFAULT_LEVEL, EventLog, Level, telemetry
 from som_dask.training import Epoch, TrainingConfig
+from som_dask.weights import AREA
 
 __all__ = [
+    "AreaOrNumbers",
     "EpochBar",
+    "Names",
     "Numbers",
     "cluster_options",
     "connected_as_asked",
     "device_option",
+    "feature_weights_option",
     "input_options",
     "job_option",
     "log_options",
@@ -32,6 +36,7 @@ __all__ = [
     "overwrite_option",
     "samples_of",
     "watched",
+    "weights_option",
 ]
 
 
@@ -46,6 +51,27 @@ class Numbers(click.ParamType):
             return tuple(float(part) for part in parts)
         except (TypeError, ValueError):
             self.fail(f"{value!r} is not a list of numbers", param, ctx)
+
+
+class Names(click.ParamType):
+    """Names separated by commas, or a list in a job file."""
+
+    name = "a,b,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not all(isinstance(part, str) and part.strip() for part in parts):
+            self.fail(f"{value!r} is not a list of names", param, ctx)
+        return tuple(part.strip() for part in parts)
+
+
+class AreaOrNumbers(Numbers):
+    """The word area, or numbers."""
+
+    name = "area|a,b,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == AREA else super().convert(value, param, ctx)
 
 
 def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -68,7 +94,7 @@ def _kinds(option: click.ParamType) -> tuple[type, ...]:
         return (int,)
     if isinstance(option, click.types.FloatParamType):
         return (int, float)
-    return (list, str) if isinstance(option, Numbers) else (str, int)
+    return (list, str) if isinstance(option, (Numbers, Names)) else (str, int)
 
 
 def options_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -90,10 +116,26 @@ job_option = click.option(
 )
 input_options = options_of(
     click.option("--variable", help="Variable of the input store; needed where it has several."),
-    click.option("--feature-dim", help="Dimension of the features.  [default: feature, else the last]"),
+    click.option("--variables", type=Names(), help="Several variables, as features beside each other."),
+    click.option("--sample-dims", type=Names(), help="Dimensions of the samples.  [default: those not of features]"),
+    click.option(
+        "--feature-dims",
+        type=Names(),
+        help="Dimensions of the features.  [default: those not of samples; feature, else the last of two]",
+    ),
     click.option("--dtype", help="Convert the samples to this dtype as they are read, such as float32."),
     click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Most bytes of one block of samples."),
     click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that are not stored as fill value."),
+)
+weights_option = click.option(
+    "--weights",
+    metavar="area|VARIABLE",
+    help="How much each sample counts: area is cos(latitude), or a variable of the input store.",
+)
+feature_weights_option = click.option(
+    "--feature-weights",
+    type=AreaOrNumbers(),
+    help="How much each feature counts in squared distances: area is cos(latitude), or a number for each.",
 )
 cluster_options = options_of(
     click.option("--workers", type=int, help="Start so many worker processes.  [default: threads of this one]"),
@@ -147,8 +189,12 @@ def connected_as_asked(**options: Any) -> Iterator[None]:
 
 
 def samples_of(place: str, options: dict[str, Any]) -> Samples:
-    names = ("variable", "feature_dim", "dtype", "block_size", "allow_missing_chunks")
-    return open_samples(place, **{name: options.pop(name) for name in names})
+    """The samples at a place by the options of `input_options` and of weights, which it takes out."""
+    names = (
+        *("variable", "variables", "sample_dims", "feature_dims", "dtype", "block_size", "allow_missing_chunks"),
+        *("weights", "feature_weights"),
+    )
+    return open_samples(place, **{name: options.pop(name) for name in names if name in options})
 
 
 def watched(log: EventLog | None) -> bool:

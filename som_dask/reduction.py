@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,13 @@ from som_dask.backend import Device, device_memory, device_name, pieces_of, to_d
 from som_dask.batch import Precision, SharedCodebook, chunk_sums
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
 from som_dask.lattice import Lattice
+from som_dask.plane import PlaneMoments, Quantizer, block_moments
+from som_dask.positions import Rows, join_rows
+from som_dask.preparation import Missing, Preparation
 from som_dask.samples import Samples
+from som_dask.scaling import Scaling, fixed_range, statistic_of
 from som_dask.stored import StoredRows
-from som_dask.summary import DataSummary, PlaneMoments, block_moments, block_summary
+from som_dask.summary import DataSummary, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
 __all__ = ["Joined", "compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
@@ -59,39 +64,78 @@ def tree_sum(parts: Sequence[Delayed]) -> Delayed:
     return level[0]
 
 
-def summarize(samples: Samples) -> DataSummary:
-    """First pass over the samples: size, range, fingerprint.
+def weighted_block(block: Any, weights: Any) -> Any:
+    """A block with the weights of its samples, if there are any."""
+    return block if weights is None else Joined([block], [weights])
+
+
+def summary_of(block: Any, weights: Any, index: int, rows: Rows, missing: Missing, scaling: Scaling) -> DataSummary:
+    """`block_summary` of a block with its weights."""
+    return block_summary(weighted_block(block, weights), index, rows, missing, statistic_of(scaling))
+
+
+def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "none") -> DataSummary:
+    """First pass over the samples: size, range, fingerprint, gaps, weights, and what their scaling needs.
 
     Raises
     ------
     DataError
-        If a value is NaN or infinite; the message counts them and names the first blocks.
+        If a value is infinite, or NaN where none may be missing; the message counts them and names the first
+        blocks. If a weight is no weight.
     """
-    starts = samples.block_starts
-    task = delayed(block_summary, pure=False)
-    parts = [task(block, i, starts[i]) for i, block in enumerate(samples.blocks())]
+    statistic_of(scaling)  # which refuses what is not installed
+    rows, starts = _rows(samples), samples.block_starts
+    task = delayed(summary_of, pure=False)
+    parts = [
+        task(block, weights, i, rows[i], missing, scaling)
+        for i, (block, weights) in enumerate(_blocks_and_weights(samples))
+    ]
     (summary,) = compute(tree_sum(parts))
+    if summary.bad_weights:
+        raise DataError(
+            f"the weights of {samples.description} hold {summary.bad_weights} that are negative or not finite; "
+            f"weights are 0 or more"
+        )
     if summary.nonfinite:
         blocks = ", ".join(
             f"{i} (rows {starts[i]} to {starts[i] + samples.block_rows[i] - 1})" for i in summary.bad_blocks
         )
+        kind, remedy = "NaN or infinite", "remove or fill those samples"
+        if missing != "error":
+            kind, remedy = "infinite", "they can't be left out; replace them, by NaN if they are missing"
+        elif summary.nonfinite == summary.gaps.sum() or not summary.gaps.any():
+            remedy += ", or leave NaN out with missing='drop' or 'mask'"
         raise DataError(
-            f"{samples.description} holds {summary.nonfinite} NaN or infinite values, in block {blocks}"
-            f"{' and perhaps more' if len(summary.bad_blocks) >= 5 else ''}; remove or fill those samples"
+            f"{samples.description} holds {summary.nonfinite} {kind} values, in block {blocks}"
+            f"{' and perhaps more' if len(summary.bad_blocks) >= 5 else ''}; {remedy}"
         )
     return summary
 
 
-def moments_of(block: Any, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:
+def _blocks_and_weights(samples: Samples) -> list[tuple[Any, Any]]:
+    blocks = samples.blocks()
+    weights = samples.weight_blocks()
+    return list(zip(blocks, [None] * len(blocks) if weights is None else weights, strict=True))
+
+
+def _rows(samples: Samples) -> list[Any]:
+    """Which rows of the data each block holds."""
+    if samples.grid is None:
+        return samples.block_starts
+    return [delayed(samples.rows_of(i), pure=False, traverse=False) for i in range(len(samples.block_rows))]
+
+
+def moments_of(block: Any, weights: Any, how: tuple[Quantizer, Preparation]) -> PlaneMoments:
     """`block_moments` with one BLAS thread, wherever the task runs: tasks fill the cores."""
     with single_threaded_blas():
-        return block_moments(block, minimum, maximum)
+        return block_moments(weighted_block(block, weights), *how)
 
 
-def moments(samples: Samples, summary: DataSummary) -> PlaneMoments:
+def moments(samples: Samples, quantizer: Quantizer, preparation: Preparation) -> PlaneMoments:
     """Second pass, for the initial plane: exact first and second moments."""
     task = delayed(moments_of, pure=False)
-    parts = [task(block, summary.minimum, summary.maximum) for block in samples.blocks()]
+    how = delayed((quantizer, preparation), pure=False, traverse=False)  # once, not in each task
+    parts = [task(block, weights, how) for block, weights in _blocks_and_weights(samples)]
     return compute(tree_sum(parts))[0]
 
 
@@ -102,14 +146,22 @@ def broadcast_codebook(shared: SharedCodebook) -> SharedCodebook:
 
 @dataclass(frozen=True)
 class Joined:
-    """Neighboring blocks as one: for `chunk_sums`, which makes one set of sums of them."""
+    """Neighboring blocks as one, with the weights of their samples: for what takes one block."""
 
     blocks: Sequence[Any]
+    parts_of_weights: Sequence[np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and features."""
         return sum(block.shape[0] for block in self.blocks), self.blocks[0].shape[1]
+
+    @functools.cached_property
+    def weights(self) -> np.ndarray | None:
+        """(n,) float64, or None."""
+        if self.parts_of_weights is None:
+            return None
+        return np.concatenate([np.asarray(part, dtype=np.float64) for part in self.parts_of_weights])
 
     def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
         """Parts of the blocks in order, each with the row it starts at."""
@@ -124,33 +176,54 @@ class Joined:
 
 
 def block_sums(
-    blocks: list[Any], shared: SharedCodebook, index: int, first_row: int, ledger: list[int] | None, name: str
+    blocks: list[Any],
+    weights: list[Any] | None,
+    shared: SharedCodebook,
+    index: int,
+    rows: list[Any],
+    ledger: list[int] | None,
+    name: str,
 ) -> BatchSums | WholeSums:
     """`chunk_sums` of neighboring blocks, and proof that they are those that the first pass saw.
 
     Parameters
     ----------
     blocks : list of blocks
+    weights : list of (rows,) arrays, optional
+        Of the samples of each block.
     shared : SharedCodebook
-    index, first_row : int
-        Number of the first block, and of its first row.
+    index : int
+        Number of the first block.
+    rows : list of int or BlockRows
+        Which rows of the data each block holds; see `som_dask.positions.numbers_of`.
     ledger : list of int, optional
         Fingerprints of the blocks.
     name : str
         Of the samples.
     """
-    sums = chunk_sums(Joined(blocks) if len(blocks) > 1 else blocks[0], shared, first_row)
+    alone = len(blocks) == 1 and weights is None
+    sums = chunk_sums(blocks[0] if alone else Joined(blocks, weights), shared, _joined_rows(rows))
     if isinstance(sums, WholeSums) and ledger is not None and sums.fingerprint != sum(ledger) % 2**64:
-        for block, expected in zip(blocks, ledger, strict=True):
-            last_row = first_row + block.shape[0] - 1
-            if len(blocks) == 1 or block_summary(block, index, first_row).fingerprint != expected:
+        for k, (block, expected) in enumerate(zip(blocks, ledger, strict=True)):
+            found = weighted_block(block, None if weights is None else weights[k])
+            if len(blocks) == 1 or block_summary(found, index + k, rows[k]).fingerprint != expected:
                 raise DataError(
-                    f"block {index} (rows {first_row} to {last_row}) of {name} has changed since the first pass "
-                    f"over the data; start again"
+                    f"block {index + k} ({_told(rows[k], block.shape[0])}) of {name} has changed since the first "
+                    f"pass over the data; start again"
                 )
-            index, first_row = index + 1, last_row + 1
         raise DataError(f"{name} changed while it was read; start again")
     return sums
+
+
+def _joined_rows(rows: list[Any]) -> Rows:
+    # Blocks of one sample dimension follow each other.
+    return rows[0] if isinstance(rows[0], int) else join_rows(rows)
+
+
+def _told(rows: Rows, n: int) -> str:
+    if isinstance(rows, int):
+        return f"rows {rows} to {rows + n - 1}"
+    return f"{n} rows from number {rows.first} on"
 
 
 def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
@@ -175,11 +248,12 @@ def epoch_sums(
     summary: DataSummary,
     device: Device = "cpu",
     precision: Precision = "exact",
+    preparation: Preparation | None = None,
 ) -> BatchSums:
     """Sums of all samples under a codebook: one pass over the data.
 
-    The codebook, (M, D), enters the graph as one task that all others depend on: a copy lost with its worker
-    is made again from the graph, and no task carries its own.
+    The codebook, (M, K) in the space of `preparation`, enters the graph as one task that all others depend on: a
+    copy lost with its worker is made again from the graph, and no task carries its own.
 
     Raises
     ------
@@ -188,26 +262,33 @@ def epoch_sums(
     ClusterError
         If not every block was counted once.
     """
+    preparation = preparation or Preparation.none(samples.n_features)
     if precision == "exact":
-        least, most, small = summary.minimum, summary.maximum, summary.small
+        least, most, small = fixed_range(summary, preparation)
         shared = SharedCodebook.exact(
-            codebook, lattice, device, n=summary.samples, least=least, most=most, small=small
-        )
+            codebook, lattice, device, n=summary.taken, least=least, most=most, small=small,
+            weights=summary.weights, preparation=preparation,
+        )  # fmt: skip
     else:
-        shared = SharedCodebook(codebook, lattice, device)
+        shared = SharedCodebook(codebook, lattice, device, preparation=preparation)
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
     task = delayed(block_sums, pure=False)
     # Rounded sums depend on how blocks are grouped, so there each stays alone on every machine.
     whole = precision == "exact" and device == "cpu"
     blocks = samples.blocks() if device == "cpu" else samples.delayed_blocks()
+    weights = samples.weight_blocks()
     groups = groups_of_blocks(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
-    starts, name = samples.block_starts, samples.description or "the samples"
+    rows, name = _rows(samples), samples.description or "the samples"
+    firsts = samples.block_starts if samples.grid is None else [samples.rows_of(i).first for i in range(len(blocks))]
     parts = []
     for group in groups:
-        ledger = [known.get((starts[i], samples.block_rows[i])) for i in group]
+        ledger = [known.get((firsts[i], samples.block_rows[i])) for i in group]
         expected = None if None in ledger else ledger
-        parts.append(task([blocks[i] for i in group], broadcast, group[0], starts[group[0]], expected, name))
+        heavy = None if weights is None else [weights[i] for i in group]
+        parts.append(
+            task([blocks[i] for i in group], heavy, broadcast, group[0], [rows[i] for i in group], expected, name)
+        )
     (sums,) = compute(tree_sum(parts))
     if sums.samples != samples.n_samples:
         raise ClusterError(f"an epoch counted {sums.samples} samples of {samples.n_samples}; run it again")
@@ -217,7 +298,7 @@ def epoch_sums(
         raise DataError(
             f"{samples.description or 'the samples'}: an epoch read other samples than the first pass; start again"
         )
-    return sums.rounded(shared.whole)
+    return sums.rounded(shared.whole, codebook.shape[1])
 
 
 def kept(samples: Samples, keep: str) -> Samples:
@@ -232,7 +313,8 @@ def kept(samples: Samples, keep: str) -> Samples:
     if keep == "stream" or (keep == "auto" and samples.array.nbytes > KEEP_SHARE * _memory()):
         return samples
     with guarded():
-        return replace(samples, array=dask.persist(samples.array)[0], stored=None)
+        array, weights = dask.persist(samples.array, samples.weights)
+        return replace(samples, array=array, weights=weights, stored=None)
 
 
 def kept_on_device(samples: Samples, keep: str, device: Device) -> Samples:

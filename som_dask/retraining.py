@@ -13,10 +13,12 @@ from som_dask.errors import ParameterError
 from som_dask.model_key import ModelKey
 from som_dask.registry import Registry, resolve
 from som_dask.samples import open_samples
-from som_dask.schema import check_features, codebook_of, lattice_of
+from som_dask.schema import check_features, lattice_of
 from som_dask.training import Epoch, TrainingConfig, fit
 
 __all__ = ["Drift", "RetrainingConfig", "retrain", "retrain_registered"]
+
+KEPT = ("neighborhood", "support", "precision", "scaling", "metric", "missing")  # of what a map was trained with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +66,19 @@ def retrain(
     model: xr.Dataset,
     config: RetrainingConfig | None = None,
     *,
+    weights: Any = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     **options: Any,
 ) -> tuple[xr.Dataset, Drift]:
-    """Go on training a map by the batch rule, from its codebook, with new data.
+    """Go on training a map by the batch rule, from its codebook and with its scaling, with new data.
 
     Parameters
     ----------
     data : anything that `som_dask.samples.open_samples` takes
     model : xarray.Dataset
     config : RetrainingConfig, optional
+    weights
+        Of the new samples; as for `som_dask.training.fit`.
     on_epoch : callable, optional
         Called with each `Epoch`.
     **options
@@ -95,9 +100,9 @@ def retrain(
     config = config or RetrainingConfig()
     samples = open_samples(data)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-    kept = {name: model.attrs[name] for name in ("neighborhood", "support", "precision") if name in model.attrs}
+    kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
-    new = fit(samples, lattice_of(model), TrainingConfig(**chosen), codebook=codebook_of(model), on_epoch=on_epoch)
+    new = fit(samples, lattice_of(model), TrainingConfig(**chosen), weights=weights, base=model, on_epoch=on_epoch)
     errors = new["quantization_error"].values
     # The first entry is of the codebook that training began with: the old map's.
     drift = Drift(float(model["quantization_error"].values[-1]), float(errors[0]), float(errors[-1]))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
-import dask.array
 import numpy as np
 import xarray as xr
-import zarr
 from dask.delayed import Delayed
 from dask.utils import parse_bytes
 
 from som_dask.backend import Device
-from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.storage import open_zarr_node
+from som_dask.dims import Roles, features_of, roles_of
+from som_dask.errors import DataError, ParameterError
+from som_dask.positions import BlockRows, Grid, block_rows, table_rows
+from som_dask.sources import open_source
+from som_dask.stacking import block_grid, even_table, spread, stacked, stored_chunks, unstacked
 from som_dask.stored import PIECE_BYTES, StoredRows
+from som_dask.weights import AREA, feature_weights_of, sample_weights_of
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "Samples", "open_samples"]
 
@@ -34,32 +34,50 @@ USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
 class Samples:
     """Samples as a lazy table; made by `open_samples`.
 
+    A row's number is its index in C order over the sample dimensions: the blocks have no say in it. The table has
+    the rows block by block, which with several sample dimensions may be another order; see `rows_of`.
+
     Attributes
     ----------
     array : dask array (n, D)
         One block across the features.
     features : tuple of str, or None
         Names of the features where the input has any.
-    sample_dim, feature_dim : str
+    sample_dims, feature_dims : tuple of str
         The input's own names of the dimensions.
     coords : dict of str to xarray.DataArray
-        Coordinates along the sample dimension, for the labels.
+        Coordinates on sample dimensions, for the labels.
     description : str
         Where the samples come from.
     stored : StoredRows, optional
         The same rows straight from their store, for as long as `array` is what `open_samples` made.
     device : {"cpu", "gpu"}
         In whose memory the blocks are when they are computed.
+    grid : tuple of tuple of int, optional
+        Sizes of the blocks along each sample dimension, where there are several.
+    feature_coords : dict of str to xarray.Variable
+        Along "feature": the value of each feature dimension, and "variable" where there are several.
+    weights : dask array (n,) float64, optional
+        Of the samples, in the blocks of `array`; finite and none negative is not known before they are read.
+    feature_weights : (D,) float64, optional
+        Finite, none negative; 0 for a feature that does not count.
+    units : str, optional
+        Of all variables.
     """
 
     array: Any
     features: tuple[str, ...] | None
-    sample_dim: str = "sample"
-    feature_dim: str = "feature"
+    sample_dims: tuple[str, ...] = ("sample",)
+    feature_dims: tuple[str, ...] = ("feature",)
     coords: dict[str, xr.DataArray] = field(default_factory=dict)
     description: str = ""
     stored: StoredRows | None = None
     device: Device = "cpu"
+    grid: Grid | None = None
+    feature_coords: dict[str, xr.Variable] = field(default_factory=dict)
+    weights: Any = None
+    feature_weights: np.ndarray | None = None
+    units: str | None = None
 
     @property
     def n_samples(self) -> int:
@@ -83,8 +101,37 @@ class Samples:
 
     @property
     def block_starts(self) -> list[int]:
-        """First row of each block."""
+        """First row of each block, counted in the table."""
         return np.cumsum([0, *self.block_rows[:-1]]).tolist()
+
+    @property
+    def sample_chunks(self) -> Grid:
+        """Sizes of the blocks along each sample dimension."""
+        return (self.block_rows,) if self.grid is None else self.grid
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Size of each sample dimension."""
+        return tuple(sum(sizes) for sizes in self.sample_chunks)
+
+    def rows_of(self, index: int) -> BlockRows:
+        """The numbers of the rows of a block: a small object that makes them when they are needed."""
+        return block_rows(self.sample_chunks, index)
+
+    def take(self, numbers: Any) -> Any:
+        """The rows with these numbers, in their order.
+
+        Parameters
+        ----------
+        numbers : (k,) int
+
+        Returns
+        -------
+        dask array (k, D), one block
+        """
+        places, inverse = np.unique(table_rows(numbers, self.sample_chunks), return_inverse=True)
+        rows = self.array[places].rechunk(-1)
+        return rows.map_blocks(np.take, inverse, axis=0, chunks=((len(inverse),), rows.chunks[1]), dtype=rows.dtype)
 
     def blocks(self) -> list[Any]:
         """The blocks in order, each a delayed (rows, D) array, or a `StoredRows` that reads ahead."""
@@ -102,15 +149,62 @@ class Samples:
         # Once: it takes a good part of a short epoch.
         return self.array.to_delayed().ravel().tolist()
 
+    def weight_blocks(self) -> list[Delayed] | None:
+        """The weights of each block's samples, delayed (rows,) float64 arrays; None where samples have none."""
+        return None if self.weights is None else self.weights.to_delayed().ravel().tolist()
+
+    def even(self) -> Samples:
+        """The same samples in blocks of one size along each sample dimension, but the last."""
+        table, grid = even_table(self.array, self.sample_chunks)
+        if table is self.array:
+            return self
+        return replace(
+            self,
+            array=table,
+            grid=None if self.grid is None else grid,
+            stored=None,
+            weights=None if self.weights is None else even_table(self.weights[:, None], self.sample_chunks)[0][:, 0],
+        )
+
+    def labelled(self, columns: Mapping[str, Any], extra_dims: Mapping[str, str] | None = None) -> xr.Dataset:
+        """What was made for each row, on the samples' own dimensions and coordinates: lazily, block for block.
+
+        Parameters
+        ----------
+        columns : mapping of str to dask array (n,) or (n, k)
+            In the order of the table's rows, as ``array.map_blocks`` gives.
+        extra_dims : mapping of str to str, optional
+            For each column (n, k), the name of its second dimension.
+
+        Returns
+        -------
+        xarray.Dataset
+        """
+        extra = dict(extra_dims or {})
+        return xr.Dataset(
+            {
+                name: (
+                    (*self.sample_dims, *([extra[name]] if column.ndim > 1 else [])),
+                    unstacked(column, self.sample_chunks),
+                )
+                for name, column in columns.items()
+            },
+            coords=self.coords,
+        )
+
 
 def open_samples(
     source: Any,
     *,
+    variables: str | Sequence[str] | None = None,
     variable: str | None = None,
-    feature_dim: str | None = None,
+    sample_dims: str | Sequence[str] | None = None,
+    feature_dims: str | Sequence[str] | None = None,
     dtype: Any = None,
     block_size: str | int = DEFAULT_BLOCK_SIZE,
     allow_missing_chunks: bool = False,
+    weights: Any = None,
+    feature_weights: Any = None,
 ) -> Samples:
     """Take any supported input as samples.
 
@@ -118,11 +212,15 @@ def open_samples(
     ----------
     source : path or URL of a Zarr store (v2 or v3, group or array), xarray Dataset or DataArray, dask or NumPy
         array, or Samples (returned as they are)
-        Two-dimensional: samples and features.
+    variables : str or sequence of str, optional
+        The variables of a group or Dataset; needed only where it has several. Several become features beside each
+        other, each with the feature dimensions that it has.
     variable : str, optional
-        The variable of a group or Dataset; needed only where it has several.
-    feature_dim : str, optional
-        The dimension of the features: by default the one called "feature", else the last.
+        The same for one.
+    sample_dims, feature_dims : str or sequence of str, optional
+        Which dimensions are samples, which are features; those not named are the other kind. With neither, the
+        dimension "feature" is the features', or the last of two; of several variables the dimensions that all
+        share are the samples'.
     dtype : optional
         Convert the samples to this dtype as they are read.
     block_size : str or int
@@ -131,6 +229,13 @@ def open_samples(
     allow_missing_chunks : bool
         A Zarr chunk that is not in the store is read as the fill value. Unless allowed that is an error,
         because a lost chunk looks the same as one that was never written.
+    weights : optional
+        How much each sample counts: "area", which is the cosine of the latitude along a sample dimension; the name
+        of a variable beside the samples; a DataArray on some of the sample dimensions; an array of their shape,
+        or (n,) in C order.
+    feature_weights : optional
+        How much each feature counts in squared distances: "area", if latitude is a feature dimension; a DataArray
+        on feature dimensions; or D numbers.
 
     Returns
     -------
@@ -141,169 +246,108 @@ def open_samples(
     StorageError
         If a store can't be opened or has chunks missing.
     DataError
-        If the input has the wrong dimensions, no rows, no features or no numbers.
+        If the input has no rows, no features or no numbers, or variables don't fit together.
     ParameterError
-        If an option names something that is not there.
+        If an option names something that is not there, or the dimensions' kinds can't be told.
     """
     if isinstance(source, Samples):
+        if weights is not None or feature_weights is not None:
+            raise ParameterError("the samples are opened already; weights belong where that is done")
         return source
+    block_bytes, wanted = _block_bytes(block_size), _wanted(dtype)
+    if variable is not None and variables is not None:
+        raise ParameterError("variable and variables say the same; give one of them")
+    found = open_source(source, _names(variable if variables is None else variables), allow_missing_chunks)
+    roles = roles_of(found.variables, _names(sample_dims), _names(feature_dims), found.description)
+    ordered = tuple(v.transpose(*roles.samples, *roles.own(v)) for v in found.variables)
+    _refuse_useless(ordered, roles, found.description)
+    sizes = {dim: ordered[0].sizes[dim] for dim in roles.samples}
+    features = features_of(ordered, roles, found.description)
+    coords = {
+        str(name): c
+        for v in reversed(ordered)
+        for name, c in v.coords.items()
+        if name not in roles.features and set(c.dims) <= set(roles.samples)
+    }
+    n_features = sum(math.prod(v.shape[len(sizes) :]) for v in ordered)
+    row_bytes = n_features * np.result_type(*(v.dtype for v in ordered)).itemsize
+    grid = block_grid(found.variables, roles.samples, _target_rows(math.prod(sizes.values()), row_bytes, block_bytes))
+    table = stacked(ordered, roles.samples, grid)
+    if wanted is not None:
+        table = table.astype(wanted)
+    if isinstance(weights, str) and weights != AREA:
+        weights = found.other(weights, allow_missing_chunks)
+    if weights is not None:
+        weights = spread(sample_weights_of(weights, coords, sizes, found.description), roles.samples, grid)
+    if feature_weights is not None:
+        feature_weights = feature_weights_of(feature_weights, ordered, roles, found.description)
+    units = {v.attrs.get("units") for v in ordered}
+    return Samples(
+        table,
+        features.names,
+        roles.samples,
+        roles.features,
+        coords,
+        found.description,
+        _straight(found.variables, table, roles),
+        grid=grid if len(grid) > 1 else None,
+        feature_coords=features.coords,
+        weights=weights,
+        feature_weights=feature_weights,
+        units=units.pop() if len(units) == 1 else None,
+    )
+
+
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+
+
+def _block_bytes(block_size: str | int) -> int:
     try:
         block_bytes = parse_bytes(block_size)
     except ValueError as error:
         raise ParameterError(f"block size {block_size!r} is not a number of bytes like '64 MiB'") from error
     if block_bytes < 1:
         raise ParameterError(f"block size must be positive, got {block_size!r}")
-    array, description = _as_data_array(source, variable, allow_missing_chunks)
-    stored = array.encoding.get("shards") or array.encoding.get("chunks") or ()
-    stored_chunks = dict(zip(array.dims, stored, strict=False)) if array.chunks is None else {}
-    if array.ndim != 2:
-        raise DataError(f"{description} has dimensions {array.dims}; two are needed, samples and features")
-    if feature_dim is None:
-        feature_dim = "feature" if "feature" in array.dims else str(array.dims[-1])
-    if feature_dim not in array.dims:
-        raise ParameterError(f"{description} has no dimension {feature_dim!r}, only {array.dims}")
-    (sample_dim,) = (dim for dim in array.dims if dim != feature_dim)
-    array = array.transpose(sample_dim, feature_dim)
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"{description} has dtype {array.dtype}; real numbers are needed")
-    for dim in array.dims:
-        if not array.sizes[dim]:
-            raise DataError(f"{description} has no {'samples' if dim == sample_dim else 'features'}")
-    features = None
-    if feature_dim in array.coords:
-        features = tuple(str(name) for name in array[feature_dim].values)
-        if len(set(features)) < len(features):
-            raise DataError(f"{description} has two features of the same name; rename one")
-    coords = {str(name): c for name, c in array.coords.items() if c.dims == (sample_dim,)}
-    stored_rows = stored_chunks.get(sample_dim, 1)
-    table = _as_blocks(array, stored_rows, block_bytes)
-    if dtype is not None:
-        try:
-            wanted = np.dtype(dtype)
-        except TypeError as error:
-            raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
-        if wanted.kind not in "iuf":
-            raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
-        table = table.astype(wanted)
-    straight = None
-    if stored_chunks:
-        pieces = max(1, PIECE_BYTES // max(stored_rows * array.shape[1] * array.dtype.itemsize, 1))
-        straight = StoredRows(array.variable, table.dtype, pieces * stored_rows, table.name)
-    return Samples(table, features, str(sample_dim), feature_dim, coords, description, straight)
+    return block_bytes
 
 
-def _as_data_array(source: Any, variable: str | None, allow_missing: bool) -> tuple[xr.DataArray, str]:
-    """`source` as a DataArray that is read lazily, with a description for messages."""
-    if isinstance(source, (str, os.PathLike)):
-        return _from_zarr(source, variable, allow_missing)
-    if isinstance(source, xr.Dataset):
-        name = _the_variable(source, variable, "the Dataset")
-        return source[name], f"variable {name}"
-    if variable is not None:
-        raise ParameterError(f"variable {variable!r} was asked for, but the input is a single array")
-    if isinstance(source, xr.DataArray):
-        return source, f"variable {source.name}" if source.name else "the DataArray"
-    if not isinstance(source, dask.array.Array):
-        source = np.asarray(source)
-    kind = "the NumPy array" if isinstance(source, np.ndarray) else "the dask array"
-    if source.ndim != 2:
-        raise DataError(f"{kind} has shape {source.shape}; two dimensions are needed, samples and features")
-    if any(math.isnan(size) for size in source.shape):
-        raise DataError(f"{kind} has blocks of unknown size; call compute_chunk_sizes() on it first")
-    return xr.DataArray(source, dims=("sample", "feature")), kind
+def _wanted(dtype: Any) -> np.dtype | None:
+    if dtype is None:
+        return None
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
+    if wanted.kind not in "iuf":
+        raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
+    return wanted
 
 
-def _the_variable(dataset: xr.Dataset, variable: str | None, where: str) -> str:
-    names = [str(name) for name in dataset.data_vars]
-    if variable is None:
-        if len(names) == 1:
-            return names[0]
-        remedy = "choose one with --variable" if names else "it needs one"
-        raise ParameterError(f"{where} has {len(names)} variables {names}; {remedy}")
-    if variable not in dataset.variables:
-        raise ParameterError(f"{where} has no variable {variable!r}, only {names}")
-    return variable
+def _refuse_useless(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> None:
+    for variable in variables:
+        if variable.dtype.kind not in "iufb":
+            one = where if len(variables) == 1 else f"variable {variable.name}"
+            raise DataError(f"{one} has dtype {variable.dtype}; real numbers are needed")
+        for dim, size in variable.sizes.items():
+            if not size:
+                raise DataError(f"{where} has no {'samples' if dim in roles.samples else 'features'}")
 
 
-def _from_zarr(place: str | os.PathLike[str], variable: str | None, allow_missing: bool) -> tuple[xr.DataArray, str]:
-    node = open_zarr_node(place)
-    if isinstance(node, zarr.Array):
-        if variable is not None:
-            raise ParameterError(f"variable {variable!r} was asked for, but {place} is a single array")
-        array, stored, description = _lazy_array(node), node, f"{place}"
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata that is not consolidated
-            dataset = xr.open_zarr(os.fspath(place), chunks=None)
-        name = _the_variable(dataset, variable, str(place))
-        array, stored, description = dataset[name], node[name], f"{place}:{name}"
-    if not allow_missing and stored.ndim:
-        missing = _missing_chunks(stored)
-        if missing > 0:
-            raise StorageError(
-                f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
-                f"{stored.fill_value} with --allow-missing-chunks"
-            )
-    return array, description
-
-
-def _missing_chunks(stored: zarr.Array) -> int:
-    """How many of an array's chunks (shards, where it has them) are not in the store."""
-    pieces = stored.shards or stored.chunks
-    # zarr counts a shard as all the chunks it could hold, those beyond the array's edge too.
-    in_each = math.prod(pieces) // math.prod(stored.chunks)
-    wanted = math.prod(-(-size // piece) for size, piece in zip(stored.shape, pieces, strict=True))
-    return wanted - stored.nchunks_initialized // in_each
-
-
-def _lazy_array(node: zarr.Array) -> xr.DataArray:
-    """A bare Zarr array as a DataArray that is read lazily, by the same path as a variable of a group."""
-    names = getattr(node.metadata, "dimension_names", None)
-    if not (names and all(names)):
-        names = ("sample", "feature") if node.ndim == 2 else tuple(f"dim_{i}" for i in range(node.ndim))
-    lazy = xr.core.indexing.LazilyIndexedArray(_ZarrBackendArray(node))
-    array = xr.DataArray(xr.Variable(names, lazy))
-    array.encoding["chunks"] = node.shards or node.chunks
-    return array
-
-
-class _ZarrBackendArray(xr.backends.BackendArray):
-    """What xarray needs to index a Zarr array when a block is computed, not before."""
-
-    def __init__(self, node: zarr.Array) -> None:
-        self.node, self.shape, self.dtype = node, node.shape, node.dtype
-
-    def __getitem__(self, key: Any) -> Any:
-        support = xr.core.indexing.IndexingSupport.BASIC
-        return xr.core.indexing.explicit_indexing_adapter(key, self.shape, support, self.node.__getitem__)
-
-
-def _block_rows(n_samples: int, row_bytes: int, block_bytes: int, chunk_rows: int = 1) -> int:
-    """Rows of a block: enough blocks for every core, none above the size asked for, whole stored chunks."""
+def _target_rows(n_samples: int, row_bytes: int, block_bytes: int) -> int:
+    """Rows of a block: enough blocks for every core, none above the size asked for."""
     rows = max(MIN_BLOCK_ROWS, -(-n_samples // USUAL_BLOCKS))
-    rows = min(rows, block_bytes // max(row_bytes, 1))
-    return max(1, rows // chunk_rows) * chunk_rows
+    return max(1, min(rows, block_bytes // max(row_bytes, 1)))
 
 
-def _as_blocks(array: xr.DataArray, stored_rows: int, block_bytes: int) -> Any:
-    """The DataArray's data as a dask array with blocks of a good size, one across the features."""
-    row_bytes = array.shape[1] * array.dtype.itemsize
-    rows = _block_rows(array.shape[0], row_bytes, block_bytes, stored_rows)
-    if array.chunks is not None:
-        return array.data.rechunk((_merged(array.chunks[0], rows), -1))
-    return array.chunk({array.dims[0]: rows, array.dims[1]: -1}).data
-
-
-def _merged(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
-    """Chunk sizes with neighbors joined while they stay within `rows`; a chunk larger than that is cut."""
-    merged: list[int] = []
-    for size in chunks:
-        if merged and merged[-1] + size <= rows:
-            merged[-1] += size
-        elif size > rows:
-            pieces = -(-size // rows)
-            edges = [size * i // pieces for i in range(pieces + 1)]
-            merged += [b - a for a, b in pairwise(edges)]
-        else:
-            merged.append(size)
-    return tuple(merged)
+def _straight(variables: Sequence[xr.DataArray], table: Any, roles: Roles) -> StoredRows | None:
+    """The rows straight from the store, where they are a stored table of two dimensions."""
+    stored = stored_chunks(variables[0])
+    if len(variables) > 1 or variables[0].ndim != 2 or len(roles.samples) > 1 or not stored:
+        return None
+    array = variables[0].transpose(*roles.samples, *roles.features)
+    rows = stored[roles.samples[0]]
+    pieces = max(1, PIECE_BYTES // max(rows * array.shape[1] * array.dtype.itemsize, 1))
+    return StoredRows(array.variable, table.dtype, pieces * rows, table.name)

@@ -18,7 +18,7 @@ from som_dask.errors import SchemaError, StorageError
 from som_dask.lattice import Lattice
 from som_dask.preparation import Preparation
 from som_dask.quality import u_matrix
-from som_dask.storage import beside, check_free, open_zarr_node, publish, remove
+from som_dask.storage import beside, check_free, open_dataset, open_zarr_node, publish, remove
 
 __all__ = [
     "FORMAT",
@@ -34,22 +34,32 @@ __all__ = [
 ]
 
 FORMAT = "som_dask model 1"
+OWN_NAMES = {
+    "x", "y", "row", "col", "epoch", "feature", "codebook", "codebook_scaled", "hits", "u_matrix", "radius",
+    "learning_rate", "quantization_error", "topographic_error", "missing_values",
+}  # fmt: skip
 
 
 def model_dataset(
     *,
-    codebook: np.ndarray,
+    points: np.ndarray,
+    preparation: Preparation,
     hits: np.ndarray,
     history: Mapping[str, Sequence[float]],
     features: Sequence[str],
     lattice: Lattice,
     attrs: Mapping[str, Any],
+    gaps: np.ndarray | None = None,
+    feature_coords: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """A trained map as a labelled Dataset.
 
     Parameters
     ----------
-    codebook : (M, D) float64
+    points : (M, K) float64
+        The codebook in the map's own space.
+    preparation : Preparation
+        How samples become points of that space.
     hits : (M,) int64
     history : mapping of "quantization_error", "topographic_error", "radius" to (epochs + 1,) floats
         Entry e belongs to the codebook after e epochs: its errors, and the radius of the update that followed
@@ -58,17 +68,26 @@ def model_dataset(
     lattice : Lattice
     attrs : mapping
         Parameters and provenance, JSON values.
+    gaps : (D,) int64, optional
+        How many samples lack each feature.
+    feature_coords : mapping of str to xarray.Variable, optional
+        Coordinates along "feature": what each one is made of; see `som_dask.fields.unstack_features`.
 
     Returns
     -------
     xarray.Dataset
-        ``codebook (row, col, feature)`` in the data's units, ``hits (row, col)``, ``u_matrix (row, col)``,
-        ``quantization_error (epoch)``, ``topographic_error (epoch)``, ``radius (epoch)``; coordinates
-        ``feature``, ``epoch`` and the nodes' positions ``x``, ``y`` ``(row, col)`` in lattice units.
+        ``codebook (row, col, feature)`` in the data's units, NaN for features that no sample has; ``hits (row,
+        col)``, ``u_matrix (row, col)``, ``quantization_error (epoch)``, ``topographic_error (epoch)``, ``radius
+        (epoch)``; coordinates ``feature``, ``epoch`` and the nodes' positions ``x``, ``y`` ``(row, col)`` in
+        lattice units. Where the map's space is not the data's, ``codebook_scaled (row, col, feature)`` and
+        ``feature_center``, ``feature_scale``, ``feature_weight (feature)``: a value x of the data is
+        ``sqrt(weight) (x - center) / scale`` there. With gaps ``missing_values (feature)``.
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
+    space = "in the map's own space" if preparation.changes_values else "in the data's units"
+    distance = "1 less the cosine" if preparation.metric == "cosine" else f"Euclidean, {space}"
     labels = {
-        "quantization_error": "mean Euclidean distance of samples to their best matching units",
+        "quantization_error": f"mean distance of samples to their best matching units ({distance})",
         "topographic_error": "share of samples whose two best matching units are not adjacent",
         "radius": "neighborhood radius of the update that follows",
         "learning_rate": "learning rate of the updates that follow",
@@ -82,14 +101,15 @@ def model_dataset(
         data_vars={
             "codebook": (
                 ("row", "col", "feature"),
-                codebook.reshape(*lattice.shape, -1),
+                preparation.physical(points).reshape(*lattice.shape, -1),
                 {"long_name": "weights of the nodes, in the data's units"},
             ),
+            **_scaled_variables(points, preparation, lattice),
             "hits": (("row", "col"), hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
             "u_matrix": (
                 ("row", "col"),
-                u_matrix(codebook, lattice),
-                {"long_name": "mean distance of a node's weights to its neighbors'"},
+                u_matrix(points, lattice),
+                {"long_name": f"mean distance of a node's weights to its neighbors' (Euclidean, {space})"},
             ),
             **{
                 name: (
@@ -102,14 +122,44 @@ def model_dataset(
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
+            **{_free_name(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
         },
         attrs={"format": FORMAT, "som_dask_version": som_dask.__version__, **attrs},
     )
+    if gaps is not None:
+        dataset["missing_values"] = (
+            "feature", gaps, {"long_name": "samples that lack the feature", "units": "1"}
+        )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
     return dataset
+
+
+def _free_name(name: str) -> str:
+    """A feature coordinate's name in a model, whose own names go first: x is a place on the lattice there."""
+    return f"feature_{name}" if name in OWN_NAMES else name
+
+
+def _scaled_variables(points: np.ndarray, preparation: Preparation, lattice: Lattice) -> dict[str, Any]:
+    """The codebook in the map's own space, and the way there: where that is not the data's."""
+    if not preparation.changes_values:
+        return {}
+    scaled = np.full((len(points), len(preparation.used)), np.nan)
+    scaled[:, preparation.used] = points
+    return {
+        "codebook_scaled": (
+            ("row", "col", "feature"),
+            scaled.reshape(*lattice.shape, -1),
+            {"long_name": "weights of the nodes, in the map's own space", "units": "1"},
+        ),
+        "feature_center": ("feature", preparation.center, {"long_name": "subtracted from the feature"}),
+        "feature_scale": ("feature", preparation.scale, {"long_name": "what the feature is divided by then"}),
+        "feature_weight": (
+            "feature", preparation.feature_weights, {"long_name": "weight of squared differences", "units": "1"}
+        ),
+    }  # fmt: skip
 
 
 def lattice_of(model: xr.Dataset) -> Lattice:
@@ -239,9 +289,7 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
     if node.attrs.get("format") != FORMAT:
         raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = xr.open_zarr(os.fspath(place), chunks=None).load()
+        model = open_dataset(place).load()
     except Exception as error:  # a damaged chunk raises whatever its codec raises
         raise StorageError(f"the model {place} is damaged: {error}; restore it or train again") from error
     if model_digest(model) != model.attrs["codebook_sha256"]:

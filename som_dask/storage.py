@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import xarray as xr
 import zarr
 
 from som_dask.errors import StorageError
@@ -26,6 +27,7 @@ __all__ = [
     "lock",
     "make_durable",
     "names_in",
+    "open_dataset",
     "open_zarr_node",
     "publish",
     "read_bytes",
@@ -345,3 +347,17 @@ def open_zarr_node(place: Location) -> Any:
     except Exception as error:  # zarr, fsspec and its backends each raise errors of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StorageError(f"can't open {place} as a Zarr store: {reason}") from error
+
+
+def open_dataset(place: Location) -> xr.Dataset:
+    """The Zarr group at `place` as a Dataset that is read lazily, without dask.
+
+    Raises
+    ------
+    StorageError
+        If there is nothing there, or it is no Zarr store.
+    """
+    node = open_zarr_node(place)
+    # Said explicitly, for xarray would try, and warn where there is none.
+    consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
+    return xr.open_zarr(os.fspath(place), chunks=None, consolidated=consolidated)

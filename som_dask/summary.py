@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from som_dask.backend import pieces_of
-from som_dask.fingerprint import BIAS, hash_rows, scan_rows
+from som_dask.batch import tiles_of
+from som_dask.fingerprint import BIAS, fingerprint_of, scan_rows
+from som_dask.positions import Rows, numbers_of
+from som_dask.preparation import Missing
 
-__all__ = ["DataSummary", "PlaneMoments", "block_moments", "block_summary"]
+__all__ = ["DataSummary", "block_summary"]
 
-TILE_ROWS = 8192
-QUANTA = 2**15
+CARRY_ROWS = 2**27  # a statistic takes twice as many before it must be carried
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,11 @@ class DataSummary:
     Attributes
     ----------
     samples : int
+        All of them.
     minimum, maximum : (D,) float64
-        Over the finite values; +inf and -inf where there is none.
+        Over the finite values of the samples taken; +inf and -inf where there is none.
     nonfinite : int
-        Number of NaN and infinite values.
+        Number of values that can't be used: infinite, and NaN unless values may be missing.
     bad_blocks : tuple of int
         Indices of blocks that hold them, the lowest few.
     fingerprint : int
@@ -36,6 +39,20 @@ class DataSummary:
         Number of values other than zero, sum of their exponents' bits, sum of the squares of those.
     blocks : tuple of (int, int, int)
         First row, number of rows and fingerprint of each block.
+    gaps : (D,) int64
+        How often each feature is NaN, in all samples.
+    known : (D,) int64
+        How often it is not, in the samples taken.
+    dropped, weightless : int
+        Samples that are left out for the values that they lack, and for their weight, which is zero.
+    weights : (float, float)
+        The lightest and the heaviest of the samples taken; (inf, -inf) where there is none.
+    whole_weights : bool
+        Whether all weights are whole numbers.
+    bad_weights : int
+        Weights that are negative, infinite or NaN.
+    statistic : optional
+        Of the values of the samples taken, for their scaling.
     """
 
     samples: int
@@ -46,6 +63,14 @@ class DataSummary:
     fingerprint: int
     sizes: np.ndarray
     blocks: tuple[tuple[int, int, int], ...]
+    gaps: np.ndarray
+    known: np.ndarray
+    dropped: int = 0
+    weightless: int = 0
+    weights: tuple[float, float] = (np.inf, -np.inf)
+    whole_weights: bool = True
+    bad_weights: int = 0
+    statistic: Any = None
 
     def __add__(self, other: DataSummary) -> DataSummary:
         return DataSummary(
@@ -57,7 +82,30 @@ class DataSummary:
             (self.fingerprint + other.fingerprint) % 2**64,
             self.sizes + other.sizes,
             tuple(sorted(self.blocks + other.blocks)),
+            self.gaps + other.gaps,
+            self.known + other.known,
+            self.dropped + other.dropped,
+            self.weightless + other.weightless,
+            (min(self.weights[0], other.weights[0]), max(self.weights[1], other.weights[1])),
+            self.whole_weights and other.whole_weights,
+            self.bad_weights + other.bad_weights,
+            None if self.statistic is None else self.statistic + other.statistic,
         )
+
+    @property
+    def taken(self) -> int:
+        """Samples that are not left out."""
+        return self.samples - self.dropped - self.weightless
+
+    @property
+    def used(self) -> np.ndarray:
+        """Features that are known of some sample, (D,) bool."""
+        return self.known > 0
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether some sample taken lacks a feature that another one has."""
+        return bool(np.any(self.used & (self.known < self.taken)))
 
     @property
     def small(self) -> np.ndarray:
@@ -71,74 +119,84 @@ class DataSummary:
         return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
 
 
-def block_summary(block: Any, index: int, first_row: int) -> DataSummary:
-    """Summary of block number `index`, (n, D), whose first row is row `first_row` of the data."""
+def block_summary(
+    block: Any,
+    index: int,
+    rows: Rows,
+    missing: Missing = "error",
+    statistic: Callable[[int], Any] | None = None,
+) -> DataSummary:
+    """Summary of one block.
+
+    Parameters
+    ----------
+    block : (n, D) array of real numbers
+        Or what `som_dask.batch.chunk_sums` takes; with the weights of its samples as an attribute if they have any.
+    index : int
+        Number of the block.
+    rows : int or BlockRows
+        Which row of the data its first one is, or all of them.
+    missing : {"error", "drop", "mask"}
+        What becomes of samples that lack values; see `som_dask.preparation.Preparation`.
+    statistic : callable, optional
+        Gives for D features an object to `add` values (n, D) and weights (n,) or None to.
+    """
     n_features = block.shape[1]
     minimum, maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     sizes = np.zeros((3, n_features), dtype=np.int64)
-    samples = nonfinite = fingerprint = 0
-    for first, piece in pieces_of(block):
-        for start in range(0, len(piece), TILE_ROWS):
-            tile = np.array(piece[start : start + TILE_ROWS], dtype=np.float64, order="C")
-            bits = tile.view(np.uint64)
-            nonfinite += int(scan_rows(tile, bits, minimum, maximum, sizes))
-            fingerprint += int(hash_rows(bits, first_row + first + start))
-            samples += len(tile)
+    gaps, known = np.zeros(n_features, dtype=np.int64), np.zeros(n_features, dtype=np.int64)
+    samples = nonfinite = fingerprint = dropped = weightless = bad_weights = uncarried = 0
+    lightest, heaviest, whole_weights = np.inf, -np.inf, True
+    kept = None if statistic is None else statistic(n_features)
+    for tile in tiles_of(block):
+        values, weights = tile.values, tile.weights
+        fingerprint += fingerprint_of(values, weights, numbers_of(rows, tile.start, len(values)))
+        samples += len(values)
+        if weights is not None:
+            bad_weights += int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
+        if weights is None and missing == "error":
+            lightest, heaviest = min(lightest, 1.0), max(heaviest, 1.0)
+        else:
+            lacking = np.isnan(values)
+            nonfinite += int(np.count_nonzero(np.isinf(values)))
+            gaps += lacking.sum(axis=0)
+            if missing == "error":
+                nonfinite += int(np.count_nonzero(lacking))
+            heavy = np.ones(len(values), dtype=bool) if weights is None else weights > 0
+            out = lacking.all(axis=1) if missing == "mask" else lacking.any(axis=1)
+            taken = heavy & ~out
+            weightless, dropped = weightless + int((~heavy).sum()), dropped + int((heavy & out).sum())
+            if not taken.all():
+                values, weights = values[taken], None if weights is None else weights[taken]
+            some = np.ones(min(len(values), 1)) if weights is None else weights
+            lightest, heaviest = min(lightest, some.min(initial=np.inf)), max(heaviest, some.max(initial=-np.inf))
+            whole_weights &= bool(np.all(some == np.rint(some)))
+        bad = int(scan_rows(values, values.view(np.uint64), minimum, maximum, sizes))
+        if tile.weights is None and missing == "error":
+            nonfinite, known = nonfinite + bad, known + len(values)
+        else:
+            known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
+        if kept is not None:
+            kept.add(values, weights)
+            uncarried += len(values)
+            if uncarried > CARRY_ROWS:
+                kept, uncarried = kept.carried(), 0
     fingerprint %= 2**64
-    bad = (index,) if nonfinite else ()
-    ledger = ((first_row, samples, fingerprint),) if samples else ()
-    return DataSummary(samples, minimum, maximum, nonfinite, bad, fingerprint, sizes, ledger)
-
-
-@dataclass(frozen=True)
-class PlaneMoments:
-    """First and second moments of quantized samples, exact integers: they add up in any order.
-
-    Attributes
-    ----------
-    samples : int
-    first : (D,) int64
-    second : (D, D) int64
-    """
-
-    samples: int
-    first: np.ndarray
-    second: np.ndarray
-
-    def __add__(self, other: PlaneMoments) -> PlaneMoments:
-        return PlaneMoments(self.samples + other.samples, self.first + other.first, self.second + other.second)
-
-    def mean_and_covariance(self, minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (D,) and covariance (D, D), float64, in the data's units."""
-        center, step = _quantizer(minimum, maximum)
-        mean = self.first / self.samples
-        covariance = self.second / self.samples - np.outer(mean, mean)
-        return center + step * mean, covariance * np.outer(step, step)
-
-
-def _quantizer(minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Halves first: the range of data near the largest float64 must not overflow.
-    step = (maximum / 2 - minimum / 2) / QUANTA
-    return minimum + (maximum / 2 - minimum / 2), np.where(step > 0, step, 1.0)
-
-
-def block_moments(block: Any, minimum: np.ndarray, maximum: np.ndarray) -> PlaneMoments:
-    """Moments of a block, (n, D), with each feature's range cut into 2^16 steps.
-
-    Products of such integers stay below 2^31, so float64 matrix products of up to 2^22 rows are exact in any
-    order of adding, and int64 holds the sum over 2^32 rows. The rounding shifts a covariance by about a
-    twelfth of a squared step: nothing to an initial codebook, which is what this is for.
-    """
-    center, step = _quantizer(minimum, maximum)
-    n_features = block.shape[1]
-    first = np.zeros(n_features, dtype=np.int64)
-    second = np.zeros((n_features, n_features), dtype=np.int64)
-    samples = 0
-    for _, piece in pieces_of(block):
-        for start in range(0, len(piece), TILE_ROWS):
-            values = piece[start : start + TILE_ROWS].astype(np.float64)
-            levels = np.clip(np.rint((values - center) / step), -QUANTA, QUANTA)
-            first += levels.sum(axis=0).astype(np.int64)
-            second += (levels.T @ levels).astype(np.int64)
-            samples += len(values)
-    return PlaneMoments(samples, first, second)
+    return DataSummary(
+        samples,
+        minimum,
+        maximum,
+        nonfinite,
+        (index,) if nonfinite else (),
+        fingerprint,
+        sizes,
+        ((rows if isinstance(rows, int) else rows.first, samples, fingerprint),) if samples else (),
+        gaps,
+        known,
+        dropped,
+        weightless,
+        (float(lightest), float(heaviest)),
+        whole_weights,
+        bad_weights,
+        None if kept is None else kept.carried(),
+    )

@@ -192,9 +192,9 @@ def _rounded(limbs: np.ndarray, counts: np.ndarray, fixed: FixedPoint) -> np.nda
 
 
 def _one_rounded(number: int, fixed: FixedPoint) -> float:
-    """A number of which all limbs are in one."""
-    rest, limbs = number, []
-    for _ in range(1, fixed.limbs):
-        limbs.append([rest & (2**LIMB_BITS - 1)])
-        rest >>= LIMB_BITS
-    return float(_rounded(np.array([[[rest], *reversed(limbs)]]), np.ones(1, dtype=np.int64), fixed)[0, 0])
+    """A number of which all limbs are in one, correctly rounded."""
+    shift = int(fixed.shift[0]) + LIMB_BITS * (fixed.limbs - 1)
+    try:
+        return number / 2**shift if shift >= 0 else float(number * 2**-shift)
+    except OverflowError:
+        return math.inf

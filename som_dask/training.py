@@ -8,128 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import som_dask
-from som_dask.backend import Device
-from som_dask.batch import Precision, updated_codebook
+from som_dask.batch import updated_codebook
 from som_dask.checkpoint import Checkpoint, CheckpointFolder
-from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.initial import Initialization, given_codebook, plane_codebook, random_codebook, sampled_rows
+from som_dask.errors import ParameterError, StorageError
 from som_dask.lattice import Lattice
-from som_dask.neighborhood import Kernel, Neighborhood
-from som_dask.reduction import compute, epoch_sums, kept, kept_on_device, moments, summarize
-from som_dask.samples import Samples, open_samples
-from som_dask.schedule import Decay, radii
-from som_dask.schema import model_dataset
-from som_dask.summary import DataSummary
+from som_dask.schema import codebook_of, model_dataset
 from som_dask.sums import BatchSums
+from som_dask.training_config import Keep, TrainingConfig
+from som_dask.training_data import TrainingData
 
-__all__ = ["Epoch", "Keep", "TrainingConfig", "fit", "initial_codebook", "train"]
+__all__ = ["Epoch", "Keep", "TrainingConfig", "fit", "train"]
 
-Keep = Literal["auto", "memory", "stream"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How to train; every default of training is stated here and nowhere else.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the data that end in an update. 0 leaves the initial codebook.
-    initial_radius : float, optional
-        sigma of the first epoch in lattice units; by default half the longer side of the map.
-    final_radius : float
-        sigma of the last epoch.
-    radius_decay : {"exponential", "linear", "asymptotic"}
-        How sigma goes from one to the other; see `som_dask.schedule.decay`.
-    radii : tuple of float, optional
-        sigma of every epoch, in place of the three above.
-    neighborhood : {"gaussian", "bubble"}
-    support : float, optional
-        Cuts the gaussian off beyond this many sigma; see `som_dask.neighborhood.Neighborhood`.
-    initialization : {"pca", "random", "sample"}
-        Initial codebook: on the plane of the two largest principal components, uniform in the data's range,
-        or samples picked at random.
-    seed : int
-        Of everything random; the same seed and data give the same bits.
-    precision : {"exact", "fast"}
-        "exact": each sample's best matching unit is the nearest in float64, and sums are of whole numbers, so the
-        codebook is the same to the bit for any blocks, workers, order and processor. "fast": units that float32
-        can't tell apart may go either way, and sums are of float64, in the order of the blocks.
-    keep : {"auto", "memory", "stream"}
-        Whether the samples stay in the workers' memory between epochs or are read again: "auto" keeps them
-        when they take no more than half of it. With device "gpu" they stay in GPU memory too, unless "stream",
-        when they take no more than half of what is free there.
-    device : {"cpu", "gpu"}
-        What the workers compute on. With precision "exact" the codebook is the same to the bit.
-
-    Raises
-    ------
-    ParameterError
-        If a value can't be used.
-    """
-
-    epochs: int = 20
-    initial_radius: float | None = None
-    final_radius: float = 1.0
-    radius_decay: Decay = "exponential"
-    radii: tuple[float, ...] | None = None
-    neighborhood: Kernel = "gaussian"
-    support: float | None = None
-    initialization: Initialization = "pca"
-    seed: int = 0
-    precision: Precision = "exact"
-    keep: Keep = "auto"
-    device: Device = "cpu"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "seed"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
-                raise ParameterError(f"{name} must be a whole number, 0 or more, got {value!r}")
-            object.__setattr__(self, name, int(value))
-        for name in ("initial_radius", "final_radius", "support"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, _number(name, value))
-        for name, kind in (("initialization", Initialization), ("precision", Precision), ("keep", Keep)):
-            if getattr(self, name) not in get_args(kind):
-                raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
-        if self.device not in ("cpu", "gpu"):
-            raise ParameterError(f"device must be 'cpu' or 'gpu', got {self.device!r}")
-        if self.radii is not None:
-            object.__setattr__(self, "radii", tuple(_number("radii", radius) for radius in self.radii))
-        self.kernel()
-        self.schedule(Lattice(1, 1))
-
-    def kernel(self) -> Neighborhood:
-        """The neighborhood function."""
-        return Neighborhood(self.neighborhood, self.support)
-
-    def schedule(self, lattice: Lattice) -> np.ndarray:
-        """sigma of each epoch on `lattice`, (epochs,) float64."""
-        return radii(
-            self.radius_decay,
-            *lattice.shape,
-            self.epochs,
-            self.initial_radius,
-            self.final_radius,
-            self.radii,
-        )
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, (bool, str)):
-        raise ParameterError(f"{name} must be a number, got {value!r}")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must be a number, got {value!r}") from error
+HISTORY = ("quantization_error", "topographic_error", "radius")
 
 
 @dataclass(frozen=True)
@@ -143,10 +39,12 @@ class Epoch:
     radius : float
         sigma of its update, in lattice units.
     codebook : (rows, cols, D) float64
-        After the update.
+        After the update, in the data's units; NaN for a feature that no sample has.
+    codebook_scaled : (rows, cols, K) float64
+        The same in the map's own space: features scaled and weighted, without those that no sample has.
     quantization_error, topographic_error : float
         Of the codebook that entered the epoch: the pass over the data that measures it is the one that
-        updates it.
+        updates it. The distance is that of the map's own space.
     hits : (rows, cols) int64
         Samples per node, likewise.
     seconds : float
@@ -156,28 +54,11 @@ class Epoch:
     index: int
     radius: float
     codebook: np.ndarray
+    codebook_scaled: np.ndarray
     quantization_error: float
     topographic_error: float
     hits: np.ndarray
     seconds: float
-
-
-def initial_codebook(samples: Samples, lattice: Lattice, config: TrainingConfig, summary: DataSummary) -> np.ndarray:
-    """The codebook to start from, (M, D) float64, by `config.initialization` and `config.seed`."""
-    if config.initialization == "random":
-        return random_codebook(lattice, summary.minimum, summary.maximum, config.seed)
-    if config.initialization == "sample":
-        rows = sampled_rows(summary.samples, lattice, config.seed)
-        distinct, place = np.unique(rows, return_inverse=True)
-        return compute(samples.array[distinct])[0].astype(np.float64)[place]
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, covariance = moments(samples, summary).mean_and_covariance(summary.minimum, summary.maximum)
-    if not np.isfinite(covariance).all():
-        raise DataError(
-            f"{samples.description} has values too large for a covariance in float64; "
-            f"scale them, or use another initialization than pca"
-        )
-    return plane_codebook(lattice, mean, covariance)
 
 
 def train(
@@ -185,8 +66,9 @@ def train(
     lattice: Lattice,
     config: TrainingConfig | None = None,
     *,
+    weights: Any = None,
+    feature_weights: Any = None,
     codebook: np.ndarray | None = None,
-    summary: DataSummary | None = None,
     start: int = 0,
 ) -> Iterator[Epoch]:
     """Train a map by the batch rule, one epoch each time the caller asks for the next.
@@ -199,10 +81,13 @@ def train(
     data : anything that `som_dask.samples.open_samples` takes
     lattice : Lattice
     config : TrainingConfig, optional
+    weights : array, DataArray, name of a variable, or "area", optional
+        How much each sample counts; a weight of 2 is as good as the sample twice. See
+        `som_dask.samples.open_samples`.
+    feature_weights : array of D numbers, or "area", optional
+        How much each feature counts in squared distances, after scaling.
     codebook : (rows, cols, D) or (M, D) array, optional
-        Start from this codebook instead of `config.initialization`.
-    summary : DataSummary, optional
-        Of the samples, if the caller has it already; otherwise a first pass over the data makes it.
+        Start from this codebook, in the data's units, instead of `config.initialization`.
     start : int
         Index of the first epoch to run, to continue a run from the codebook that its epoch before left.
 
@@ -215,23 +100,37 @@ def train(
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
     """
     config = config or TrainingConfig()
-    samples = kept(open_samples(data), config.keep)
-    summary = summary or summarize(samples)
-    if codebook is None:
-        weights = initial_codebook(samples, lattice, config, summary)
-    else:
-        weights = given_codebook(codebook, lattice, samples.n_features)
-    samples = kept_on_device(samples, config.keep, config.device)
+    opened = TrainingData.open(data, config, weights=weights, feature_weights=feature_weights)
+    points = opened.initial_points(lattice, config) if codebook is None else opened.points(codebook, lattice)
+    yield from _epochs(opened, lattice, config, points, start, [], [])
+
+
+def _epochs(
+    data: TrainingData,
+    lattice: Lattice,
+    config: TrainingConfig,
+    points: np.ndarray,
+    start: int,
+    errors: list[float],
+    radii: list[float],
+) -> Iterator[Epoch]:
+    """Epochs from `start` on, after some with these errors and radii, until the last one or until nothing changes."""
+    data = data.on_device(config)
     schedule = config.schedule(lattice)
+    preparation, kernel = data.preparation, config.kernel()
     for index in range(start, config.epochs):
+        if config.converged(errors, radii):
+            return
         clock = time.perf_counter()
-        sums = epoch_sums(samples, weights, lattice, summary, config.device, config.precision)
+        sums = data.sums(points, lattice, config)
         radius = float(schedule[index])
-        weights = updated_codebook(sums, weights, lattice, config.kernel(), radius)
+        points = preparation.on_sphere(updated_codebook(sums, points, lattice, kernel, radius))
+        errors, radii = [*errors, sums.quantization_error], [*radii, radius]
         yield Epoch(
             index=index,
             radius=radius,
-            codebook=weights.reshape(*lattice.shape, -1).copy(),
+            codebook=preparation.physical(points).reshape(*lattice.shape, -1),
+            codebook_scaled=points.reshape(*lattice.shape, -1).copy(),
             quantization_error=sums.quantization_error,
             topographic_error=sums.topographic_error,
             hits=sums.counts.reshape(lattice.shape),
@@ -244,7 +143,10 @@ def fit(
     lattice: Lattice,
     config: TrainingConfig | None = None,
     *,
+    weights: Any = None,
+    feature_weights: Any = None,
     codebook: np.ndarray | None = None,
+    base: xr.Dataset | None = None,
     checkpoints: CheckpointFolder | None = None,
     checkpoint_every: int = 1,
     resume: bool = False,
@@ -254,8 +156,11 @@ def fit(
 
     Parameters
     ----------
-    data, lattice, config, codebook
+    data, lattice, config, weights, feature_weights, codebook
         As for `train`.
+    base : xarray.Dataset, optional
+        A model to go on from, on the same lattice: its codebook, with the scaling and feature weights kept in it. Its
+        metric must be that of `config`.
     checkpoints : CheckpointFolder, optional
         Where to save the state every `checkpoint_every` epochs, and when the run is interrupted.
     resume : bool
@@ -278,19 +183,25 @@ def fit(
     config = config or TrainingConfig()
     if checkpoint_every < 1:
         raise ParameterError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
+    if base is not None:
+        _check_base(base, lattice, config, codebook, feature_weights)
     began = datetime.now(UTC)
-    samples = kept(open_samples(data), config.keep)
-    summary = summarize(samples)
-    run = _Run(samples, lattice, config, summary, codebook)
-    samples = kept_on_device(samples, config.keep, config.device)
+    opened = TrainingData.open(data, config, weights=weights, feature_weights=feature_weights, base=base)
+    if base is not None:
+        points, origin = codebook_of(base), "given"
+    elif codebook is not None:
+        points, origin = opened.points(codebook, lattice), "given"
+    else:
+        points, origin = opened.initial_points(lattice, config), config.initialization
+    run = _Run(opened, lattice, config, points, origin, base)
+    opened = opened.on_device(config)
     if resume:
         if checkpoints is None:
             raise ParameterError("resume needs a folder of checkpoints")
         run.state = checkpoints.resume(run.identity)
+    errors, radii = (run.state.history[name].tolist() for name in ("quantization_error", "radius"))
     try:
-        for epoch in train(
-            samples, lattice, config, codebook=run.state.codebook, summary=summary, start=run.state.epochs_done
-        ):
+        for epoch in _epochs(opened, lattice, config, run.state.codebook, run.state.epochs_done, errors, radii):
             run.record(epoch)
             if checkpoints is not None and run.state.epochs_done % checkpoint_every == 0:
                 checkpoints.save(run.state)
@@ -302,8 +213,22 @@ def fit(
             with contextlib.suppress(StorageError):
                 checkpoints.save(run.state)
         raise
-    final = epoch_sums(samples, run.state.codebook, lattice, summary, config.device, config.precision)
-    return run.model(final, began)
+    return run.model(opened.sums(run.state.codebook, lattice, config), began)
+
+
+def _check_base(
+    base: xr.Dataset, lattice: Lattice, config: TrainingConfig, codebook: Any, feature_weights: Any
+) -> None:
+    if codebook is not None or feature_weights is not None:
+        raise ParameterError("a model to go on from has its own codebook and feature weights; give only one of them")
+    if base["codebook"].shape[:2] != lattice.shape:
+        raise ParameterError(f"the model to go on from has {base['codebook'].shape[:2]} nodes, not {lattice.shape}")
+    for name, default in (("metric", "euclidean"), ("scaling", "none")):
+        if getattr(config, name) != base.attrs.get(name, default):
+            raise ParameterError(
+                f"the model to go on from has {name} {base.attrs.get(name, default)!r}, "
+                f"not {getattr(config, name)!r}; leave it as it is"
+            )
 
 
 class _Run:
@@ -311,23 +236,20 @@ class _Run:
 
     def __init__(
         self,
-        samples: Samples,
+        data: TrainingData,
         lattice: Lattice,
         config: TrainingConfig,
-        summary: DataSummary,
-        codebook: np.ndarray | None,
+        points: np.ndarray,
+        origin: str,
+        base: xr.Dataset | None,
     ) -> None:
-        self.samples, self.lattice, self.config, self.summary = samples, lattice, config, summary
-        weights = (
-            initial_codebook(samples, lattice, config, summary)
-            if codebook is None
-            else given_codebook(codebook, lattice, samples.n_features)
-        )
+        self.data, self.lattice, self.config = data, lattice, config
+        samples, summary, preparation = data.samples, data.summary, data.preparation
         self.parameters = {
             **asdict(lattice),
             **asdict(config),
             "initial_radius": float(config.schedule(lattice)[0]) if config.epochs else None,
-            "initialization": config.initialization if codebook is None else "given",
+            "initialization": origin,
         }
         self.identity = {
             **{name: value for name, value in self.parameters.items() if name != "keep"},
@@ -336,37 +258,50 @@ class _Run:
             "features": samples.feature_names,
             "dtype": str(samples.array.dtype),
             "data_fingerprint": f"{summary.fingerprint:016x}",
-            "initial_codebook": _digest(weights),
+            "initial_codebook": _digest(points),
         }
+        if preparation.changes_values:
+            spaces = [preparation.center, preparation.scale, preparation.feature_weights]
+            self.identity["scaling_digest"] = _digest(np.concatenate(spaces))
         if config.precision == "fast":  # float64 sums depend on the blocks
             self.identity["block_rows"] = _digest(np.array(samples.block_rows))
-        nothing = {name: np.empty(0) for name in ("quantization_error", "topographic_error", "radius")}
-        self.state = Checkpoint(0, weights, nothing, self.identity)
+        self.state = Checkpoint(0, points, {name: np.empty(0) for name in HISTORY}, self.identity)
 
     def record(self, epoch: Epoch) -> None:
         """Enter an epoch: all in one assignment, which no interrupt can cut in two."""
-        weights = epoch.codebook.reshape(self.lattice.n_nodes, -1)
+        points = epoch.codebook_scaled.reshape(self.lattice.n_nodes, -1)
         history = {name: np.append(values, getattr(epoch, name)) for name, values in self.state.history.items()}
-        self.state = Checkpoint(epoch.index + 1, weights, history, self.identity)
+        self.state = Checkpoint(epoch.index + 1, points, history, self.identity)
 
     def model(self, final: BatchSums, began: datetime) -> xr.Dataset:
-        last = {
-            "quantization_error": final.quantization_error,
-            "topographic_error": final.topographic_error,
-            "radius": float("nan"),
-        }
+        samples, summary, done = self.data.samples, self.data.summary, self.state.epochs_done
+        last = (final.quantization_error, final.topographic_error, float("nan"))
+        history = self.state.history
+        counts = {"samples": summary.samples}
+        if self.config.missing != "error":
+            counts |= {"samples_left_out": summary.dropped, "missing_values": int(summary.gaps.sum())}
+        if samples.weights is not None:
+            counts |= {"samples_of_weight_zero": summary.weightless}
         return model_dataset(
-            codebook=self.state.codebook,
+            points=self.state.codebook,
+            preparation=self.data.preparation,
             hits=final.counts,
-            history={name: [*values, last[name]] for name, values in self.state.history.items()},
-            features=self.samples.feature_names,
+            history={name: [*history[name], value] for name, value in zip(HISTORY, last, strict=True)},
+            features=samples.feature_names,
             lattice=self.lattice,
+            feature_coords=samples.feature_coords,
+            gaps=summary.gaps if self.config.missing != "error" else None,
             attrs={
                 **self.parameters,
-                "input": self.samples.description,
-                "samples": self.summary.samples,
-                "sample_dtype": str(self.samples.array.dtype),
-                "features_named": self.samples.features is not None,
+                "epochs_done": done,
+                "stopped_by": "epochs" if done == self.config.epochs else "tolerance",
+                "input": samples.description,
+                **counts,
+                "weighted": samples.weights is not None,
+                "sample_dtype": str(samples.array.dtype),
+                "features_named": samples.features is not None,
+                "sample_dims": list(samples.sample_dims),
+                "feature_dims": list(samples.feature_dims),
                 "data_fingerprint": self.identity["data_fingerprint"],
                 "started": began.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),

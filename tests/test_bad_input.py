@@ -51,7 +51,7 @@ def assert_refused(capsys, status, words, *arguments, output="out.zarr", folder=
 TRAIN = [
     ("missing store", 5, ["nowhere.zarr", "does not exist"], ["nowhere.zarr"]),
     ("missing variable", 2, ["no variable 'x'", "data"], ["good.zarr", "--variable", "x"]),
-    ("missing dimension", 2, ["no dimension 'band'"], ["good.zarr", "--feature-dim", "band"]),
+    ("missing dimension", 2, ["no dimension 'band'"], ["good.zarr", "--feature-dims", "band"]),
     ("unknown option", 2, ["--epoch-count"], ["good.zarr", "--epoch-count", "3"]),
     ("unknown choice", 2, ["triangular"], ["good.zarr", "--topology", "triangular"]),
     ("negative epochs", 2, ["epochs", "-1"], ["good.zarr", "--epochs", "-1"]),
@@ -75,18 +75,23 @@ def test_train_refuses(status, words, arguments, folder, capsys):
 @pytest.mark.parametrize(
     ("values", "dims", "words"),
     [
-        (np.zeros((4, 3, 2)), ("time", "y", "x"), ["('time', 'y', 'x')", "two"]),
-        (np.zeros(4), ("sample",), ["('sample',)", "two"]),
         (np.zeros((0, 3)), ("sample", "feature"), ["no samples"]),
         (np.zeros((4, 0)), ("sample", "feature"), ["no features"]),
         (np.full((4, 3), "x"), ("sample", "feature"), ["real numbers"]),
         (np.zeros((4, 3), dtype=complex), ("sample", "feature"), ["complex128", "real numbers"]),
     ],
-    ids=["three dimensions", "one dimension", "zero rows", "zero features", "text", "complex"],
+    ids=["zero rows", "zero features", "text", "complex"],
 )
 def test_train_refuses_samples(values, dims, words, folder, capsys):
     store("bad.zarr", values, features=None, dims=dims)
     assert_refused(capsys, 4, words, "train", "bad.zarr", "--allow-missing-chunks", folder=folder)
+
+
+@pytest.mark.parametrize("dims", [("time", "y", "x"), ("sample",)])
+def test_train_asks_which_dimensions_are_samples(dims, folder, capsys):
+    store("bad.zarr", np.zeros((4, 3, 2)[: len(dims)]), features=None, dims=dims)
+    words = [str(dims), "--sample-dims", "--feature-dims"]
+    assert_refused(capsys, 2, words, "train", "bad.zarr", "--allow-missing-chunks", folder=folder)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -9,7 +9,7 @@ import pytest
 
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig, initial_weights
-from tests.benchmarks import epoch, gpu, online
+from tests.benchmarks import data, epoch, gaps, gpu, online
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio
 from tests.cuda_on_host import HostDevice, compiler
 from tests.twins import plain_online
@@ -22,6 +22,14 @@ def test_epoch_gives_positive_numbers():
     for spread in spreads:
         assert spread.rounds == 2
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
+
+
+def test_gaps_give_positive_ratios():
+    result = gaps.measure(400, 4, 3, Options(threads=2, rounds=2))
+    assert set(result["ratios"]) == set(gaps.KINDS) - {"plain"}
+    for spread in (*result["ratios"].values(), *result["seconds"].values()):
+        assert 0 < spread.low <= spread.median <= spread.high < math.inf
+    assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
 
 
 def test_online_gives_positive_numbers():

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import xarray as xr
 
 from som_dask import cli
 from som_dask.errors import Interrupted, ParameterError
+from som_dask.neighborhood import Kernel
 from som_dask.schema import open_model
 from tests.test_bad_input import run, store
 
@@ -60,7 +62,7 @@ def test_every_option_arrives():
         "--keep": "stream",
         "--dtype": "float32",
         "--variable": "data",
-        "--feature-dim": "feature",
+        "--feature-dims": "feature",
         "--block-size": "16 kB",
     }
     arguments = [part for pair in options.items() for part in pair]
@@ -79,6 +81,23 @@ def test_options_override_the_job_file():
     model = open_model("model.zarr")
     assert model["codebook"].shape == (5, 4, 3)
     np.testing.assert_array_equal(model["radius"].values[:-1], [2.0, 1.0])
+
+
+def test_a_neighborhood_from_a_job_file():
+    with open("job.toml", "w") as file:
+        file.write('input = "cells.zarr"\nrows = 3\ncols = 4\nepochs = 2\nneighborhood = "epanechnikov"\n')
+    assert run("train", "--config", "job.toml", "--output", "first.zarr") == 0
+    assert open_model("first.zarr").attrs["neighborhood"] == "epanechnikov"
+    assert run("train", "--config", "job.toml", "--output", "second.zarr", "--neighborhood", "mexican_hat") == 0
+    assert open_model("second.zarr").attrs["neighborhood"] == "mexican_hat"
+
+
+def test_help_lists_the_neighborhoods(capsys):
+    assert run("train", "--help") == 0
+    text = "".join(capsys.readouterr().out.split())
+    assert "|".join(get_args(Kernel)) in text
+    assert run("train", "cells.zarr", "--output", "model.zarr", "--neighborhood", "triangle", "--support", "2") == 2
+    assert "support belongs to the gaussian neighborhood, not to triangle" in capsys.readouterr().err
 
 
 def test_help_tells_the_defaults(capsys):
@@ -119,6 +138,7 @@ def test_checkpoints_go_when_the_model_is_there(folder):
 
 SLOWLY = """
 import sys
+from typing import get_args
 from som_dask import cli
 class Bar(cli.EpochBar):
     def __call__(self, epoch):
@@ -239,3 +259,62 @@ def test_online_training_is_logged_and_registered(tmp_path, rng):
     assert [event["epoch"] for event in epochs] == [0, 1, 2]
     assert epochs[0]["learning_rate"] == 0.2
     assert [event["model"] for event in events if event["event"] == "model_saved"] == ["dev/colors/0.1.0/1/1"]
+
+
+def write_fields(place, rng):
+    """Two variables on time, lat, lon, one of them with levels, with a land mask."""
+    dims, coords = ("time", "lat", "lon"), {"lat": ("lat", [-30.0, 0.0, 30.0]), "level": [1000, 500]}
+    land = np.array([[True, False, False, True]] * 3)
+    t2m = xr.DataArray(np.where(land, np.nan, rng.normal(size=(40, 3, 4))), dims=dims)
+    z = xr.DataArray(rng.normal(size=(40, 3, 4, 2)), dims=(*dims, "level")).where(t2m.notnull())
+    xr.Dataset({"t2m": t2m, "z": z}, coords=coords).chunk(time=10).to_zarr(place, consolidated=False)
+    return land
+
+
+def test_fields_from_end_to_end(rng, capsys):
+    land = write_fields("fields.zarr", rng)
+    dataset = xr.open_zarr("fields.zarr", consolidated=False).fillna(0.0)
+    dataset.drop_encoding().to_zarr("filled.zarr", consolidated=False)
+    options = ["--variables", "t2m,z", "--sample-dims", "time,lat,lon"]
+    assert run("train", "filled.zarr", "--output", "model.zarr", *MAP, "--epochs", "2", *options) == 0
+    assert open_model("model.zarr")["feature"].values.tolist() == ["t2m", "z level=1000", "z level=500"]
+    capsys.readouterr()
+    arguments = ["infer", "model.zarr", "fields.zarr", "--output", "labels.zarr", "--variables", "t2m,z"]
+    assert run(*arguments) == 4
+    assert "--missing" in capsys.readouterr().err
+    assert run(*arguments, "--missing", "mask") == 0
+    assert "samples             480\nleft out            240, for the values" in capsys.readouterr().out
+    labels = xr.open_zarr("labels.zarr", consolidated=False)
+    assert labels["bmu_row"].dims == ("time", "lat", "lon")
+    np.testing.assert_array_equal(labels["bmu_row"].isnull(), np.broadcast_to(land, (40, 3, 4)))
+
+
+def test_dimensions_and_weights_in_a_job_file(rng):
+    write_fields("fields.zarr", rng)
+    with open("job.toml", "w") as file:
+        file.write(
+            'input = "fields.zarr"\noutput = "model.zarr"\nrows = 3\ncols = 4\nepochs = 1\nvariables = ["z"]\n'
+            'sample_dims = ["time", "lat"]\nweights = "area"\nfeature_weights = [1, 2, 1, 1, 1, 1, 1, 1]\n'
+        )
+    seen = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cli, "fit", lambda samples, *_, **__: seen.append(samples) or sys.exit(0))
+        assert run("train", "--config", "job.toml") == 0
+    (samples,) = seen
+    assert (samples.sample_dims, samples.n_features) == (("time", "lat"), 8)
+    np.testing.assert_allclose(samples.weights[:3], np.cos(np.deg2rad([-30, 0, 30])), atol=1e-12)
+    assert samples.feature_weights.tolist() == [1, 2, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--feature-weights", "area,1"], "not a list of numbers"),
+        (["--sample-dims", "time,,lat"], "not a list of names"),
+        (["--variables", "a", "--variable", "b"], "give one of them"),
+        (["--weights", "nothing"], "no variable 'nothing'"),
+    ],
+)
+def test_options_of_data_that_are_wrong(options, match, capsys):
+    assert run("train", "cells.zarr", "--output", "model.zarr", *options) == 2
+    assert match in capsys.readouterr().err

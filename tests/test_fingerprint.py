@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.fingerprint import BIAS, hash_rows, scan_rows
+from som_dask.fingerprint import BIAS, hash_rows, hash_rows_at, scan_rows
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -59,3 +59,14 @@ def test_the_bias_is_that_of_frexp(value):
     values = np.array([[value]])
     scan_rows(values, values.view(np.uint64), np.zeros(1), np.zeros(1), sizes)
     assert sizes[1, 0] - BIAS == math.frexp(value)[1]
+
+
+@given(st.integers(0, 40), st.integers(0, 2**40), st.integers(1, 4))
+def test_a_hash_of_rows_at_positions(n, first, width):
+    values = np.random.default_rng(n).normal(size=(n, width))
+    bits = values.view(np.uint64)
+    assert int(hash_rows_at(bits, first + np.arange(n))) == int(hash_rows(bits, first)) == plain_hash(values, first)
+    order = np.random.default_rng(first).permutation(n)
+    assert int(hash_rows_at(bits[order], first + order)) == plain_hash(values, first)
+    if n > 1 and order.tolist() != list(range(n)):
+        assert int(hash_rows_at(bits[order], first + np.arange(n))) != plain_hash(values, first)

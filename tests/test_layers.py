@@ -11,6 +11,7 @@ import som_dask
 # Bottom to top. A module may import those before it, at the top of the file or inside a function.
 ORDER = (
     "errors",
+    "positions",
     "ordered",
     "lattice",
     "schedule",
@@ -36,13 +37,22 @@ ORDER = (
     "quality",
     "moments",
     "summary",
+    "plane",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
+    "scaling",
+    "training_config",
     "storage",
     "schema",
     "stored",
+    "fields",
+    "sources",
+    "dims",
+    "stacking",
+    "weights",
     "samples",
     "reduction",
     "checkpoint",
+    "training_data",
     "training",
     "online_training",
     "inference",
@@ -71,7 +81,7 @@ ORDER = (
     "report_cli",
     "cli",
 )
-ARRAYS_ONLY = ORDER[: ORDER.index("summary") + 1]
+ARRAYS_ONLY = ORDER[: ORDER.index("plane") + 1]
 SEARCH = ("patches", "strips", "pruned", "masked")
 SUMS = ("fingerprint", "accumulate", "online", "principal", "moments")
 COMPILED = {name: {"numba"} for name in (*SEARCH, *SUMS)}

@@ -21,16 +21,16 @@ def samples(rng):
     return rng.normal(size=(600, FEATURES)) + 2 * rng.normal(size=(5, FEATURES))[rng.integers(0, 5, 600)]
 
 
-def train(samples, codebook, lattice, radii):
+def train(samples, codebook, lattice, radii, kernel="gaussian"):
     for radius in radii:
         sums = sums_of(samples, codebook, lattice)
-        codebook = updated_codebook(sums, codebook, lattice, Neighborhood(), radius)
+        codebook = updated_codebook(sums, codebook, lattice, Neighborhood(kernel), radius)
     return codebook
 
 
-def minisom_after(samples, weights, sigma, topology):
+def minisom_after(samples, weights, sigma, topology, kernel="gaussian"):
     """MiniSom after one offline batch epoch; in the first of one epoch it has not decayed anything yet."""
-    peer = MiniSom(*weights.shape, sigma=sigma, learning_rate=1.0, topology=topology)
+    peer = MiniSom(*weights.shape, sigma=sigma, learning_rate=1.0, topology=topology, neighborhood_function=kernel)
     peer._weights = weights.copy()
     peer.train_batch_offline(samples, 1)
     return peer
@@ -67,6 +67,37 @@ def test_minisom_on_a_hexagonal_map(samples):
     misses = topographic_error(found.bmu, found.second, lattice)
     assert misses == pytest.approx(peer.topographic_error(samples), abs=1e-12)
     assert 0 < misses < 1
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "mexican_hat"])
+def test_minisoms_neighborhood_functions(kernel):
+    for topology in ("rectangular", "hexagonal"):
+        peer = MiniSom(6, 7, FEATURES, neighborhood_function=kernel, topology=topology)
+        # The middle of 7 rows (hexagonal: the peer's second axis), from which both lattices look the same.
+        lattice = Lattice(7, 6, topology)
+        node = np.ravel_multi_index((3, 2), lattice.shape)
+        for sigma in (0.7, 1.0, 2.5, 9.0):
+            ours = Neighborhood(kernel).weights(lattice.squared_distances(node, np.arange(42)), sigma)
+            np.testing.assert_allclose(ours.reshape(7, 6).T, peer.neighborhood((2, 3), sigma), rtol=0, atol=1e-12)
+
+
+def test_minisom_with_a_mexican_hat_that_inhibits_nothing(samples):
+    # With sigma as long as the map there are no negative weights, and nothing to limit.
+    lattice, weights = Lattice(6, 7, "rectangular"), samples[:42].reshape(6, 7, FEATURES)
+    peer = minisom_after(samples, weights, 8.0, "rectangular", "mexican_hat")
+    ours = train(samples, samples[:42], lattice, [8.0], "mexican_hat")
+    np.testing.assert_allclose(ours, peer.get_weights().reshape(42, FEATURES), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kernel", "sigma", "radius"), [("triangle", 3.0, 3.0), ("bubble", 3.0, 2.5)])
+def test_minisom_on_a_map_of_one_row(kernel, sigma, radius, samples):
+    # Its triangle is a pyramid and its bubble an open square: along a line they are ours.
+    lattice, weights = Lattice(1, 12, "rectangular"), samples[:12].reshape(1, 12, FEATURES)
+    ours = samples[:12]
+    for _ in range(3):
+        peer = minisom_after(samples, weights, sigma, "rectangular", kernel)
+        weights, ours = peer.get_weights(), train(samples, ours, lattice, [radius], kernel)
+        np.testing.assert_allclose(ours, weights.reshape(12, FEATURES), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("std_coeff", [0.5, 1.0])

@@ -12,7 +12,8 @@ from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
 from som_dask.preparation import Preparation
 from tests.test_masked import holes
-from tests.twins import dense_matrix, plain_bmus
+from tests.twins import NEIGHBORHOODS, dense_matrix, plain_bmus
+from tests.twins import plain_epoch as every_epoch
 
 LATTICE = Lattice(4, 5)
 
@@ -72,6 +73,19 @@ def test_an_epoch_is_the_plain_one(precision, masked, weighted, rng):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     assert sums.quantization_error == pytest.approx(error, rel=1e-12)
     np.testing.assert_array_equal(sums.counts, np.bincount(plain_bmus(samples, codebook)[0], minlength=20))
+
+
+@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_epoch_is_the_plain_one_under_every_neighborhood(neighborhood, masked, rng):
+    samples, codebook, weights = rng.normal(size=(80, 4)), rng.normal(size=(20, 4)), rng.random(80) * 5
+    samples = holes(samples, 0.5, rng) if masked else samples
+    preparation = replace(Preparation.none(4), missing="mask" if masked else "error", masked=masked, weighted=True)
+    sums = sums_of(Block(samples, weights), preparation, codebook, heaviest=5.0)
+    for radius in (0.5, 1.0, 2.3):
+        found = updated_codebook(sums, codebook, LATTICE, neighborhood, radius)
+        expected = every_epoch(samples, codebook, LATTICE, neighborhood, radius, weights)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
 def test_whole_weights_are_so_many_copies(rng):

@@ -1,6 +1,7 @@
 """Retraining: it goes on from the registered map, tells the drift, and refuses other features."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import xarray as xr
 
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
 from som_dask.lattice import Lattice
+from som_dask.neighborhood import Kernel
 from som_dask.registry import Registry
 from som_dask.retraining import Drift, RetrainingConfig, retrain, retrain_registered
 from som_dask.schema import codebook_of
@@ -63,6 +65,13 @@ def test_what_the_map_was_trained_with_stays(old):
     retrained, _ = retrain(old, fit(old, Lattice(4, 6, "rectangular", "toroidal"), config))
     assert retrained.attrs["support"] == 3.0
     assert (retrained.attrs["topology"], retrained.attrs["boundary"]) == ("rectangular", "toroidal")
+
+
+@pytest.mark.parametrize("kernel", get_args(Kernel))
+def test_the_neighborhood_stays(kernel, old):
+    model = fit(old, Lattice(4, 5), TrainingConfig(epochs=2, neighborhood=kernel))
+    retrained, _ = retrain(old, model)
+    assert model.attrs["neighborhood"] == retrained.attrs["neighborhood"] == kernel
 
 
 def test_no_drift_of_no_error():

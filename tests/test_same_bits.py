@@ -11,8 +11,10 @@ import hashlib
 import numpy as np
 from som_dask.initial import plane_codebook
 from som_dask.lattice import Lattice
-from som_dask.neighborhood import Neighborhood, smooth
+from som_dask.neighborhood import Neighborhood, smooth, weighted_sums
 from som_dask.schedule import decay
+
+KERNELS = ("bubble", "cut_gaussian", "epanechnikov", "triangle", "mexican_hat")
 
 def show(name, *arrays):
     print(name, hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
@@ -24,7 +26,9 @@ def covariance(n_features):
 
 for lattice in (Lattice(40, 30), Lattice(40, 30, "rectangular", "toroidal"), Lattice(80, 90)):
     values = rng.random((lattice.n_nodes, 9)) - 0.3
-    for neighborhood in (Neighborhood(), Neighborhood(support=2.5), Neighborhood("bubble")):
+    sums = weighted_sums(values, rng.random((lattice.n_nodes, 1)), lattice, Neighborhood("mexican_hat"), 3.3)
+    show("hat", *sums)
+    for neighborhood in (Neighborhood(), Neighborhood(support=2.5), *map(Neighborhood, KERNELS)):
         show("smooth", *(smooth(values, lattice, neighborhood, radius) for radius in (20.0, 3.3, 1.0)))
 for n_features in (2, 7, 64, 65, 150):
     show("plane", plane_codebook(Lattice(6, 5), rng.random(n_features), covariance(n_features)))
@@ -80,7 +84,7 @@ def ours(printed):
 
 @pytest.mark.parametrize("name", [name for name in PROCESSORS if name != "this one" and exists_here(name)])
 def test_the_bits_are_those_of_another_processor(name, under):
-    assert len(ours(under("this one")[0])) == 17
+    assert len(ours(under("this one")[0])) == 32
     assert ours(under(name)[0]) == ours(under("this one")[0])
 
 

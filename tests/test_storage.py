@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from som_dask import storage
 from som_dask.errors import StorageError
@@ -16,6 +19,7 @@ from som_dask.storage import (
     exists,
     lock,
     names_in,
+    open_dataset,
     publish,
     read_bytes,
     remove,
@@ -144,6 +148,7 @@ def test_filesystems_without_conditional_writes(monkeypatch):
 
 HOLD = """
 import sys
+import warnings
 from som_dask.storage import lock
 with lock(sys.argv[1]):
     print("held", flush=True)
@@ -166,3 +171,13 @@ def test_one_writer_at_a_time(tmp_path):
             pass
     with lock(place):
         pass
+
+
+@pytest.mark.parametrize("consolidated", [False, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_dataset_is_opened_without_a_warning(consolidated, zarr_format, tmp_path):
+    place = tmp_path / "some.zarr"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        xr.Dataset({"a": ("x", np.arange(3.0))}).to_zarr(place, consolidated=consolidated, zarr_format=zarr_format)
+    np.testing.assert_array_equal(open_dataset(place)["a"], [0, 1, 2])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.summary import TILE_ROWS, DataSummary, PlaneMoments, block_moments, block_summary
+from som_dask.batch import MOST_TILE_ROWS as TILE_ROWS
+from som_dask.summary import block_summary
 
 
 def summary_in_parts(data, cuts):
@@ -130,75 +131,6 @@ def test_equal_numbers_have_equal_fingerprints():
     assert {fingerprint(other) for other in same} == {fingerprint(data)}
 
 
-def moments_in_parts(data, cuts):
-    low, high = data.min(axis=0), data.max(axis=0)
-    edges = [0, *cuts, len(data)]
-    return [block_moments(data[a:b], low, high) for a, b in itertools.pairwise(edges)]
-
-
-@given(cuts=st.lists(st.integers(0, 50), max_size=5), seed=st.integers(0, 2**32 - 1))
-def test_moments_are_the_same_integers_for_any_split(cuts, seed):
-    rng = np.random.default_rng(seed)
-    data = rng.lognormal(size=(50, 3)) * [1e-9, 1.0, 1e12]
-    parts = moments_in_parts(data, sorted(cuts))
-    rng.shuffle(parts)
-    total = functools.reduce(operator.add, parts)
-    (whole,) = moments_in_parts(data, [])
-    assert total.samples == whole.samples == 50
-    np.testing.assert_array_equal(total.first, whole.first)
-    np.testing.assert_array_equal(total.second, whole.second)
-    assert total.first.dtype == total.second.dtype == np.int64
-
-
-def test_moments_of_many_tiles_are_exact(rng):
-    data = rng.integers(-(2**15), 2**15 + 1, (3 * TILE_ROWS + 7, 2)).astype(np.float64)
-    data[0], data[1] = -(2**15), 2**15  # so that the steps are the integers themselves
-    (moments,) = moments_in_parts(data, [])
-    integers = data.astype(np.int64)
-    np.testing.assert_array_equal(moments.first, integers.sum(axis=0))
-    np.testing.assert_array_equal(moments.second, integers.T @ integers)
-
-
-@pytest.mark.parametrize(("center", "spread"), [(0.0, 1.0), (101325.0, 500.0), (1000.0, 0.01), (0.0, 1e-100)])
-def test_mean_and_covariance_are_near_the_true_ones(center, spread, rng):
-    data = center + spread * (rng.normal(size=(5000, 3)) @ rng.normal(size=(3, 3)))
-    (moments,) = moments_in_parts(data, [])
-    mean, covariance = moments.mean_and_covariance(data.min(axis=0), data.max(axis=0))
-    np.testing.assert_allclose(mean, data.mean(axis=0), rtol=0, atol=1e-4 * spread)
-    np.testing.assert_allclose(covariance, np.cov(data.T, bias=True), rtol=0, atol=1e-4 * spread**2)
-    np.testing.assert_array_equal(covariance, covariance.T)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, -1e9, 1.7e308, 5e-324])
-def test_constant_data_have_no_covariance(value):
-    data = np.full((10, 2), value)
-    (moments,) = moments_in_parts(data, [])
-    mean, covariance = moments.mean_and_covariance(data[0], data[0])
-    np.testing.assert_allclose(mean, data[0], rtol=1e-15, atol=5e-324)
-    np.testing.assert_array_equal(covariance, np.zeros((2, 2)))
-
-
-@pytest.mark.parametrize("largest", [1e150, 1e300, 1.7e308])
-def test_extreme_ranges_do_not_overflow(largest):
-    data = np.array([[-largest, 1.0], [largest, 2.0], [largest, 3.0]])
-    (moments,) = moments_in_parts(data, [])
-    half = 2**15
-    np.testing.assert_array_equal(moments.first, [half, 0])
-    np.testing.assert_array_equal(moments.second, [[3 * half**2, 2 * half**2], [2 * half**2, 2 * half**2]])
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-@pytest.mark.parametrize("size", [1e-200, 1e200])
-def test_a_covariance_out_of_range_keeps_its_mean(size):
-    # Variances of such data are no float64 numbers; the mean is one.
-    data = size * np.array([[-1.0], [1.0], [1.0], [0.0]])
-    (moments,) = moments_in_parts(data, [])
-    mean, _ = moments.mean_and_covariance(data.min(axis=0), data.max(axis=0))
-    np.testing.assert_allclose(mean, [0.25 * size], rtol=1e-4)
-
-
-def test_summaries_and_moments_cannot_be_changed():
-    for frozen in (block_summary(np.zeros((1, 1)), 0, 0), block_moments(np.zeros((1, 1)), np.zeros(1), np.ones(1))):
-        assert isinstance(frozen, (DataSummary, PlaneMoments))
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            frozen.samples = 7
+def test_summaries_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        block_summary(np.zeros((1, 1)), 0, 0).samples = 7

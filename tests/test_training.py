@@ -15,7 +15,8 @@ from som_dask.cluster import connected
 from som_dask.errors import CheckpointError, DataError, ParameterError
 from som_dask.lattice import Lattice
 from som_dask.samples import open_samples
-from som_dask.training import TrainingConfig, fit, initial_codebook, train
+from som_dask.training import TrainingConfig, fit, train
+from som_dask.training_data import TrainingData
 from tests.twins import sums_of
 
 LATTICE = Lattice(5, 6)
@@ -124,13 +125,10 @@ def test_seeds(values):
 
 
 def test_initial_codebooks(values):
-    samples = open_samples(values)
-    from som_dask.reduction import summarize
-
-    summary = summarize(samples)
-    sampled = initial_codebook(samples, LATTICE, TrainingConfig(initialization="sample"), summary)
+    data = TrainingData.open(values, TrainingConfig())
+    sampled = data.initial_points(LATTICE, TrainingConfig(initialization="sample"))
     assert {tuple(row) for row in sampled} <= {tuple(row) for row in values.astype(np.float64)}
-    random = initial_codebook(samples, LATTICE, TrainingConfig(initialization="random"), summary)
+    random = data.initial_points(LATTICE, TrainingConfig(initialization="random"))
     assert (random >= values.min(axis=0)).all()
     assert (random <= values.max(axis=0)).all()
 

@@ -19,7 +19,12 @@ NEIGHBORHOODS = (
     Neighborhood(support=1.0),
     Neighborhood(support=3.0),
     Neighborhood("bubble"),
+    Neighborhood("cut_gaussian"),
+    Neighborhood("epanechnikov"),
+    Neighborhood("triangle"),
+    Neighborhood("mexican_hat"),
 )
+EXCITATION = Neighborhood("mexican_hat", positive=True)
 
 
 def exists(rows, topology, boundary):
@@ -67,6 +72,16 @@ def plain_weight(distance, neighborhood, radius):
     """h of one grid distance."""
     if neighborhood.kernel == "bubble":
         return 1.0 if distance <= radius + 1e-9 else 0.0
+    if neighborhood.kernel == "epanechnikov":
+        return 1 - distance**2 / radius**2 if distance < radius - 1e-9 else 0.0
+    if neighborhood.kernel == "triangle":
+        return 1 - distance / radius if distance < radius - 1e-9 else 0.0
+    if neighborhood.kernel == "mexican_hat":
+        if abs(distance - radius) < 1e-9 or (neighborhood.positive and distance > radius):
+            return 0.0
+        return (1 - distance**2 / radius**2) * math.exp(-(distance**2) / (2 * radius**2))
+    if neighborhood.kernel == "cut_gaussian" and distance > radius + 1e-9:
+        return 0.0
     if neighborhood.support is not None and distance > neighborhood.support * radius + 1e-9:
         return 0.0
     return math.exp(-(distance**2) / (2 * radius**2))
@@ -101,17 +116,26 @@ def plain_bmus(samples, codebook, scale=1.0):
     return np.array(bmus, dtype=np.int64), np.array(seconds, dtype=np.int64), np.array(distances)
 
 
-def plain_epoch(samples, codebook, lattice, neighborhood, radius):
-    """The codebook after one batch epoch, sample by sample."""
+def plain_epoch(samples, codebook, lattice, neighborhood, radius, weights=None):
+    """The codebook after one batch epoch, node by node and feature by feature, over the samples that have it.
+
+    What inhibits a node (h < 0) weighs no more than a twentieth of what excites it.
+    """
     h = dense_matrix(lattice, neighborhood, radius)
-    numerator, denominator = np.zeros_like(codebook), np.zeros(len(codebook))
-    for sample, bmu in zip(samples, plain_bmus(samples, codebook)[0], strict=True):
-        numerator += h[:, bmu, None] * sample
-        denominator += h[:, bmu]
-    result = codebook.copy()
-    for node in range(len(codebook)):
-        if denominator[node] != 0:
-            result[node] = numerator[node] / denominator[node]
+    samples, result = np.asarray(samples, dtype=np.float64), codebook.copy()
+    weights = np.ones(len(samples)) if weights is None else weights
+    bmus = plain_bmus(samples, codebook)[0]
+    for node, feature in itertools.product(range(len(codebook)), range(codebook.shape[1])):
+        known = ~np.isnan(samples[:, feature])
+        values, share = samples[known, feature], h[node, bmus[known]] * weights[known]
+        exciting = [float(s) for s in share if s > 0]
+        inhibiting = [float(-s) for s in share if s < 0]
+        total, against = math.fsum(exciting), math.fsum(inhibiting)
+        if total == 0:
+            continue
+        factor = min(1.0, total / 20 / against) if against else 1.0
+        share = np.where(share < 0, factor * share, share)
+        result[node, feature] = math.fsum(share * values) / math.fsum(share)
     return result
 
 

@@ -7,13 +7,14 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, gpu, memory, online, peers, scaling, stream
+from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scaling, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
 BENCHMARKS = {
     "epoch": epoch.run,
     "peers": peers.run,
+    "gaps": gaps.run,
     "colors": colors.run,
     "online": online.run,
     "memory": memory.run,

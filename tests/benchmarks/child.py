@@ -40,7 +40,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         ``before`` and ``peak`` in bytes: after a training on little data, and after all.
     """
     lattice = Lattice(job["side"], job["side"])
-    config = TrainingConfig(epochs=job["epochs"], keep="stream")
+    config = TrainingConfig(epochs=job["epochs"], keep="stream", **job["options"])
     workers = {"workers": job["workers"], "threads_per_worker": job["threads"]} if job["workers"] else {}
     settings = {} if job["workers"] else {"scheduler": "threads", "num_workers": job["threads"]}
     with connected(**workers) as client, dask.config.set(settings):
@@ -50,7 +50,12 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
         fit(manifold(4096, job["features"]), lattice, config)
         before = most(lambda: psutil.Process().memory_info().rss)
-        fit(open_samples(job["store"], block_size=job["block_size"]), lattice, config)
+        weights = job["weights"]  # the name of a variable, or None
+        fit(
+            open_samples(job["store"], variable="samples", block_size=job["block_size"], weights=weights),
+            lattice,
+            config,
+        )
         return {"before": before, "peak": most(peak_memory)}
 
 

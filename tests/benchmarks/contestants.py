@@ -18,9 +18,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from som_dask.lattice import Lattice
+from som_dask.preparation import Preparation
 from som_dask.reduction import summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.training import TrainingConfig, train
+from som_dask.training_data import TrainingData
 from tests.benchmarks.data import Phase
 from tests.benchmarks.timing import Contestant, Skipped
 
@@ -94,7 +96,8 @@ def ours(
         summary = summary or summarize(samples)
 
     def epoch() -> None:
-        next(train(samples, lattice, config, codebook=phase.codebook, summary=summary))
+        data = TrainingData(samples, summary, Preparation.none(samples.n_features))
+        next(train(data, lattice, config, codebook=phase.codebook))
 
     return Contestant(epoch, lambda: dask.config.set(settings))
 

@@ -13,8 +13,20 @@ from som_dask.lattice import Lattice
 from som_dask.training import TrainingConfig, train
 from tests.benchmarks.timing import Skipped
 
-__all__ = ["Phase", "blobs", "codebooks", "colors", "digits", "manifold", "noise", "photograph", "rows_for"]
+__all__ = [
+    "Phase",
+    "blobs",
+    "codebooks",
+    "colors",
+    "digits",
+    "manifold",
+    "noise",
+    "photograph",
+    "rows_for",
+    "with_gaps",
+]
 
+GAPS = 0.1  # share of the values that are missing, where some are
 TRAINING_ROWS = 20_000  # enough for a codebook that looks like one of that phase
 
 
@@ -25,6 +37,14 @@ def manifold(n: int, d: int, seed: int = 0) -> np.ndarray:
     places = rng.random((n, 2))
     surface = np.sin(places @ waves + phases)
     return (surface + 0.05 * rng.standard_normal((n, d))).astype(np.float32)
+
+
+def with_gaps(data: np.ndarray, rows: float, share: float = GAPS) -> np.ndarray:
+    """The data with a share of the values of some of the rows replaced by NaN."""
+    rng = np.random.default_rng(1)
+    holes = rng.random(data.shape, dtype=np.float32) < share
+    holes &= (rng.random(len(data)) < rows)[:, None]
+    return np.where(holes, np.float32(np.nan), data)
 
 
 def blobs(n: int, d: int, count: int = 30) -> np.ndarray:

@@ -16,10 +16,12 @@ from som_dask.batch import SharedCodebook
 from som_dask.cuda import CodebookOnDevice
 from som_dask.errors import ParameterError
 from som_dask.lattice import Lattice
+from som_dask.preparation import Preparation
 from som_dask.reduction import summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.summary import DataSummary
 from som_dask.training import TrainingConfig, train
+from som_dask.training_data import TrainingData
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.tables import show
@@ -87,7 +89,8 @@ def resident(
     seconds = []
     with dask.config.set(scheduler="threads", num_workers=min(options.threads, 4)):
         for _ in range(options.rounds):
-            epochs = list(train(samples, lattice, config, codebook=codebook, summary=summary))
+            data = TrainingData(samples, summary, Preparation.none(samples.n_features))
+            epochs = list(train(data, lattice, config, codebook=codebook))
             seconds.append(sum(epoch.seconds for epoch in epochs[1:]))
     return Spread.of(seconds)
 

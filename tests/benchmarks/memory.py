@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FEATURES, SIDE, EPOCHS, GROWTH = 16, 20, 2, (1, 4, 16)
 
 
-def measure(store: Path, block_bytes: int, threads: int, workers: int) -> dict[str, Any]:
+def measure(store: Path, block_bytes: int, threads: int, workers: int, gaps: bool) -> dict[str, Any]:
     """Peak memory, in a fresh process."""
     job = {
         "store": str(store),
@@ -29,6 +29,8 @@ def measure(store: Path, block_bytes: int, threads: int, workers: int) -> dict[s
         "epochs": EPOCHS,
         "threads": threads,
         "workers": workers,
+        "options": {"missing": "mask", "scaling": "zscore"} if gaps else {},
+        "weights": "weights" if gaps else None,
     }
     command = [sys.executable, "-m", "tests.benchmarks.child", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -41,17 +43,23 @@ def run(options: Options) -> list[dict[str, Any]]:
     """Measure one process with threads, then two workers, and print the table."""
     chunk_rows = (1 if options.quick else 4) * 2**20 // (4 * FEATURES)
     block_bytes, first = 4 * FEATURES * chunk_rows, 16
+    half = max(options.threads // 2, 1)
     ways = {
-        f"1 process x {options.threads} threads": (options.threads, 0),
-        f"2 workers x {max(options.threads // 2, 1)} threads": (max(options.threads // 2, 1), 2),
+        f"1 process x {options.threads} threads": (options.threads, 0, False),
+        f"2 workers x {half} threads": (half, 2, False),
+        f"1 process x {options.threads} threads, masked and weighted": (options.threads, 0, True),
+        f"2 workers x {half} threads, masked and weighted": (half, 2, True),
     }
     peaks: dict[str, dict[int, dict[str, Any]]] = {way: {} for way in ways}
     with tempfile.TemporaryDirectory(prefix="som_dask_memory_") as folder:
         for growth in GROWTH:
             options.say(f"memory: {growth * first} chunks of {block_bytes / 2**20:g} MiB")
-            store = write_store(Path(folder) / f"{growth}.zarr", growth * first, chunk_rows, FEATURES)
-            for way, (threads, workers) in ways.items():
-                peaks[way][growth] = measure(store, block_bytes, threads, workers)
+            for gaps in (False, True):
+                store = Path(folder) / f"{growth}-{gaps}.zarr"
+                write_store(store, growth * first, chunk_rows, FEATURES, gaps=gaps)
+                for way, (threads, workers, with_gaps) in ways.items():
+                    if with_gaps == gaps:
+                        peaks[way][growth] = measure(store, block_bytes, threads, workers, gaps)
     results = [
         {
             "way": way,
@@ -85,6 +93,7 @@ def run(options: Options) -> list[dict[str, Any]]:
         [
             f"{SIDE} x {SIDE} map, D={FEATURES}, {EPOCHS} epochs and the passes before and after; one chunk a block",
             "before: after a training on 4096 samples in memory",
+            "masked and weighted: a tenth of the values missing, weights in the store, features scaled by zscore",
         ],
     )
     return results

@@ -1,0 +1,168 @@
+"""Which rows of the data a block holds: numbers that the cutting into blocks has no say in."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["BlockRows", "JoinedRows", "Rows", "block_rows", "join_rows", "numbers_of", "table_rows"]
+
+Grid = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class BlockRows:
+    """The rows of a block that is a box cut out of all sample dimensions, in C order.
+
+    The number of a row is its index in C order over all samples, so it is the same for any blocks.
+
+    Attributes
+    ----------
+    offsets : tuple of int
+        Where the box begins along each dimension.
+    shape : tuple of int
+        Its sizes.
+    full : tuple of int
+        Sizes of all samples.
+    """
+
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+    full: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    @functools.cached_property
+    def steps(self) -> tuple[int, ...]:
+        """How far apart neighbors along each dimension are numbered."""
+        return tuple(math.prod(self.full[d + 1 :]) for d in range(len(self.full)))
+
+    @property
+    def first(self) -> int:
+        """Number of the first row."""
+        return sum(offset * step for offset, step in zip(self.offsets, self.steps, strict=True))
+
+    @functools.cached_property
+    def contiguous(self) -> bool:
+        """Whether the numbers are ``first``, ``first + 1`` and so on."""
+        long = [d for d, size in enumerate(self.shape) if size != 1]
+        return not long or self.shape[long[0] + 1 :] == self.full[long[0] + 1 :]
+
+    def numbers(self, start: int = 0, n: int | None = None) -> np.ndarray:
+        """Numbers of n rows, by default all, from the block's row `start` on: (n,) int64."""
+        n = len(self) - start if n is None else n
+        local = np.arange(start, start + n, dtype=np.int64)
+        if self.contiguous or not n:
+            return self.first + local
+        total = np.full(n, self.first, dtype=np.int64)
+        for size, step in zip(reversed(self.shape), reversed(self.steps), strict=True):
+            local, index = np.divmod(local, size)
+            total += index * step
+        return total
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """The rows of several blocks, one behind the other: made by `join_rows`."""
+
+    parts: tuple[BlockRows, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def first(self) -> int:
+        """Number of the first row."""
+        return self.parts[0].first
+
+    @functools.cached_property
+    def contiguous(self) -> bool:
+        """Whether the numbers are ``first``, ``first + 1`` and so on."""
+        following = self.first
+        for part in self.parts:
+            if not part.contiguous or part.first != following:
+                return False
+            following += len(part)
+        return True
+
+    def numbers(self, start: int = 0, n: int | None = None) -> np.ndarray:
+        """Numbers of n rows, by default all, from row `start` on: (n,) int64."""
+        stop = len(self) if n is None else start + n
+        if self.contiguous:
+            return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+        found, begin = [np.empty(0, dtype=np.int64)], 0
+        for part in self.parts:
+            low, high = max(start - begin, 0), min(stop - begin, len(part))
+            if low < high:
+                found.append(part.numbers(low, high - low))
+            begin += len(part)
+        return np.concatenate(found)
+
+
+Rows = int | BlockRows | JoinedRows
+
+
+def numbers_of(rows: Rows, start: int, n: int) -> int | np.ndarray:
+    """Numbers of n rows of a block from its row `start` on: that of the first one where the others follow it.
+
+    `rows` may be just the number of the block's first row, which all others follow.
+    """
+    if isinstance(rows, int):
+        return rows + start
+    return rows.first + start if rows.contiguous else rows.numbers(start, n)
+
+
+def join_rows(parts: Sequence[BlockRows]) -> BlockRows | JoinedRows:
+    """The rows of neighboring blocks as one."""
+    return parts[0] if len(parts) == 1 else JoinedRows(tuple(parts))
+
+
+def block_rows(grid: Grid, index: int) -> BlockRows:
+    """The rows of one block of many.
+
+    Parameters
+    ----------
+    grid : tuple of tuple of int
+        Sizes of the blocks along each sample dimension.
+    index : int
+        Number of the block, in C order.
+    """
+    place = [int(i) for i in np.unravel_index(index, [len(sizes) for sizes in grid])]
+    return BlockRows(
+        tuple(sum(sizes[:i]) for sizes, i in zip(grid, place, strict=True)),
+        tuple(sizes[i] for sizes, i in zip(grid, place, strict=True)),
+        tuple(sum(sizes) for sizes in grid),
+    )
+
+
+def table_rows(numbers: np.ndarray, grid: Grid) -> np.ndarray:
+    """Where rows of these numbers lie in the table that is all blocks one behind the other.
+
+    Parameters
+    ----------
+    numbers : (k,) int
+    grid : tuple of tuple of int
+
+    Returns
+    -------
+    (k,) int64
+    """
+    rest = np.asarray(numbers, dtype=np.int64)
+    places, locals_, sizes = [], [], []
+    for cuts in reversed(grid):
+        rest, index = np.divmod(rest, sum(cuts))
+        edges = np.concatenate([[0], np.cumsum(cuts)])
+        place = np.searchsorted(edges, index, side="right") - 1
+        places.append(place)
+        locals_.append(index - edges[place])
+        sizes.append(np.asarray(cuts)[place])
+    block, local = np.zeros_like(rest), np.zeros_like(rest)
+    for cuts, place, inner, size in zip(grid, *(reversed(x) for x in (places, locals_, sizes)), strict=True):
+        block, local = block * len(cuts) + place, local * size + inner
+    counts = functools.reduce(np.multiply.outer, [np.asarray(cuts, dtype=np.int64) for cuts in grid]).ravel()
+    return (np.cumsum(counts) - counts)[block] + local
