@@ -103,7 +103,8 @@ def plot_planes(
     limits = value_range(codebook) if shared_limits else None
     for ax, index, weights in zip(panels, indices, codebook.T, strict=True):
         nodes = draw_nodes(ax, lattice, array=weights, linewidths=0.3, clim=limits)
-        add_colorbar(ax, nodes, lattice, font_size=SMALLER)
+        if np.isfinite(weights).any():
+            add_colorbar(ax, nodes, lattice, font_size=SMALLER)
         ax.set_title(plain_text(names[index], 26), fontsize=SMALL)
     return panels
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from som_dask.preparation import Preparation
 from som_dask.schema import model_dataset
 
 
@@ -10,7 +11,8 @@ def model_of(lattice, features=("a", "b", "c"), epochs=4):
     node, feature = np.arange(lattice.n_nodes)[:, None], np.arange(len(features))[None, :]
     decay = np.linspace(2.0, 1.0, epochs + 1)
     return model_dataset(
-        codebook=(100.0 * node + feature),
+        points=100.0 * node + feature,
+        preparation=Preparation.none(len(features)),
         hits=np.arange(lattice.n_nodes),
         history={
             "quantization_error": decay,

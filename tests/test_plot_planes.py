@@ -61,4 +61,5 @@ def test_a_feature_never_known_is_gray():
     model["codebook"][..., 1] = np.nan
     panels = plot_planes(model)
     assert np.ma.getmaskarray(panels[1].collections[0].get_array()).all()
+    assert [len(ax.child_axes) for ax in panels] == [1, 0, 1]  # no colors, no colorbar
     panels[0].figure.canvas.draw()
