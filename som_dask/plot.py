@@ -80,7 +80,8 @@ def plot_values(
     lattice = lattice_of(model)
     ax = map_figure(lattice) if ax is None else ax
     nodes = draw_nodes(ax, lattice, array=array.values.ravel(), cmap=cmap, clim=limits)
-    add_colorbar(ax, nodes, lattice, caption_of(array) if label is None else label)
+    if array.notnull().any():
+        add_colorbar(ax, nodes, lattice, caption_of(array) if label is None else label)
     ax.set_title(plain_text(str(array.name or "").replace("_", " ") if title is None else title, 80))
     return ax
 

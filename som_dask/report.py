@@ -198,6 +198,9 @@ def _features(model: xr.Dataset) -> str:
         if f"feature_{name}" in model:
             heads.append(name)
             columns.append(model[f"feature_{name}"].values)
+    if "missing_values" in model:
+        heads.append("samples without")
+        columns.append(model["missing_values"].values)
     names = [str(name) for name in model["feature"].values]
     rows = ([name, *map(number, values)] for name, *values in zip(names, *columns, strict=True))
     listed = table("Weights of the nodes, in the data's units", heads, rows, numbers=True)

@@ -49,7 +49,9 @@ class Page(HTMLParser):
 def whole():
     """A report with everything."""
     scaled = model_of(Lattice(3, 4), ["a", "b", "c"]).assign(
-        feature_center=("feature", [7.25, 1.0, 2.0]), feature_scale=("feature", [3.5, 1.0, 1.0])
+        feature_center=("feature", [7.25, 1.0, 2.0]),
+        feature_scale=("feature", [3.5, 1.0, 1.0]),
+        missing_values=("feature", [12, 0, 0]),
     )
     return report_html(scaled, **made())
 
@@ -134,8 +136,8 @@ def test_the_tables_tell_the_model(whole, small):
     for known in ("trustworthiness of 10 neighbors", "0.96875", "0.75", "123,456", "hexagonal", "cells.zarr", "66"):
         assert known in cells
     row = cells.index("a")
-    assert cells[row : row + 6] == ["a", "0", "550", "1,100", "7.25", "3.5"]
-    assert cells[cells.index("center") + 1] == "scale"
+    assert cells[row : row + 7] == ["a", "0", "550", "1,100", "7.25", "3.5", "12"]
+    assert cells[cells.index("center") :][:3] == ["center", "scale", "samples without"]
     row = cells.index("4", cells.index("epochs done"))
     assert cells[row : row + 4] == ["4", "1", "0.1", "-"]  # no radius after the last epoch
     assert "center" not in Page(small).cells
