@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from som_dask.clusters import cluster_codebook, sample_clusters
 from som_dask.errors import SomError
 from som_dask.evaluation import evaluate
+from som_dask.fields import unstack_features
 from som_dask.inference import assign, label_store
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
@@ -12,6 +13,7 @@ from som_dask.node_summary import summarize_labels, summarize_values
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
 from som_dask.registry import Registry
+from som_dask.report import report_html, write_report
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import open_model, save_model
 from som_dask.soft import assign_soft
@@ -35,9 +37,12 @@ __all__ = [
     "label_store",
     "open_model",
     "open_samples",
+    "report_html",
     "sample_clusters",
     "save_model",
     "summarize_labels",
     "summarize_values",
     "train",
+    "unstack_features",
+    "write_report",
 ]

@@ -1,4 +1,4 @@
-"""The command line: train, infer, evaluate, info, demo, models."""
+"""The command line: train, infer, evaluate, clusters, report, info, demo, models."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from som_dask.options import (
 )
 from som_dask.preparation import Metric, Missing
 from som_dask.reading_cli import clusters
+from som_dask.report_cli import report
 from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.scaling import Scaling
 from som_dask.schedule import Decay
@@ -98,6 +99,7 @@ def cli() -> None:
 cli.add_command(models)
 cli.add_command(evaluate)
 cli.add_command(clusters)
+cli.add_command(report)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -21,15 +22,49 @@ from som_dask.inference import assign
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
-from som_dask.plot import plot_colors, plot_u_matrix, save_figure
+from som_dask.plot import plot_colors, plot_hits, plot_u_matrix, save_figure
+from som_dask.plot_fields import plot_fields
+from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
+from som_dask.plot_planes import plot_plane, plot_planes
+from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
+from som_dask.plot_training import plot_training
 from som_dask.preparation import Missing
 from som_dask.schema import lattice_of, open_model, save_model
 from som_dask.soft import assign_soft
 from som_dask.training import Epoch, TrainingConfig, fit, train
 
-__all__ = ["Algorithm", "KohonenMap"]
+__all__ = ["Algorithm", "KohonenMap", "PictureKind"]
 
 Algorithm = Literal["batch", "online"]
+PictureKind = Literal[
+    "colors",
+    "u_matrix",
+    "hits",
+    "plane",
+    "planes",
+    "profiles",
+    "training",
+    "clusters",
+    "cluster_profiles",
+    "label_pies",
+    "majority",
+    "fields",
+]
+PICTURES: dict[str, Callable[..., Any]] = {
+    "colors": plot_colors,
+    "u_matrix": plot_u_matrix,
+    "hits": plot_hits,
+    "plane": plot_plane,
+    "planes": plot_planes,
+    "profiles": plot_profiles,
+    "training": plot_training,
+    "clusters": plot_clusters,
+    "cluster_profiles": plot_cluster_profiles,
+    "label_pies": plot_label_pies,
+    "majority": plot_majority,
+    "fields": plot_fields,
+}
+PANELS = ("planes", "training", "fields")  # kinds of several axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,37 +268,66 @@ class KohonenMap:
         """Load a map that `save`, `som_dask.save_model` or ``som-dask train`` wrote."""
         return cls.from_dataset(open_model(place))
 
+    def plot(self, kind: PictureKind = "u_matrix", *, ax: Any = None, **options: Any) -> Any:
+        """Draw the map.
+
+        Parameters
+        ----------
+        kind : str
+            Of `PictureKind`, such as "u_matrix", "hits" or "planes": which of the functions ``plot_KIND`` of
+            `som_dask.plot`, `som_dask.plot_planes`, `som_dask.plot_fields`, `som_dask.plot_profiles`,
+            `som_dask.plot_training` and `som_dask.plot_labels`.
+        ax : matplotlib Axes, optional
+            By default that of a new figure. Kinds of several panels take a sequence of axes.
+        **options
+            Of that function, such as ``feature="red"`` of "plane".
+
+        Returns
+        -------
+        matplotlib.axes.Axes, or array of them
+
+        Raises
+        ------
+        ParameterError
+            If matplotlib is missing, the map is not trained, or there is no such kind or option.
+        """
+        if kind not in PICTURES:
+            raise ParameterError(f"kind must be one of {', '.join(PICTURES)}, got {kind!r}")
+        draw = PICTURES[kind]
+        given = options if ax is None else {"axes" if kind in PANELS else "ax": ax, **options}
+        model = self._trained()
+        try:
+            inspect.signature(draw).bind(model, **given)
+        except TypeError as error:
+            raise ParameterError(f"can't draw {kind}: {error}") from error
+        return draw(model, **given)
+
     def save_image(
         self,
         path: str | os.PathLike[str],
         *,
-        kind: Literal["colors", "u_matrix"] = "colors",
-        features: list[str] | None = None,
-        limits: tuple[float, float] | None = None,
+        kind: PictureKind = "colors",
+        **options: Any,
     ) -> None:
         """Save a picture of the map: PNG, PDF or SVG by the ending of `path`.
 
         Parameters
         ----------
         path : path
-        kind : {"colors", "u_matrix"}
-            Three features as red, green and blue; or each node's mean distance to its neighbors.
-        features : three names, optional
-            Of "colors"; by default the first three.
-        limits : (float, float), optional
-            Of "colors": values shown as dark and as full.
+        kind : str
+            As for `plot`.
+        **options
+            As for `plot`: of "colors" the three `features` taken as red, green and blue, by default the first three,
+            and `limits`, values shown as dark and as full.
 
         Raises
         ------
         ParameterError
-            If matplotlib is missing, there are not three features, or the kind is unknown.
+            If matplotlib is missing, the map is not trained, there are not three features, or there is no such kind
+            or option.
         """
-        if kind == "colors":
-            save_figure(plot_colors(self._trained(), features, limits=limits), path)
-        elif kind == "u_matrix":
-            save_figure(plot_u_matrix(self._trained()), path)
-        else:
-            raise ParameterError(f"kind must be 'colors' or 'u_matrix', got {kind!r}")
+        axes = self.plot(kind, **options)
+        save_figure(axes[0] if kind in PANELS else axes, path)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the lattice, the errors and a small picture."""
@@ -297,7 +361,7 @@ class KohonenMap:
             ax: Any = plot_u_matrix(self._trained())
         except ParameterError:
             return ""
-        ax.figure.savefig(buffer, format="png", dpi=50)
+        ax.figure.savefig(buffer, format="png", dpi=50, bbox_inches="tight")
         data = base64.b64encode(buffer.getvalue()).decode()
         return f"<img alt='U-matrix' src='data:image/png;base64,{data}'>"
 

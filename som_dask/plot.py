@@ -1,63 +1,139 @@
-"""Pictures of a map. Needs the extra ``plot``."""
+"""Pictures of a map: its nodes as hexagons or squares, in the colors of their values. Needs the extra ``plot``."""
 
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from som_dask.drawing import (
+    EMPTY,
+    GROUND,
+    SEQUENTIAL,
+    add_colorbar,
+    caption_of,
+    draw_nodes,
+    map_figure,
+    node_polygons,
+    node_values,
+    plain_text,
+)
 from som_dask.errors import ParameterError
-from som_dask.lattice import Lattice
 from som_dask.schema import lattice_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-__all__ = ["node_polygons", "plot_colors", "plot_u_matrix", "save_color_image", "save_figure"]
+__all__ = [
+    "node_polygons",
+    "plot_colors",
+    "plot_hits",
+    "plot_u_matrix",
+    "plot_values",
+    "save_color_image",
+    "save_figure",
+]
 
-INCHES = 6.0  # longer side of a map
 PIXELS = 400  # at least about this many along the longer side of an image
 
 
-def node_polygons(lattice: Lattice) -> np.ndarray:
-    """Outline of each node: (M, 6, 2) hexagons or (M, 4, 2) squares that fill the plane, in lattice units."""
-    if lattice.topology == "hexagonal":
-        angle = np.deg2rad(np.arange(30, 390, 60))
-        outline = np.stack([np.cos(angle), np.sin(angle)], axis=1) / np.sqrt(3.0)
-    else:
-        outline = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    return lattice.positions()[:, None, :] + outline
+def plot_values(
+    model: xr.Dataset,
+    values: Any,
+    *,
+    title: str | None = None,
+    label: str | None = None,
+    cmap: Any = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one value of each node as its color; nodes whose value is NaN are light gray.
+
+    Parameters
+    ----------
+    model : xarray.Dataset
+    values : str, DataArray or array
+        Name of a variable of the model, values with dimensions ``row`` and ``col``, or an array (rows, cols).
+    title : str, optional
+        By default the variable's name.
+    label : str, optional
+        Of the colorbar; by default the variable's ``long_name`` and ``units``.
+    cmap : str or matplotlib Colormap
+    limits : (float, float), optional
+        Values at the ends of the colormap; by default the least and the greatest.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        If the values are not one for each node, or matplotlib is missing.
+    """
+    array = node_values(model, values)
+    lattice = lattice_of(model)
+    ax = map_figure(lattice) if ax is None else ax
+    nodes = draw_nodes(ax, lattice, array=array.values.ravel(), cmap=cmap, clim=limits)
+    if array.notnull().any():
+        add_colorbar(ax, nodes, lattice, caption_of(array) if label is None else label)
+    ax.set_title(plain_text(str(array.name or "").replace("_", " ") if title is None else title, 80))
+    return ax
 
 
-def _figure(lattice: Lattice) -> tuple[Figure, Axes]:
-    """A figure of the map's proportions, without pyplot: no global state, and it works in any thread."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ParameterError("pictures need matplotlib: pip install 'som_dask[plot]'") from error
-    width, height = lattice.cols + 0.5, lattice.rows * lattice.row_height + 0.5
-    size = INCHES / max(width, height)
-    figure = Figure(figsize=(max(width * size, 2.5) + 0.8, max(height * size, 1.5) + 0.6), layout="constrained")
-    return figure, figure.subplots()
+def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Draw the U-matrix: dark valleys are clusters, bright ridges lie between them (Ultsch and Siemon, 1990).
+
+    Parameters
+    ----------
+    model : xarray.Dataset
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    return plot_values(model, "u_matrix", title="U-matrix", label="mean distance to neighbors", ax=ax)
 
 
-def _draw(ax: Axes, lattice: Lattice, **properties: Any) -> Any:
-    from matplotlib.collections import PolyCollection
+def plot_hits(model: xr.Dataset, *, style: Literal["color", "size"] = "color", ax: Axes | None = None) -> Axes:
+    """Draw how many samples each node is the best matching unit of.
 
-    polygons = node_polygons(lattice)
-    # Edges of the nodes' own color close the hairlines that antialiasing leaves between neighbors.
-    collection = PolyCollection(list(polygons), edgecolors="face", linewidths=0.6, **properties)
-    ax.add_collection(collection)
-    low, high = polygons.min(axis=(0, 1)), polygons.max(axis=(0, 1))
-    ax.set_xlim(low[0], high[0])
-    ax.set_ylim(high[1], low[1])  # row 0 on top, as in the codebook's printout
-    ax.set_aspect("equal")
-    ax.set_axis_off()
-    return collection
+    Parameters
+    ----------
+    model : xarray.Dataset
+    style : {"color", "size"}
+        The number as the node's color, light gray where there is none; or as the area of a filled node within its
+        outline.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        For an unknown style, or if matplotlib is missing.
+    """
+    hits = node_values(model, "hits").astype(np.float64)
+    most = float(hits.max())
+    if style == "color":
+        return plot_values(model, hits.where(hits > 0), title="hits", label="samples per node", ax=ax)
+    if style != "size":
+        raise ParameterError(f"style must be 'color' or 'size', got {style!r}")
+    lattice = lattice_of(model)
+    ax = map_figure(lattice, beside=0.4) if ax is None else ax
+    draw_nodes(ax, lattice, facecolors=GROUND, edgecolors=EMPTY)
+    sizes = np.sqrt(hits.values.ravel() / max(most, 1.0))
+    draw_nodes(ax, lattice, sizes=sizes, facecolors="#31688e", linewidths=0)
+    ax.set_title(f"hits: the fullest node has {most:,.6g} samples")
+    return ax
 
 
 def plot_colors(
@@ -93,42 +169,23 @@ def plot_colors(
     if len(chosen) != 3 or unknown:
         raise ParameterError(f"a color picture needs three of the features {names}, got {chosen}")
     lattice = lattice_of(model)
-    values = model["codebook"].sel(feature=chosen).values.reshape(-1, 3)
+    values = model["codebook"].isel(feature=[names.index(name) for name in chosen]).values.reshape(-1, 3)
     low, high = (values.min(axis=0), values.max(axis=0)) if limits is None else np.array(limits)[:, None]
     span = np.where(high > low, high - low, 1.0)
-    if ax is None:
-        _, ax = _figure(lattice)
-    _draw(ax, lattice, facecolors=np.clip((values - low) / span, 0, 1))
+    ax = map_figure(lattice, beside=0.4) if ax is None else ax
+    known = ~np.isnan(values).any(axis=1)
+    colors = np.where(known[:, None], np.clip((values - low) / span, 0, 1), 0.85)
+    draw_nodes(ax, lattice, facecolors=colors)
     named = chosen == ["red", "green", "blue"]
-    ax.set_title("codebook" if named else f"codebook: {', '.join(chosen)} as red, green, blue")
-    return ax
-
-
-def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
-    """Draw the U-matrix: dark valleys are clusters, bright ridges lie between them.
-
-    Parameters
-    ----------
-    model : xarray.Dataset
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-    """
-    lattice = lattice_of(model)
-    if ax is None:
-        _, ax = _figure(lattice)
-    nodes = _draw(ax, lattice, array=model["u_matrix"].values.ravel(), cmap="viridis")
-    ax.figure.colorbar(nodes, ax=ax, label="mean distance to neighbors", shrink=0.8)
-    ax.set_title("U-matrix")
+    title = "codebook" if named else f"codebook: {', '.join(chosen)} as red, green, blue"
+    ax.set_title("\n".join(textwrap.wrap(plain_text(title, 120), 50)))
     return ax
 
 
 def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     """Save the figure that `ax` belongs to: PNG, PDF, SVG by the ending of `path`."""
     figure: Any = ax.figure
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None:

@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from som_dask import kohonen_map
 from som_dask.clusters import cluster_codebook
@@ -147,7 +148,7 @@ def test_clear_errors(values, trained, tmp_path):
     with pytest.raises(ParameterError, match="no option epoch; TrainingConfig knows epochs"):
         KohonenMap(2, 2).train(values, epoch=3)
     with pytest.raises(ParameterError, match="kind must be"):
-        trained.save_image(tmp_path / "x.png", kind="hits")
+        trained.save_image(tmp_path / "x.png", kind="portrait")
     with pytest.raises(ParameterError):
         KohonenMap(0, 2)
 
@@ -164,3 +165,40 @@ def test_clusters_and_soft_assignment(rng):
     for ask in (KohonenMap(2, 2).clusters, lambda: KohonenMap(2, 2).infer_soft(colors)):
         with pytest.raises(ParameterError, match="not trained"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "panels"),
+    [
+        ("u_matrix", {}, 0),
+        ("hits", {"style": "size"}, 0),
+        ("colors", {}, 0),
+        ("plane", {"feature": "feature_1"}, 0),
+        ("planes", {}, 4),
+        ("profiles", {}, 0),
+        ("training", {}, 3),
+    ],
+)
+def test_pictures_of_each_kind(trained, kind, options, panels, tmp_path):
+    axes = trained.plot(kind, **options)
+    assert np.shape(axes) == ((panels,) if panels else ())
+    given = Figure().subplots(1, panels or 1)
+    drawn = trained.plot(kind, ax=given, **options)
+    assert drawn is given if not panels else list(drawn) == list(given)
+    trained.save_image(tmp_path / "map.png", kind=kind, **options)
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "portrait"}, "kind must be one of"),
+        ({"kind": "plane"}, "can't draw plane: missing a required argument: 'feature'"),
+        ({"kind": "hits", "features": ["a"]}, "can't draw hits: got an unexpected keyword argument 'features'"),
+    ],
+)
+def test_pictures_that_can_not_be(trained, arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        trained.plot(**arguments)
+    with pytest.raises(ParameterError, match="not trained"):
+        KohonenMap(2, 2).plot()

@@ -71,7 +71,15 @@ ORDER = (
     "manifest",
     "registry",
     "retraining",
+    "drawing",
     "plot",
+    "plot_planes",
+    "plot_fields",
+    "plot_labels",
+    "plot_profiles",
+    "plot_training",
+    "report_page",
+    "report",
     "kohonen_map",
     "config",
     "cluster",
@@ -80,6 +88,7 @@ ORDER = (
     "models_cli",
     "evaluate_cli",
     "reading_cli",
+    "report_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("plane") + 1]
