@@ -172,14 +172,14 @@ def _quality(model: xr.Dataset, others: dict[str, xr.Dataset | None]) -> str:
     for name in ("quantization_error", "topographic_error"):
         known = model[name].values[~np.isnan(model[name].values)]
         if known.size:
-            rows.append((caption_of(model[name]), number(known[-1]), "training"))
+            rows.append((name.replace("_", " "), number(known[-1]), "training", caption_of(model[name])))
     for source, dataset in others.items():
         for variable in () if dataset is None else dataset.data_vars.values():
             if variable.ndim == 0:
                 value = variable.values[()]
                 told = number(value) if np.issubdtype(variable.dtype, np.number) else str(value)
-                rows.append((caption_of(variable), told, source))
-    return table("Measures of the finished map", ("measure", "value", "from"), rows)
+                rows.append((str(variable.name).replace("_", " "), told, source, caption_of(variable)))
+    return table("Measures of the finished map", ("measure", "value", "from", "what it is"), rows)
 
 
 def _attributes(model: xr.Dataset, names: list[str]) -> str:

@@ -48,7 +48,7 @@ table { border-collapse: collapse; font-size: 0.92rem; margin: 0.5rem 0; font-va
 caption { text-align: left; font-size: 0.9rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px solid var(--line); }
 th[scope="row"] { min-width: 7rem; }
-td { min-width: 6.5rem; }
+td { min-width: 6.5rem; overflow-wrap: break-word; }
 td.number { min-width: 0; }
 thead th { white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
