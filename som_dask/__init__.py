@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from som_dask.errors import SomError
+from som_dask.fields import unstack_features
 from som_dask.inference import assign, label_store
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
@@ -30,4 +31,5 @@ __all__ = [
     "open_samples",
     "save_model",
     "train",
+    "unstack_features",
 ]

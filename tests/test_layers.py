@@ -55,6 +55,7 @@ ORDER = (
     "training_data",
     "training",
     "online_training",
+    "labels",
     "inference",
     "credentials",
     "telemetry",
