@@ -33,7 +33,16 @@ from som_dask.preparation import Part, Preparation
 from som_dask.pruned import Search
 from som_dask.sums import BatchSums, WholeSums, layout_of
 
-__all__ = ["Precision", "SharedCodebook", "Tile", "chunk_sums", "nearest", "tiles_of", "updated_codebook"]
+__all__ = [
+    "Precision",
+    "Searches",
+    "SharedCodebook",
+    "Tile",
+    "chunk_sums",
+    "nearest",
+    "tiles_of",
+    "updated_codebook",
+]
 
 Precision = Literal["exact", "fast"]
 
@@ -166,7 +175,7 @@ def tiles_of(block: Any) -> Iterator[Tile]:
             yield Tile(start, values, None if weights is None else weights[start : start + len(values)])
 
 
-class _Searches:
+class Searches:
     """The searches for samples with all features and for those that lack some, made when they are needed."""
 
     def __init__(self, shared: SharedCodebook, **options: bool) -> None:
@@ -214,7 +223,7 @@ def chunk_sums(block: Any, shared: SharedCodebook, rows: Rows = 0) -> BatchSums 
 
 
 def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
-    search = _Searches(shared, certify=False)
+    search = Searches(shared, certify=False)
     codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
     preparation, n_columns = shared.preparation, shared.preparation.n_columns()
     layout = layout_of(n_columns, codebook.shape[1])
@@ -238,7 +247,7 @@ def _rounded_sums(block: Any, shared: SharedCodebook) -> BatchSums:
 
 
 def _whole_sums(block: Any, shared: SharedCodebook, rows: Rows) -> WholeSums:
-    search = _Searches(shared)
+    search = Searches(shared)
     codebook, neighbors = shared.patched().codebook, shared.lattice.neighbor_table()
     columns, distance = shared.whole  # type: ignore[misc]
     factors = np.column_stack([columns.factors(), distance.factors()])
@@ -365,7 +374,7 @@ def nearest(block: Any, shared: SharedCodebook) -> tuple[np.ndarray, np.ndarray]
     if shared.device != "cpu":
         return shared.on_device().nearest(block)
     bmu, distance = np.full(len(block), -1, dtype=np.int64), np.full(len(block), np.nan)
-    search = _Searches(shared, need_second=False)
+    search = Searches(shared, need_second=False)
     codebook = shared.patched().codebook
     for tile in tiles_of(block):
         for part in shared.preparation.parts(tile.values):

@@ -1,4 +1,4 @@
-"""The command line: train, infer, info, demo, models."""
+"""The command line: train, infer, evaluate, info, demo, models."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import numpy as np
 import som_dask
 from som_dask.batch import Precision
 from som_dask.errors import Interrupted, ParameterError, SomError
+from som_dask.evaluate_cli import evaluate
 from som_dask.initial import Initialization
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.models_cli import given_registry, models, open_named, registry_option, target_options, training_target
@@ -41,6 +42,7 @@ from som_dask.options import (
     weights_option,
 )
 from som_dask.preparation import Metric, Missing
+from som_dask.reading_cli import clusters
 from som_dask.retraining import RetrainingConfig, retrain_registered
 from som_dask.scaling import Scaling
 from som_dask.schedule import Decay
@@ -95,6 +97,8 @@ def cli() -> None:
 
 
 cli.add_command(models)
+cli.add_command(evaluate)
+cli.add_command(clusters)
 
 
 @cli.command()

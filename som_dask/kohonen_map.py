@@ -15,6 +15,7 @@ import xarray as xr
 
 from som_dask.backend import Device
 from som_dask.checkpoint import CheckpointFolder
+from som_dask.clusters import cluster_codebook
 from som_dask.errors import ParameterError
 from som_dask.inference import assign
 from som_dask.lattice import Boundary, Lattice, Topology
@@ -23,6 +24,7 @@ from som_dask.online_training import fit_online
 from som_dask.plot import plot_colors, plot_u_matrix, save_figure
 from som_dask.preparation import Missing
 from som_dask.schema import lattice_of, open_model, save_model
+from som_dask.soft import assign_soft
 from som_dask.training import Epoch, TrainingConfig, fit, train
 
 __all__ = ["Algorithm", "KohonenMap"]
@@ -201,6 +203,14 @@ class KohonenMap:
             If the features are not those that it was trained on.
         """
         return assign(data, self._trained(), missing=missing, device=device)
+
+    def infer_soft(self, data: Any, k: int = 3, **options: Any) -> xr.Dataset:
+        """The k nearest nodes of each sample and how much it belongs to each, lazily; see `som_dask.assign_soft`."""
+        return assign_soft(data, self._trained(), k, **options)
+
+    def clusters(self, n_clusters: int | None = None, **options: Any) -> xr.Dataset:
+        """The nodes in a few groups; see `som_dask.cluster_codebook`. Needs the extra ``analysis``."""
+        return cluster_codebook(self._trained(), n_clusters, **options)
 
     def to_dataset(self) -> xr.Dataset:
         """Codebook, hits, errors and all parameters; see `som_dask.schema.model_dataset`. A copy."""

@@ -91,7 +91,7 @@ def training_target(options: dict[str, Any], output: str | None) -> Target | Non
     return target
 
 
-def open_named(model: str, root: str | None) -> tuple[str, xr.Dataset]:
+def open_named(model: str, root: str | None, *, tell: bool = True) -> tuple[str, xr.Dataset]:
     """Open a model by its place, or by a reference such as ``photo@dev``.
 
     Parameters
@@ -100,6 +100,8 @@ def open_named(model: str, root: str | None) -> tuple[str, xr.Dataset]:
         A reference if it has an ``@`` and is no URL and no path that exists.
     root : str or None
         The registry's.
+    tell : bool
+        Print which model a reference stands for.
 
     Returns
     -------
@@ -120,7 +122,8 @@ def open_named(model: str, root: str | None) -> tuple[str, xr.Dataset]:
     key = resolve(model, root)
     registry = Registry(root)
     opened = registry.load_key(key)
-    click.echo(f"model               {key}")
+    if tell:
+        click.echo(f"model               {key}")
     return registry.place(key), opened
 
 

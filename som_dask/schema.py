@@ -29,6 +29,7 @@ __all__ = [
     "model_digest",
     "open_model",
     "preparation_of",
+    "save_labelled",
     "save_model",
     "store_encoding",
 ]
@@ -262,13 +263,18 @@ def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: b
     StorageError
         If it exists and may not be overwritten, or can't be written.
     """
+    save_labelled(model, place, overwrite=overwrite)
+
+
+def save_labelled(dataset: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write any labelled result as `save_model` writes a model."""
     check_free(place, overwrite=overwrite)
     temporary = beside(place, "partial")
     try:
         remove(temporary)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about consolidated metadata
-            model.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(model))
+            dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
     except OSError as error:
         remove(temporary)
         raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error

@@ -79,8 +79,11 @@ def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):
     np.add.at(hits, (labels["bmu_row"].values, labels["bmu_col"].values), 1)
     np.testing.assert_array_equal(hits, model["hits"])
     assert labels.attrs["model_codebook_sha256"] == model.attrs["codebook_sha256"]
+    assert run("evaluate", "--config", "jobs/evaluate.toml") == 0
+    evaluation = xr.open_zarr("som_dask_demo/job_evaluation.zarr", consolidated=False)
+    assert float(evaluation["quantization_error"]) == float(model["quantization_error"][-1])
     assert run("retrain", "--config", "jobs/retrain.toml") == 0
     assert "registered          dev/flower/0.1.0/1/2" in capsys.readouterr().out
     events = read_events("som_dask_demo/log.jsonl")
-    assert list(events.loc[events["event"] == "run_started", "command"]) == ["train", "infer", "retrain"]
+    assert list(events.loc[events["event"] == "run_started", "command"]) == ["train", "infer", "evaluate", "retrain"]
     assert set(events.loc[events["event"] == "run_finished", "status"]) == {"completed"}

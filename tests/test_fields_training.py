@@ -10,6 +10,7 @@ from som_dask.inference import assign, label_store
 from som_dask.lattice import Lattice
 from som_dask.samples import open_samples
 from som_dask.schema import open_model, save_model
+from som_dask.soft import assign_soft
 from som_dask.training import TrainingConfig, fit
 from tests.test_training_data import same
 
@@ -71,6 +72,17 @@ def test_land_comes_back_as_missing(fields, tmp_path):
     np.testing.assert_array_equal(hits, model["hits"])
     assert model.attrs["samples_left_out"] == int(land.sum())
     assert model["quantization_error"].values[-1] == pytest.approx(float(computed["distance"].mean()), rel=1e-12)
+
+
+def test_soft_labels_lie_on_the_same_dimensions(fields):
+    samples = open_samples(fields.chunk(CHUNKS[1]), variables=BOTH)
+    model = fit(samples, LATTICE, TrainingConfig(epochs=2, missing="mask", scaling="zscore"))
+    soft, labels = assign_soft(samples, model, k=3).compute(), assign(samples, model).compute()
+    assert soft["membership"].dims == ("time", "lat", "lon", "neighbor")
+    for name, other in (("bmu_row", "node_row"), ("bmu_col", "node_col"), ("distance", "distance")):
+        np.testing.assert_array_equal(labels[name], soft[other].isel(neighbor=0))
+    known = ~np.isnan(fields["t2m"])
+    np.testing.assert_allclose(soft["membership"].sum("neighbor").where(known), known.where(known), rtol=1e-14)
 
 
 def test_points_as_features_come_back_as_fields(fields, tmp_path):

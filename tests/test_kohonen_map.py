@@ -10,12 +10,14 @@ import pytest
 import xarray as xr
 
 from som_dask import kohonen_map
+from som_dask.clusters import cluster_codebook
 from som_dask.errors import CheckpointError, ParameterError, SchemaError
 from som_dask.inference import assign
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig
 from som_dask.online_training import fit_online
+from som_dask.soft import assign_soft
 from som_dask.training import TrainingConfig, fit
 
 PNG = b"\x89PNG"
@@ -148,3 +150,17 @@ def test_clear_errors(values, trained, tmp_path):
         trained.save_image(tmp_path / "x.png", kind="hits")
     with pytest.raises(ParameterError):
         KohonenMap(0, 2)
+
+
+def test_clusters_and_soft_assignment(rng):
+    pytest.importorskip("sklearn")
+    colors = rng.random((40, 3))
+    colored = KohonenMap(4, 5).train(colors, epochs=3)
+    xr.testing.assert_identical(colored.clusters(3), cluster_codebook(colored.to_dataset(), 3))
+    assert colored.clusters(method="kmeans").attrs["method"] == "kmeans"
+    soft = colored.infer_soft(colors, 2, kind="gaussian").compute()
+    xr.testing.assert_equal(soft, assign_soft(colors, colored.to_dataset(), 2, kind="gaussian").compute())
+    np.testing.assert_array_equal(soft["node_row"].isel(neighbor=0), colored.infer(colors)["bmu_row"])
+    for ask in (KohonenMap(2, 2).clusters, lambda: KohonenMap(2, 2).infer_soft(colors)):
+        with pytest.raises(ParameterError, match="not trained"):
+            ask()

@@ -30,11 +30,14 @@ ORDER = (
     "preparation",
     "cuda",
     "batch",
+    "nearest_k",
     "principal",
     "initial",
     "tiles",
     "online",
     "quality",
+    "preservation",
+    "deviations",
     "moments",
     "summary",
     "plane",
@@ -57,6 +60,11 @@ ORDER = (
     "online_training",
     "labels",
     "inference",
+    "evaluation",
+    "soft",
+    "node_sums",
+    "node_summary",
+    "clusters",
     "credentials",
     "telemetry",
     "events",
@@ -71,11 +79,13 @@ ORDER = (
     "demo",
     "options",
     "models_cli",
+    "evaluate_cli",
+    "reading_cli",
     "cli",
 )
 ARRAYS_ONLY = ORDER[: ORDER.index("plane") + 1]
 SEARCH = ("patches", "strips", "pruned", "masked")
-SUMS = ("fingerprint", "accumulate", "online", "principal", "moments")
+SUMS = ("fingerprint", "accumulate", "online", "principal", "deviations", "moments")
 COMPILED = {name: {"numba"} for name in (*SEARCH, *SUMS)}
 INTRINSIC = {name: {"numba", "llvmlite"} for name in ("ordered", "lanes", "tiles")}
 MAY_ALSO_IMPORT = {"backend": {"cupy"}, **COMPILED, **INTRINSIC}  # besides NumPy

@@ -1,4 +1,4 @@
-"""Quality: errors, U-matrix and hits against literal loops."""
+"""Quality: errors, distortion, U-matrix and hits against literal loops."""
 
 import math
 
@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from som_dask.lattice import Lattice
-from som_dask.quality import hit_histogram, quantization_error, topographic_error, u_matrix
-from tests.twins import every_lattice, name_of, plain_distances
+from som_dask.neighborhood import Neighborhood
+from som_dask.quality import (
+    distortion,
+    hit_histogram,
+    node_means,
+    quantization_error,
+    topographic_error,
+    u_matrix,
+)
+from tests.twins import NEIGHBORHOODS, dense_matrix, every_lattice, name_of, plain_distances
 
 LATTICES = pytest.mark.parametrize("lattice", every_lattice(), ids=name_of)
 
@@ -68,3 +76,56 @@ def test_hits_are_counted_per_node():
     np.testing.assert_array_equal(hits, [[1, 0, 1], [0, 0, 3]])
     assert hits.dtype == np.int64
     np.testing.assert_array_equal(hit_histogram(np.empty(0, dtype=np.int64), lattice), np.zeros((2, 3)))
+
+
+def test_means_of_nodes_without_samples_are_missing():
+    np.testing.assert_array_equal(node_means(np.array([3.0, 0.0, 5.0]), np.array([2, 0, 1])), [1.5, np.nan, 5.0])
+    table = node_means(np.array([[2.0, 4.0], [1.0, 1.0]]), np.array([[2], [0]]))
+    np.testing.assert_array_equal(table, [[1.0, 2.0], [np.nan, np.nan]])
+
+
+def deviations_of(samples, bmu, codebook):
+    """Number, sum and sum of squares of what the samples differ from their nodes by, feature by feature."""
+    known = np.zeros(codebook.shape, dtype=np.int64)
+    sums, squares = np.zeros(codebook.shape), np.zeros(codebook.shape)
+    for sample, node in zip(samples, bmu, strict=True):
+        for j, value in enumerate(sample):
+            if not math.isnan(value):
+                known[node, j] += 1
+                sums[node, j] += value - codebook[node, j]
+                squares[node, j] += (value - codebook[node, j]) ** 2
+    return known, sums, squares
+
+
+def plain_distortion(samples, bmu, codebook, h):
+    """Sample by sample and node by node."""
+    total = 0.0
+    for sample, node in zip(samples, bmu, strict=True):
+        for other in range(len(codebook)):
+            squared = sum((x - w) ** 2 for x, w in zip(sample, codebook[other], strict=True) if not math.isnan(x))
+            total += h[node, other] * squared
+    return total / len(samples)
+
+
+@pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
+@pytest.mark.parametrize("lattice", every_lattice(((1, 1), (1, 5), (4, 5))), ids=name_of)
+def test_distortion_is_the_sum_over_samples_and_nodes(lattice, neighborhood, rng):
+    codebook = rng.normal(1e5, 1.0, (lattice.n_nodes, 3))
+    samples = rng.normal(1e5, 2.0, (30, 3))
+    samples[rng.random(samples.shape) < 0.2] = np.nan
+    bmu = rng.integers(0, lattice.n_nodes, 30)
+    for radius in (0.4, 1.5):
+        expected = plain_distortion(samples, bmu, codebook, dense_matrix(lattice, neighborhood, radius))
+        sums = deviations_of(samples, bmu, codebook)
+        found = distortion(*sums, len(samples), codebook, lattice, neighborhood, radius)
+        assert found == pytest.approx(expected, rel=1e-10)
+
+
+def test_distortion_without_neighbors_is_the_mean_squared_distance(rng):
+    lattice, codebook, samples = Lattice(4, 4), rng.normal(size=(16, 2)), rng.normal(size=(50, 2))
+    bmu = rng.integers(0, 16, 50)
+    sums = deviations_of(samples, bmu, codebook)
+    expected = np.mean(np.sum((samples - codebook[bmu]) ** 2, axis=1))
+    assert distortion(*sums, 50, codebook, lattice, Neighborhood("bubble"), 0.5) == pytest.approx(expected)
+    nothing = deviations_of(samples[:0], bmu[:0], codebook)
+    assert math.isnan(distortion(*nothing, 0, codebook, lattice, Neighborhood(), 1.0))

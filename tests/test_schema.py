@@ -28,6 +28,7 @@ def test_names_and_dimensions(model):
         "topographic_error": ("epoch",),
         "radius": ("epoch",),
         "feature": ("feature",),
+        "marker": ("feature",),  # the input's own name of that dimension
         "epoch": ("epoch",),
         "x": ("row", "col"),
         "y": ("row", "col"),
