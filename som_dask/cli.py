@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shlex
 import signal
@@ -348,11 +349,12 @@ def infer(
     A run that was stopped is continued by the same command: it does only the blocks that are missing.
     """
     from som_dask.inference import label_store
+    from som_dask.labels import samples_for
 
     check_free(output, overwrite=overwrite, inputs=[model, input])
     place, opened = open_named(model, registry)
     check_free(output, overwrite=overwrite, inputs=[place])
-    samples = samples_of(input, options)
+    samples = samples_of(input, options, functools.partial(samples_for, opened))
     bar = click.progressbar(
         length=len(samples.block_rows), label="labelling", file=sys.stderr, hidden=not watched(log)
     )

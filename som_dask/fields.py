@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from som_dask.errors import DataError
+from som_dask.schema import OWN_NAMES
 
 __all__ = ["unstack_features"]
 
@@ -31,7 +32,8 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     -------
     DataArray, or Dataset if there are several variables
         The other dimensions first, then the feature dimensions. Combinations that are no feature are NaN. What has
-        no such coordinates comes back as it is.
+        no such coordinates comes back as it is. In a model's codebook the feature dimension "x" is called
+        "feature_x", for "x" is a node's place there; likewise other names that models use themselves.
 
     Raises
     ------
@@ -44,6 +46,7 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     columns: dict[Hashable, xr.Variable] = {name: array[name].variable for name in own if name != "feature"}
     if coords is not None:
         columns = {name: xr.Variable("feature", _values(c), getattr(c, "attrs", None)) for name, c in coords.items()}
+    columns = {_own_name(str(name), array): column for name, column in columns.items()}
     bare = array.drop_vars([str(name) for name, c in array.coords.items() if "feature" in c.dims])
     owners = columns.pop(VARIABLE, None)
     if owners is None:
@@ -56,6 +59,12 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
         field = _field(bare.isel(feature=chosen), parts, array.isel(feature=chosen))
         fields[name] = field.isel(feature=0, drop=True) if "feature" in field.dims and len(chosen) == 1 else field
     return xr.Dataset(fields)
+
+
+def _own_name(name: str, array: xr.DataArray) -> str:
+    """The name that a feature coordinate had before it went into a model, unless the array uses that itself."""
+    own = name.removeprefix("feature_")
+    return own if own in OWN_NAMES and own not in array.coords and own not in array.dims else name
 
 
 def _values(column: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Inference: every sample's best matching unit and its distance, lazily or block by block into a store."""
+"""Inference: labels of all samples, block by block into a store, which goes on after a kill."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 
 import dask.array
 import fsspec
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask.delayed import Delayed, delayed
 
 import som_dask
 from som_dask.backend import Device
-from som_dask.batch import SharedCodebook, nearest
-from som_dask.errors import DataError, ParameterError, StorageError
+from som_dask.batch import SharedCodebook
+from som_dask.errors import DataError, StorageError
+from som_dask.labels import DTYPES, LABELS, LabelTask, assign, block_labels
 from som_dask.preparation import Missing
 from som_dask.reduction import compute
-from som_dask.samples import Samples, open_samples
-from som_dask.schema import (
-    check_features,
-    codebook_of,
-    lattice_of,
-    model_digest,
-    open_model,
-    preparation_of,
-    store_encoding,
-)
+from som_dask.schema import model_digest, store_encoding
 from som_dask.storage import (
     beside,
     check_free,
@@ -52,138 +44,6 @@ __all__ = ["LabelSummary", "assign", "block_labels", "label_store"]
 
 BLOCKS_COMPARED = 10  # of those that an earlier run finished, at most
 BLOCKS_AT_ONCE = 64  # handed to the scheduler together; progress is told and a stop obeyed in between
-LABELS = {
-    "bmu_row": {"long_name": "row of the best matching unit", "units": "1"},
-    "bmu_col": {"long_name": "column of the best matching unit", "units": "1"},
-    "distance": {"long_name": "Euclidean distance to the best matching unit, in the data's units"},
-}
-DTYPES = {"bmu_row": np.int32, "bmu_col": np.int32, "distance": np.float64}
-NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
-
-
-def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
-    """Row, column and distance of each sample's best matching unit.
-
-    Parameters
-    ----------
-    block : (n, D) array of real numbers
-    shared : SharedCodebook
-        Its preparation tells what becomes of missing values; features that it does not use are ignored.
-
-    Returns
-    -------
-    (n, 3) float64
-        ``row, col, distance``; the integers are exact, NaN for samples left out.
-
-    Raises
-    ------
-    DataError
-        If a value is infinite, or NaN where none may be missing.
-    """
-    preparation = shared.preparation
-    values = block if preparation.columns is None else block[:, preparation.columns]
-    strict = preparation.missing == "error"
-    good = np.isfinite(values) if strict else ~np.isinf(values)
-    if not good.all():
-        bad = good.size - np.count_nonzero(good)
-        kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
-        raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
-    labels = np.empty((len(block), 3))
-    bmu, labels[:, 2] = nearest(block, shared)
-    labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
-    labels[bmu < 0] = np.nan
-    return labels
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is labelled with what, and how."""
-
-    samples: Samples
-    model: xr.Dataset
-    missing: Missing
-    device: Device
-
-    @classmethod
-    def of(cls, data: Any, model: Any, missing: Missing | None, device: Device) -> _Task:
-        samples, model = open_samples(data), open_model(model)
-        check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-        missing = missing or model.attrs.get("missing", "error")
-        if missing not in get_args(Missing):
-            raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-        return cls(samples, model, missing, device)
-
-    def shared(self) -> SharedCodebook:
-        """The codebook for the workers."""
-        preparation = preparation_of(self.model).for_inference(self.missing)
-        return SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device, preparation=preparation)
-
-    def labels(self, table: Any) -> xr.Dataset:
-        """A table (n, 3) of rows, columns and distances as labels on the samples' own dimensions."""
-        kinds = DTYPES if self.missing == "error" else dict.fromkeys(DTYPES, np.float64)
-        labels = self.samples.labelled({name: table[:, i].astype(kinds[name]) for i, name in enumerate(LABELS)})
-        for name, attrs in LABELS.items():
-            labels[name].attrs.update(attrs)
-        if self.missing != "error":
-            for name in ("bmu_row", "bmu_col"):
-                # As integers in a store, which xarray decodes to these very numbers.
-                labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_UNIT)
-        labels["distance"].attrs.update(self._distance_attrs())
-        labels.attrs.update(
-            model_codebook_sha256=self.model.attrs["codebook_sha256"],
-            input=self.samples.description,
-            missing=self.missing,
-            som_dask_version=som_dask.__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        return labels
-
-    def _distance_attrs(self) -> dict[str, str]:
-        preparation = preparation_of(self.model)
-        if preparation.metric == "cosine":
-            return {"long_name": "1 less the cosine of the angle to the best matching unit", "units": "1"}
-        if preparation.changes_values:
-            return {"long_name": "Euclidean distance to the best matching unit, features scaled and weighted"}
-        return {} if self.samples.units is None else {"units": self.samples.units}
-
-
-def assign(data: Any, model: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
-    """Label samples with a trained map, lazily: nothing is read until the result is computed.
-
-    Parameters
-    ----------
-    data : anything that `som_dask.samples.open_samples` takes
-    model : xarray.Dataset, or path or URL of a saved model
-    missing : {"error", "drop", "mask"}, optional
-        What becomes of samples that lack features, by NaN: an error; left out; compared by the features that they
-        have, left out only if they have none. By default as in training.
-    device : {"cpu", "gpu"}
-
-    Returns
-    -------
-    xarray.Dataset
-        ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units unless the map
-        scales them) on the samples' own dimensions and coordinates, one dask block for each block of samples.
-        With `missing` other than "error" rows and columns are float64, NaN for samples left out; in a store
-        they are int32 with the fill value -1.
-
-    Raises
-    ------
-    SchemaError
-        If the features are not the model's.
-    DataError
-        When computed, if a value is infinite, or NaN where none may be missing.
-    """
-    task = _Task.of(data, model, missing, device)
-    shared = delayed(task.shared(), pure=False)
-    table = task.samples.array.map_blocks(
-        block_labels,
-        shared,
-        dtype=np.float64,
-        chunks=(task.samples.block_rows, (3,)),
-        meta=np.empty((0, 3)),
-    )
-    return task.labels(table)
 
 
 @dataclass(frozen=True)
@@ -249,11 +109,13 @@ def label_store(
         If a value is infinite, or NaN where none may be missing; the blocks before it stay done.
     """
     read = [data, model]
-    task = _Task.of(data, model, missing, device)
+    task = LabelTask.of(data, model, missing, device)
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
         # Even blocks, so that each fills whole chunks of the store of labels.
-        run = _Labelling(replace(task, samples=task.samples.even()), os.fspath(place))
+        samples = task.samples.even()
+        samples = replace(samples, coords=_without_multi_index(samples.coords))
+        run = _Labelling(replace(task, samples=samples), os.fspath(place))
         run.open(overwrite=overwrite)
         for done in run.write():
             if on_progress is not None:
@@ -261,10 +123,20 @@ def label_store(
         return run.finish(overwrite=overwrite)
 
 
+def _without_multi_index(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Coordinates that a store can hold: in place of an index of several levels only these, each by itself."""
+    found = {}
+    for name, c in coords.items():
+        levels = [dim for dim in c.dims if isinstance(c.indexes.get(dim), pd.MultiIndex)]
+        if name not in levels:
+            found[name] = xr.DataArray(c.values, dims=c.dims, attrs=c.attrs, name=name) if levels else c
+    return found
+
+
 class _Labelling:
     """One store of labels in the making."""
 
-    def __init__(self, task: _Task, place: str) -> None:
+    def __init__(self, task: LabelTask, place: str) -> None:
         self.task, self.samples = task, task.samples
         # Absolute, for workers that run in another folder.
         self.place = place if is_url(place) else os.path.abspath(place)

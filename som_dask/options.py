@@ -188,13 +188,13 @@ def connected_as_asked(**options: Any) -> Iterator[None]:
             raise
 
 
-def samples_of(place: str, options: dict[str, Any]) -> Samples:
+def samples_of(place: str, options: dict[str, Any], open_them: Callable[..., Samples] = open_samples) -> Samples:
     """The samples at a place by the options of `input_options` and of weights, which it takes out."""
     names = (
         *("variable", "variables", "sample_dims", "feature_dims", "dtype", "block_size", "allow_missing_chunks"),
         *("weights", "feature_weights"),
     )
-    return open_samples(place, **{name: options.pop(name) for name in names if name in options})
+    return open_them(place, **{name: options.pop(name) for name in names if name in options})
 
 
 def watched(log: EventLog | None) -> bool:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from som_dask import inference
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
+from som_dask.fields import unstack_features
 from som_dask.inference import assign, label_store
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
 from som_dask.samples import open_samples
-from som_dask.schema import codebook_of
+from som_dask.schema import codebook_of, open_model, save_model
 from som_dask.training import TrainingConfig, fit
 from tests.twins import plain_bmus
 
@@ -242,6 +243,53 @@ def test_all_left_out(tmp_path):
     summary = label_store(samples, MODEL, tmp_path / "labels.zarr", missing="mask")
     assert summary.left_out == summary.samples == 120
     assert np.isnan(summary.quantization_error)
+
+
+def test_samples_are_opened_as_in_training(tmp_path):
+    wanted = assign(open_samples(field(), feature_dims="level"), MODEL).compute()
+    for array in (field(), field().transpose("level", "lon", "lat", "time"), field().isel(time=[2])):
+        found = assign(array, MODEL)
+        xr.testing.assert_equal(
+            found.transpose(*ORDER[:3]).compute(), wanted.sel(time=array["time"]).transpose(*ORDER[:3])
+        )
+    levels = xr.Dataset({"z": field(), "t": field().isel(level=0, drop=True), "other": ("time", np.zeros(6))})
+    model = fit(
+        open_samples(levels, variables=["z", "t"], sample_dims="time"), Lattice(3, 4), TrainingConfig(epochs=1)
+    )
+    wanted = assign(open_samples(levels, variables=["z", "t"], sample_dims="time"), model).compute()
+    xr.testing.assert_equal(assign(levels, model).compute(), wanted)
+    levels.drop_encoding().to_zarr(tmp_path / "levels.zarr", consolidated=False)
+    label_store(tmp_path / "levels.zarr", model, tmp_path / "labels.zarr")
+    found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False).load()
+    xr.testing.assert_equal(found, wanted)
+    points = open_samples(field(), sample_dims=ORDER)
+    labels = assign(field(), fit(points, Lattice(2, 2), TrainingConfig(epochs=1)))
+    assert labels["bmu_row"].dims == ORDER
+
+
+@pytest.mark.parametrize("names", [("lat", "lon"), ("y", "x")])
+def test_a_saved_codebook_becomes_fields_again(names, tmp_path):
+    array = field().rename(lat=names[0], lon=names[1]).drop_vars("height")
+    samples = open_samples(array, sample_dims="time")
+    save_model(fit(samples, Lattice(3, 4), TrainingConfig(epochs=1)), tmp_path / "model.zarr")
+    codebook = open_model(tmp_path / "model.zarr")["codebook"]
+    back = unstack_features(codebook.drop_vars(["x", "y"]))
+    assert back.dims == ("row", "col", *names, "level")
+    np.testing.assert_array_equal(back.values.reshape(codebook.shape), codebook)
+    np.testing.assert_array_equal(back[names[0]], array[names[0]])
+    prefix = "feature_" if names[0] == "y" else ""
+    assert unstack_features(codebook).dims == ("row", "col", *(prefix + name for name in names), "level")
+
+
+def test_an_index_of_several_levels_is_stored_as_these(tmp_path):
+    array = field().isel(time=0, drop=True).stack(place=("lat", "lon")).drop_vars(["height", "run"])
+    array = array.transpose("place", "level")
+    wanted = assign(array, MODEL).compute()
+    label_store(array, MODEL, tmp_path / "labels.zarr")
+    found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False).load()
+    assert set(found.coords) == {"lat", "lon"}
+    np.testing.assert_array_equal(found["lat"], np.repeat(field()["lat"].values, 5))
+    np.testing.assert_array_equal(found["bmu_row"], wanted["bmu_row"])
 
 
 def test_the_map_object_labels_any_dimensions():

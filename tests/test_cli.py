@@ -279,7 +279,7 @@ def test_fields_from_end_to_end(rng, capsys):
     assert run("train", "filled.zarr", "--output", "model.zarr", *MAP, "--epochs", "2", *options) == 0
     assert open_model("model.zarr")["feature"].values.tolist() == ["t2m", "z level=1000", "z level=500"]
     capsys.readouterr()
-    arguments = ["infer", "model.zarr", "fields.zarr", "--output", "labels.zarr", "--variables", "t2m,z"]
+    arguments = ["infer", "model.zarr", "fields.zarr", "--output", "labels.zarr"]
     assert run(*arguments) == 4
     assert "--missing" in capsys.readouterr().err
     assert run(*arguments, "--missing", "mask") == 0

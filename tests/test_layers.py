@@ -58,6 +58,7 @@ ORDER = (
     "training_data",
     "training",
     "online_training",
+    "labels",
     "inference",
     "evaluation",
     "soft",
