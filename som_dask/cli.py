@@ -21,6 +21,7 @@ from som_dask.batch import Precision
 from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.evaluate_cli import evaluate
 from som_dask.initial import Initialization
+from som_dask.labels import samples_for
 from som_dask.lattice import Boundary, Lattice, Topology
 from som_dask.models_cli import given_registry, models, open_named, registry_option, target_options, training_target
 from som_dask.neighborhood import Kernel
@@ -260,7 +261,10 @@ def retrain(model: str, input: str, registry: str | None, log: EventLog, **optio
     names = [field.name for field in dataclasses.fields(RetrainingConfig)]
     config = RetrainingConfig(**{name: options.pop(name) for name in names})
     device = options.pop("device")
-    samples = samples_of(input, options)
+    if "@" not in model:
+        raise ParameterError(f"{model!r} names no model of a registry; give NAME@ENVIRONMENT")
+    _, opened = open_named(model, registry, tell=False)
+    samples = samples_of(input, options, functools.partial(samples_for, opened))
     with connected_as_asked(**options), EpochBar(config.epochs, log) as bar:
         key, drift = retrain_registered(model, samples, given_registry(registry), config, on_epoch=bar, device=device)
     log.event("model_saved", path=None, model=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
@@ -349,7 +353,6 @@ def infer(
     A run that was stopped is continued by the same command: it does only the blocks that are missing.
     """
     from som_dask.inference import label_store
-    from som_dask.labels import samples_for
 
     check_free(output, overwrite=overwrite, inputs=[model, input])
     place, opened = open_named(model, registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import xarray as xr
 
 from som_dask.evaluation import NEIGHBORS, SAMPLE, SCALARS
 from som_dask.evaluation import evaluate as evaluated
+from som_dask.labels import samples_for
 from som_dask.models_cli import open_named, registry_option
 from som_dask.options import (
     cluster_options,
@@ -102,6 +104,6 @@ def evaluate(
 
 
 def _measured(opened: xr.Dataset, place: str, options: dict[str, Any], **how: Any) -> xr.Dataset:
-    samples = samples_of(place, options)
+    samples = samples_of(place, options, functools.partial(samples_for, opened))
     with connected_as_asked(**options):
         return evaluated(samples, opened, **how)

@@ -15,6 +15,7 @@ import som_dask
 from som_dask.batch import SharedCodebook
 from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
+from som_dask.labels import samples_for
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
 from som_dask.positions import Rows, table_rows
@@ -22,7 +23,7 @@ from som_dask.preparation import Missing, Preparation
 from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
 from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum, weighted_block
-from som_dask.samples import Samples, open_samples
+from som_dask.samples import Samples
 from som_dask.scaling import fixed_range
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
 from som_dask.summary import DataSummary
@@ -107,7 +108,8 @@ def evaluate(
             raise ParameterError(f"{name} must be a whole number, {lowest} or more, got {value!r}")
     if missing is not None and missing not in get_args(Missing):
         raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-    samples, model = open_samples(data, weights=weights), open_model(model)
+    model = open_model(model)
+    samples = samples_for(model, data, weights=weights)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     whole = preparation_of(model)
     samples, preparation = _reduced(samples, whole.for_inference(missing or whole.missing))

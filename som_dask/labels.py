@@ -81,7 +81,7 @@ def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     Samples
     """
     if isinstance(source, Samples):
-        return source
+        return open_samples(source, **options)
     names = options.get("variables") or options.get("variable")
     if not names and VARIABLE in model.coords and isinstance(source, (str, os.PathLike, xr.Dataset)):
         names = list(dict.fromkeys(str(name) for name in model[VARIABLE].values))

@@ -10,9 +10,9 @@ from typing import Any
 import xarray as xr
 
 from som_dask.errors import ParameterError
+from som_dask.labels import samples_for
 from som_dask.model_key import ModelKey
 from som_dask.registry import Registry, resolve
-from som_dask.samples import open_samples
 from som_dask.schema import check_features, lattice_of
 from som_dask.training import Epoch, TrainingConfig, fit
 
@@ -98,11 +98,11 @@ def retrain(
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
     """
     config = config or RetrainingConfig()
-    samples = open_samples(data)
+    samples = samples_for(model, data, weights=weights)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
-    new = fit(samples, lattice_of(model), TrainingConfig(**chosen), weights=weights, base=model, on_epoch=on_epoch)
+    new = fit(samples, lattice_of(model), TrainingConfig(**chosen), base=model, on_epoch=on_epoch)
     errors = new["quantization_error"].values
     # The first entry is of the codebook that training began with: the old map's.
     drift = Drift(float(model["quantization_error"].values[-1]), float(errors[0]), float(errors[-1]))

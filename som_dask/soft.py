@@ -13,10 +13,10 @@ from dask.delayed import delayed
 import som_dask
 from som_dask.batch import SharedCodebook
 from som_dask.errors import DataError, ParameterError
+from som_dask.labels import samples_for
 from som_dask.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
 from som_dask.preparation import Missing
 from som_dask.reduction import single_threaded_blas
-from som_dask.samples import open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
 
 __all__ = ["assign_soft", "block_soft_labels"]
@@ -122,7 +122,8 @@ def assign_soft(
     DataError
         When computed, if a value is infinite, or NaN where none may be missing.
     """
-    samples, model = open_samples(data), open_model(model)
+    model = open_model(model)
+    samples = samples_for(model, data)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     preparation, lattice = preparation_of(model), lattice_of(model)
     missing = missing or preparation.missing
