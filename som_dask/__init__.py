@@ -4,8 +4,8 @@ __version__ = "0.1.0"
 
 from som_dask.clusters import cluster_codebook, sample_clusters
 from som_dask.errors import SomError
-from som_dask.fields import unstack_features
 from som_dask.evaluation import evaluate
+from som_dask.fields import unstack_features
 from som_dask.inference import assign, label_store
 from som_dask.kohonen_map import KohonenMap
 from som_dask.lattice import Lattice
