@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import xarray as xr
 import zarr
 
 from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.storage import open_zarr_node
+from som_dask.storage import open_dataset, open_zarr_node
 
 __all__ = ["Source", "open_source"]
 
@@ -137,12 +136,10 @@ def _from_zarr(place: str | os.PathLike[str], names: Sequence[str] | None, allow
         if not allow_missing:
             _refuse_missing(node, f"{place}")
         return Source((_lazy_array(node),), f"{place}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata that is not consolidated
-        try:
-            dataset = xr.open_zarr(os.fspath(place), chunks=None)
-        except ValueError as error:
-            raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
+    try:
+        dataset = open_dataset(place)
+    except ValueError as error:
+        raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
     chosen = _chosen(dataset, names, str(place))
     description = f"{place}:{','.join(chosen)}"
     if not allow_missing:

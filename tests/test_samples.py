@@ -273,3 +273,11 @@ def rechunked(column, samples, other):
     return da.from_array(
         column.compute()[table_rows(numbers, samples.sample_chunks)], chunks=(rows, -1)[: column.ndim]
     )
+
+
+def test_variables_of_a_store_that_do_not_fit_together(tmp_path):
+    group = zarr.create_group(tmp_path / "odd.zarr")
+    for name, rows in (("a", 5), ("b", 6)):
+        group.create_array(name, shape=(rows, 2), dtype="float32", dimension_names=("time", "feature"))
+    with pytest.raises(DataError, match="don't make a Dataset"):
+        open_samples(tmp_path / "odd.zarr", variables=["a", "b"])
