@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from som_dask.errors import DataError, ParameterError
 from som_dask.preparation import Missing
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
-from som_dask.sources import open_source
+from som_dask.sources import open_source, variable_names
 
 __all__ = ["DTYPES", "LABELS", "LabelTask", "assign", "block_labels", "samples_for"]
 
@@ -83,18 +84,30 @@ def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     if isinstance(source, Samples):
         return open_samples(source, **options)
     names = options.get("variables") or options.get("variable")
-    if not names and VARIABLE in model.coords and isinstance(source, (str, os.PathLike, xr.Dataset)):
-        names = list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
+    if not names:
+        names = _trained_on(model, source)
         options = {**options, "variable": None, "variables": names}
     dims = model.attrs.get("feature_dims")
     if dims is None or options.get("sample_dims") or options.get("feature_dims"):
         return open_samples(source, **options)
     names = [names] if isinstance(names, str) else names
-    variables = open_source(source, names, allow_missing=True).variables
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are given where the samples are opened
+        variables = open_source(source, names, allow_missing=True).variables
     every = list(dict.fromkeys(str(dim) for v in variables for dim in v.dims))
     if set(dims) <= set(every):
         options = {**options, "sample_dims": [dim for dim in every if dim not in dims]}
     return open_samples(source, **options)
+
+
+def _trained_on(model: xr.Dataset, source: Any) -> list[str] | None:
+    """The variables of training, where the source is to be asked for them; one alone may have another name there."""
+    if not isinstance(source, (str, os.PathLike, xr.Dataset)):
+        return None
+    if VARIABLE in model.coords:
+        return list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
+    names, known = list(model.attrs.get("variables", ())), variable_names(source)
+    return names if len(known) > 1 and len(names) == 1 and names[0] in known else None
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ def fit_online(
             "samples": summary.samples,
             "sample_dtype": str(samples.array.dtype),
             "features_named": samples.features is not None,
+            "variables": list(samples.variables),
             "sample_dims": list(samples.sample_dims),
             "feature_dims": list(samples.feature_dims),
             "data_fingerprint": fingerprint,

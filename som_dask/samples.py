@@ -63,6 +63,8 @@ class Samples:
         Finite, none negative; 0 for a feature that does not count.
     units : str, optional
         Of all variables.
+    variables : tuple of str
+        Names of the variables that the samples are of; empty where the input has none.
     """
 
     array: Any
@@ -78,6 +80,7 @@ class Samples:
     weights: Any = None
     feature_weights: np.ndarray | None = None
     units: str | None = None
+    variables: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -295,6 +298,7 @@ def open_samples(
         weights=weights,
         feature_weights=feature_weights,
         units=units.pop() if len(units) == 1 else None,
+        variables=tuple(str(v.name) for v in found.variables if v.name is not None),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import zarr
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.storage import open_dataset, open_zarr_node
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "open_source", "variable_names"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,19 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
     return Source((xr.DataArray(source, dims=_usual_dims(source.ndim)),), kind)
 
 
+def variable_names(source: Any) -> tuple[str, ...]:
+    """The variables to choose from: of a Dataset or a group; none where the source is a single array.
+
+    Raises
+    ------
+    StorageError, DataError
+        As of `open_source`.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
+    return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
+
+
 def _usual_dims(ndim: int) -> tuple[str, ...]:
     return ("sample", "feature") if ndim == 2 else tuple(f"dim_{i}" for i in range(ndim))
 
@@ -136,16 +150,31 @@ def _from_zarr(place: str | os.PathLike[str], names: Sequence[str] | None, allow
         if not allow_missing:
             _refuse_missing(node, f"{place}")
         return Source((_lazy_array(node),), f"{place}")
-    try:
-        dataset = open_dataset(place)
-    except ValueError as error:
-        raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
+    dataset = _dataset_at(place)
     chosen = _chosen(dataset, names, str(place))
     description = f"{place}:{','.join(chosen)}"
     if not allow_missing:
         for name in chosen:
             _refuse_missing(node[name], f"{place}:{name}")
     return Source(_of(dataset, chosen), description, _all_of(dataset), node)
+
+
+def _dataset_at(place: str | os.PathLike[str]) -> xr.Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", xr.SerializationWarning
+            )  # of times, said in an error's words if it matters
+            return open_dataset(place)
+    except ValueError as error:
+        reason = str(error).split(". ")[0]
+    try:
+        dataset = open_dataset(place, decode_times=False)
+    except ValueError as error:
+        raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
+    # Samples need no dates; the labels get the same numbers and their units.
+    warnings.warn(f"times of {place} stay numbers: {reason}", stacklevel=2)
+    return dataset
 
 
 def _refuse_missing(stored: zarr.Array, description: str) -> None:

@@ -349,8 +349,14 @@ def open_zarr_node(place: Location) -> Any:
         raise StorageError(f"can't open {place} as a Zarr store: {reason}") from error
 
 
-def open_dataset(place: Location) -> xr.Dataset:
+def open_dataset(place: Location, *, decode_times: bool | None = None) -> xr.Dataset:
     """The Zarr group at `place` as a Dataset that is read lazily, without dask.
+
+    Parameters
+    ----------
+    place : path or URL
+    decode_times : bool, optional
+        As of `xarray.open_zarr`.
 
     Raises
     ------
@@ -360,4 +366,4 @@ def open_dataset(place: Location) -> xr.Dataset:
     node = open_zarr_node(place)
     # Said explicitly, for xarray would try, and warn where there is none.
     consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
-    return xr.open_zarr(os.fspath(place), chunks=None, consolidated=consolidated)
+    return xr.open_zarr(os.fspath(place), chunks=None, consolidated=consolidated, decode_times=decode_times)

@@ -300,6 +300,7 @@ class _Run:
                 "weighted": samples.weights is not None,
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
+                "variables": list(samples.variables),
                 "sample_dims": list(samples.sample_dims),
                 "feature_dims": list(samples.feature_dims),
                 "data_fingerprint": self.identity["data_fingerprint"],

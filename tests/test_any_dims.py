@@ -262,6 +262,14 @@ def test_samples_are_opened_as_in_training(tmp_path):
     label_store(tmp_path / "levels.zarr", model, tmp_path / "labels.zarr")
     found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False).load()
     xr.testing.assert_equal(found, wanted)
+    # One variable is chosen among several, and may have another name where it is alone.
+    model = fit(open_samples(levels, variable="t", sample_dims="time"), Lattice(3, 4), TrainingConfig(epochs=1))
+    assert model.attrs["variables"] == ["t"]
+    wanted = assign(levels["t"], model).compute()
+    for source in (levels, levels[["t"]].rename(t="q"), tmp_path / "levels.zarr"):
+        xr.testing.assert_equal(assign(source, model).compute(), wanted)
+    with pytest.raises(ParameterError, match="3 variables"):
+        assign(levels.rename(t="q"), model)
     points = open_samples(field(), sample_dims=ORDER)
     labels = assign(field(), fit(points, Lattice(2, 2), TrainingConfig(epochs=1)))
     assert labels["bmu_row"].dims == ORDER

@@ -281,3 +281,15 @@ def test_variables_of_a_store_that_do_not_fit_together(tmp_path):
         group.create_array(name, shape=(rows, 2), dtype="float32", dimension_names=("time", "feature"))
     with pytest.raises(DataError, match="don't make a Dataset"):
         open_samples(tmp_path / "odd.zarr", variables=["a", "b"])
+
+
+def test_times_that_can_not_be_decoded_stay_numbers(tmp_path):
+    place = tmp_path / "old.zarr"
+    time = xr.Variable("time", [0.5, 1.5, 2.5], {"units": "hours since some day", "calendar": "gregorian"})
+    field = xr.DataArray(np.arange(6.0).reshape(3, 2), dims=("time", "x"), coords={"time": time}, name="z")
+    field.to_dataset().to_zarr(place, consolidated=False)
+    with pytest.warns(UserWarning, match="times of .*old.zarr stay numbers: unable to decode"):
+        samples = open_samples(place)
+    np.testing.assert_array_equal(samples.array.compute(), field.values)
+    np.testing.assert_array_equal(samples.coords["time"], time.values)
+    assert samples.coords["time"].attrs["units"] == "hours since some day"
