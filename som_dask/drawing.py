@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "SEQUENTIAL",
     "add_colorbar",
     "add_legend",
+    "brief_names",
     "caption_of",
     "distinct_colors",
     "draw_nodes",
@@ -106,6 +108,41 @@ def plain_text(text: object, most: int = 40) -> str:
     """A text as matplotlib shows it letter by letter: on one line, cut, its dollars no mathematics."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return (line if len(line) <= most else f"{line[: most - 3]}...").replace("$", r"\$")
+
+
+def brief_names(names: Sequence[str], most: int) -> tuple[list[str], str]:
+    """Names that can be told apart when each has room for `most` letters.
+
+    Parameters
+    ----------
+    names : sequence of str
+    most : int
+
+    Returns
+    -------
+    names : list of str
+        Of ``latitude=20.0 longitude=5.0`` only ``20.0, 5.0`` where the whole is too long and all names are made so;
+        what all have in common is left out. Others are as they were.
+    parts : str
+        What the numbers are, ``latitude, longitude``, and in brackets what all have in common; empty where names are
+        as they were.
+    """
+    if all(len(name) <= most for name in names):
+        return list(names), ""
+    table = [[part.rpartition("=") for part in name.split(" ")] for name in names]
+    kinds = {tuple(key for key, _, _ in row) for row in table}
+    if len(kinds) > 1:
+        return list(names), ""
+    keys = kinds.pop()
+    told = [i for i, key in enumerate(keys) if not key or len({row[i][2] for row in table}) > 1]
+    if not any(keys[i] for i in told):
+        return list(names), ""
+    return [", ".join(row[i][2] for i in told) for row in table], _parts(keys, told, names[0].split(" "))
+
+
+def _parts(keys: tuple[str, ...], told: list[int], one: list[str]) -> str:
+    common = ", ".join(part for i, part in enumerate(one) if i not in told)
+    return ", ".join(keys[i] or "name" for i in told) + (f" ({common})" if common else "")
 
 
 def caption_of(values: xr.DataArray, default: str | None = None) -> str:

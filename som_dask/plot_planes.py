@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from som_dask.drawing import add_colorbar, draw_nodes, extent, panels_of, plain_text, value_range
+from som_dask.drawing import add_colorbar, brief_names, draw_nodes, extent, panels_of, plain_text, value_range
 from som_dask.errors import ParameterError
 from som_dask.plot import plot_values
 from som_dask.schema import lattice_of
@@ -20,6 +20,7 @@ __all__ = ["plot_plane", "plot_planes"]
 
 MOST_PLANES = 60
 SMALL, SMALLER = 9, 7  # points
+TITLE = 26  # letters
 
 
 def feature_names(model: xr.Dataset) -> list[str]:
@@ -95,17 +96,18 @@ def plot_planes(
     lattice = lattice_of(model)
     left, right, top, bottom = extent(lattice)
     tall = (bottom - top) / (right - left)
-    note = (
-        f"component planes: the first {len(indices)} of {len(wanted)} features" if len(indices) < len(wanted) else ""
-    )
+    titles, parts = brief_names([names[index] for index in indices], TITLE)
+    few = len(indices) < len(wanted)
+    note = f"component planes: the first {len(indices)} of {len(wanted)} features" if few else ""
+    note += (", by " if few else "component planes by ") + plain_text(parts, 60) if parts else ""
     panels = panels_of(len(indices), columns, tall, note, axes, beside=0.6, what="planes")
     codebook = model["codebook"].transpose("row", "col", "feature").values.reshape(lattice.n_nodes, -1)[:, indices]
     limits = value_range(codebook) if shared_limits else None
-    for ax, index, weights in zip(panels, indices, codebook.T, strict=True):
+    for ax, title, weights in zip(panels, titles, codebook.T, strict=True):
         nodes = draw_nodes(ax, lattice, array=weights, linewidths=0.3, clim=limits)
         if np.isfinite(weights).any():
             add_colorbar(ax, nodes, lattice, font_size=SMALLER)
-        ax.set_title(plain_text(names[index], 26), fontsize=SMALL)
+        ax.set_title(plain_text(title, TITLE), fontsize=SMALL)
     return panels
 
 

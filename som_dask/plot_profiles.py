@@ -10,6 +10,7 @@ import xarray as xr
 from som_dask.drawing import (
     GROUND,
     add_legend,
+    brief_names,
     distinct_colors,
     draw_nodes,
     map_figure,
@@ -155,7 +156,9 @@ def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None =
     turned: dict[str, Any] = {"rotation": 90, "fontsize": 9 if len(shown) <= 30 else 7}
     if len(shown) <= MOST_BARS:
         turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(shown, [plain_text(names[i], 20) for i in shown], **turned)
+    ticks, parts = brief_names([names[i] for i in shown], 20)
+    ax.set_xticks(shown, [plain_text(tick, 20) for tick in ticks], **turned)
+    ax.set_xlabel(plain_text(parts, 80))
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("weight, 0 the least and 1 the greatest\nof its feature on the map", fontsize=9)

@@ -272,14 +272,20 @@ def _reading_pictures(model: xr.Dataset, clusters: xr.Dataset | None, labels: xr
 def _evaluation_pictures(model: xr.Dataset, evaluation: xr.Dataset | None) -> str:
     if evaluation is None:
         return ""
+    maps = [
+        variable
+        for variable in evaluation.data_vars.values()
+        if set(variable.dims) == {"row", "col"} and np.issubdtype(variable.dtype, np.number)
+    ]
+    # Hits of the same samples are among the pictures of the map already.
+    maps = [m for m in maps if m.name != "hits" or not np.array_equal(m.transpose("row", "col"), model["hits"])]
     return pictures(
         picture(
-            lambda values=variable: plot_values(model, values),  # type: ignore[misc]
+            lambda values=variable: plot_values(model, values.where(values > 0) if values.name == "hits" else values),  # type: ignore[misc]
             f"Map of {caption_of(variable)}",
             caption_of(variable),
         )
-        for variable in evaluation.data_vars.values()
-        if set(variable.dims) == {"row", "col"} and np.issubdtype(variable.dtype, np.number)
+        for variable in maps
     )
 
 
@@ -311,6 +317,12 @@ def _field_pictures(model: xr.Dataset) -> str:
                 lambda select=select: plot_fields(model, select=select),  # type: ignore[misc]
                 f"Fields{of} over longitude and latitude, one for each node",
                 f"The weights of nodes as fields{of} over longitude and latitude; above each its row and column.",
+                broad=True,
+            )
+            yield picture(
+                lambda select=select: plot_fields(model, select=select, anomaly=True),  # type: ignore[misc]
+                f"Fields{of} over longitude and latitude, less the mean of all nodes",
+                f"The same fields{of} less the mean of all nodes: what tells the nodes apart.",
                 broad=True,
             )
 

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from som_dask.drawing import (
+    brief_names,
     caption_of,
     distinct_colors,
     draw_nodes,
@@ -135,3 +136,30 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ParameterError, match=r"som_dask\[plot\]"):
         map_figure(Lattice(2, 2))
+
+
+def test_names_of_places_are_brief_and_can_be_told_apart():
+    names = [f"latitude={lat} longitude={lon}" for lat in (20.0, 22.5) for lon in (-5.0, 0.0)]
+    assert brief_names(names, 40) == (names, "")
+    assert brief_names(names, 20) == (["20.0, -5.0", "20.0, 0.0", "22.5, -5.0", "22.5, 0.0"], "latitude, longitude")
+    assert brief_names(names[:2], 20) == (["-5.0", "0.0"], "longitude (latitude=20.0)")
+    several = [f"{name} level={level}.0" for name in ("temperature", "humidity") for level in (500, 850)]
+    assert brief_names(several, 10)[0] == [
+        "temperature, 500.0",
+        "temperature, 850.0",
+        "humidity, 500.0",
+        "humidity, 850.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a" * 30, "b" * 30],
+        ["latitude=1.0 longitude=2.0", "another of these names"],
+        ["a=1 b=2", "a=1 c=2"],
+        ["x=1 y=2"],
+    ],
+)
+def test_names_of_other_kinds_stay(names):
+    assert brief_names(names, 5) == (names, "")

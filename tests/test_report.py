@@ -170,8 +170,10 @@ def test_fields_of_each_variable():
     model = model.assign_coords(lat=("feature", [0, 0, 1, 1] * 2), lon=("feature", [0, 1] * 4))
     model = model.assign_coords(variable=("feature", np.array(["<z>"] * 4 + ["t"] * 4, dtype=object)))
     told = [attrs["alt"] for attrs in Page(report_html(model)).of("img")]
-    assert told[3:5] == [
-        f"Fields of variable {v} over longitude and latitude, one for each node" for v in ("<z>", "t")
+    assert told[3:7] == [
+        f"Fields of variable {v} over longitude and latitude, {kind}"
+        for v in ("<z>", "t")
+        for kind in ("one for each node", "less the mean of all nodes")
     ]
 
 
@@ -230,3 +232,11 @@ def test_without_matplotlib(model, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match=r"som_dask\[plot\]"):
         write_report(model, tmp_path / "report.html")
     assert os.listdir(tmp_path) == []
+
+
+def test_hits_are_drawn_again_only_where_they_are_of_other_samples():
+    model = model_of(Lattice(2, 3), ["a", "b"])
+    for change, drawn in ((0, 0), (1, 1)):
+        evaluation = xr.Dataset({"hits": (model["hits"] + change).assign_attrs(long_name="samples of others")})
+        told = [attrs["alt"] for attrs in Page(report_html(model, evaluation=evaluation)).of("img")]
+        assert told.count("Map of samples of others") == drawn
