@@ -274,9 +274,9 @@ class KohonenMap:
         Parameters
         ----------
         kind : str
-            Of `PictureKind`, such as "u_matrix", "hits" or "planes": which of the functions ``plot_KIND`` of
-            `som_dask.plot`, `som_dask.plot_planes`, `som_dask.plot_fields`, `som_dask.plot_profiles`,
-            `som_dask.plot_training` and `som_dask.plot_labels`.
+            "colors", "u_matrix", "hits", "plane", "planes", "profiles", "training", "clusters", "cluster_profiles",
+            "label_pies", "majority" or "fields": which of the functions ``plot_KIND`` of `som_dask.plot` and
+            `som_dask.plot_planes`, `plot_fields`, `plot_profiles`, `plot_training`, `plot_labels` beside it.
         ax : matplotlib Axes, optional
             By default that of a new figure. Kinds of several panels take a sequence of axes.
         **options
@@ -305,7 +305,6 @@ class KohonenMap:
     def save_image(
         self,
         path: str | os.PathLike[str],
-        *,
         kind: PictureKind = "colors",
         **options: Any,
     ) -> None:

@@ -162,9 +162,7 @@ def _from_zarr(place: str | os.PathLike[str], names: Sequence[str] | None, allow
 def _dataset_at(place: str | os.PathLike[str]) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", xr.SerializationWarning
-            )  # of times, said in an error's words if it matters
+            warnings.simplefilter("ignore", xr.SerializationWarning)  # of dates: told below if it matters
             return open_dataset(place)
     except ValueError as error:
         reason = str(error).split(". ")[0]

@@ -185,7 +185,7 @@ def test_pictures_of_each_kind(trained, kind, options, panels, tmp_path):
     given = Figure().subplots(1, panels or 1)
     drawn = trained.plot(kind, ax=given, **options)
     assert drawn is given if not panels else list(drawn) == list(given)
-    trained.save_image(tmp_path / "map.png", kind=kind, **options)
+    trained.save_image(tmp_path / "map.png", kind, **options)
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
