@@ -99,6 +99,8 @@ def evaluate(
     left_out = result.attrs["samples_left_out"]
     click.echo(f"samples                   {result.attrs['samples']}{f', {left_out} left out' if left_out else ''}")
     click.echo(f"nodes without hits        {result.attrs['nodes_without_samples']} of {result['hits'].size}")
+    if sample and "trustworthiness" not in told:
+        click.echo("trustworthiness           none: every sample that was picked lacks values")
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):<25} {value:<10.4g}  {SCALARS[name]}")
 

@@ -73,7 +73,8 @@ def evaluate(
         of its training. Hits and the two measures of ranks count samples.
     sample : int
         At most so many samples are picked for trustworthiness and neighborhood preservation, whose cost grows with
-        the square. Which ones depends on their number and the seed alone. 0 leaves the two out.
+        the square. Which ones depends on their number and the seed alone. Of these only samples that lack no value
+        count; where there is none, or with 0, the two are left out.
     neighbors : int
         k of these two; fewer where there are not more than 2 k samples.
     seed : int

@@ -43,14 +43,14 @@ __all__ = [
 class Numbers(click.ParamType):
     """Numbers separated by commas, or a list in a job file."""
 
-    name = "a,b,..."
+    name, wanted = "a,b,...", "a list of numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         try:
             return tuple(float(part) for part in parts)
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a list of numbers", param, ctx)
+            self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
 
 
 class Names(click.ParamType):
@@ -61,14 +61,14 @@ class Names(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         if not all(isinstance(part, str) and part.strip() for part in parts):
-            self.fail(f"{value!r} is not a list of names", param, ctx)
+            self.fail(f"{value!r} is not a list of names.", param, ctx)
         return tuple(part.strip() for part in parts)
 
 
 class AreaOrNumbers(Numbers):
     """The word area, or numbers."""
 
-    name = "area|a,b,..."
+    name, wanted = "area|a,b,...", "the word area or a list of numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == AREA else super().convert(value, param, ctx)
@@ -135,6 +135,7 @@ weights_option = click.option(
 feature_weights_option = click.option(
     "--feature-weights",
     type=AreaOrNumbers(),
+    metavar="area|A,B,...",
     help="How much each feature counts in squared distances: area is cos(latitude), or a number for each.",
 )
 cluster_options = options_of(

@@ -8,7 +8,7 @@ import click
 
 from som_dask.clusters import ClusterMethod, cluster_codebook
 from som_dask.models_cli import open_named, registry_option
-from som_dask.options import overwrite_option
+from som_dask.options import job_option, overwrite_option
 from som_dask.schema import save_model
 from som_dask.storage import check_free
 
@@ -18,6 +18,7 @@ __all__ = ["clusters"]
 @click.command()
 @click.argument("model")
 @registry_option
+@job_option
 @click.option("--n-clusters", type=int, help="How many.  [default: from 2 to 15, by the silhouette]")
 @click.option("--method", type=click.Choice(get_args(ClusterMethod)), default=get_args(ClusterMethod)[0])
 @click.option("--seed", type=int, default=0, help="Of what is drawn at random: starts of kmeans.")

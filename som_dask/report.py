@@ -38,6 +38,11 @@ PROVENANCE = (
     "format",
     "som_dask_version",
 )
+MAKERS = {
+    "evaluation": "what som-dask evaluate or evaluate makes",
+    "clusters": "what som-dask clusters or cluster_codebook makes",
+    "labels": "what summarize_labels makes of labels and classes",
+}
 HISTORY = ("quantization_error", "topographic_error", "radius", "learning_rate")
 
 
@@ -120,7 +125,13 @@ def write_report(
     check_page(place, overwrite=overwrite)
     text = report_html(model, **options).encode("utf-8")
     if not is_url(place):
-        os.makedirs(os.path.dirname(os.path.abspath(place)), exist_ok=True)
+        folder = os.path.dirname(os.path.abspath(place))
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"can't make the folder {folder} for the report: {error.strerror}; choose another"
+            ) from error
     with lock(place):
         check_page(place, overwrite=overwrite)
         write_bytes(place, text)
@@ -147,11 +158,13 @@ def _check(dataset: xr.Dataset | None, what: str, shape: tuple[int, int], needed
     if dataset is None:
         return
     if needed is not None and needed not in dataset:
-        raise SchemaError(f"the {what} have no variable {needed}, only {', '.join(map(str, dataset)) or 'none'}")
+        raise SchemaError(
+            f"the {what} have no variable {needed}, only {', '.join(map(str, dataset)) or 'none'}; give {MAKERS[what]}"
+        )
     found = tuple(dataset.sizes.get(dim) for dim in ("row", "col"))
     if found not in (shape, (None, None)) or (needed is not None and found != shape):
         raise SchemaError(
-            f"the {what} are of a map of {found[0]} x {found[1]} nodes, this one has {shape[0]} x {shape[1]}"
+            f"what is given as {what} is of a map of {found[0]} x {found[1]} nodes, this one has {shape[0]} x {shape[1]}"
         )
 
 

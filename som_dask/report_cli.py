@@ -9,6 +9,7 @@ import xarray as xr
 
 from som_dask.errors import StorageError
 from som_dask.models_cli import open_named, registry_option
+from som_dask.options import job_option
 from som_dask.report import check_page, write_report
 from som_dask.storage import open_zarr_node
 
@@ -18,11 +19,16 @@ __all__ = ["report"]
 @click.command()
 @click.argument("model")
 @registry_option
+@job_option
 @click.option("--output", default="report.html", help="HTML file to write: a path or fsspec URL.")
 @click.option("--title", help="Heading of the page.  [default: the model's place]")
 @click.option("--evaluation", metavar="STORE", help="Zarr store of measures, as `som-dask evaluate` writes it.")
-@click.option("--clusters", metavar="STORE", help="Zarr store with the variable cluster (row, col).")
-@click.option("--labels", metavar="STORE", help="Zarr store with the variable class_count (row, col, class).")
+@click.option("--clusters", metavar="STORE", help="Zarr store of clusters, as `som-dask clusters` writes it.")
+@click.option(
+    "--labels",
+    metavar="STORE",
+    help="Zarr store of the classes in each node, as som_dask.summarize_labels gives them: not that of infer.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the HTML page that is at the output.")
 def report(
     model: str,

@@ -309,7 +309,7 @@ def test_dimensions_and_weights_in_a_job_file(rng):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (["--feature-weights", "area,1"], "not a list of numbers"),
+        (["--feature-weights", "area,1"], "not the word area or a list of numbers. See"),
         (["--sample-dims", "time,,lat"], "not a list of names"),
         (["--variables", "a", "--variable", "b"], "give one of them"),
         (["--weights", "nothing"], "no variable 'nothing'"),

@@ -124,3 +124,13 @@ def test_help(capsys):
     for word in ("--sample", "--missing", "--json", "--output", "SOM_DASK_REGISTRY", "default: 2000"):
         assert word in text
     assert " evaluate " in " ".join(" ".join(told(capsys, "--help")).split())
+
+
+def test_why_there_is_no_trustworthiness(capsys, rng):
+    values = rng.normal(size=(50, 3))
+    values[np.arange(50), np.arange(50) % 3] = np.nan
+    store("gaps.zarr", values)
+    assert run("train", "gaps.zarr", "--output", "m.zarr", "--rows", "2", "--cols", "3", "--missing", "mask") == 0
+    capsys.readouterr()
+    lines = told(capsys, "evaluate", "m.zarr", "gaps.zarr")
+    assert "trustworthiness           none: every sample that was picked lacks values" in lines

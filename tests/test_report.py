@@ -186,9 +186,9 @@ def test_what_is_too_much_is_told():
     ("name", "other", "message"),
     [
         ("clusters", xr.Dataset({"x": 1}), "clusters have no variable cluster, only x"),
-        ("clusters", xr.Dataset({"cluster": 1}), "clusters are of a map of None x None"),
+        ("clusters", xr.Dataset({"cluster": 1}), "clusters is of a map of None x None"),
         ("labels", xr.Dataset(), "labels have no variable class_count, only none"),
-        ("evaluation", xr.Dataset({"x": (("row", "col"), np.zeros((4, 3)))}), "evaluation are of a map of 4 x 3"),
+        ("evaluation", xr.Dataset({"x": (("row", "col"), np.zeros((4, 3)))}), "evaluation is of a map of 4 x 3"),
     ],
 )
 def test_what_is_of_another_map_is_refused(name, other, message, model):
@@ -240,3 +240,9 @@ def test_hits_are_drawn_again_only_where_they_are_of_other_samples():
         evaluation = xr.Dataset({"hits": (model["hits"] + change).assign_attrs(long_name="samples of others")})
         told = [attrs["alt"] for attrs in Page(report_html(model, evaluation=evaluation)).of("img")]
         assert told.count("Map of samples of others") == drawn
+
+
+def test_a_folder_that_can_not_be_made(model, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="can't make the folder .*file"):
+        write_report(model, tmp_path / "file" / "report.html")
