@@ -25,11 +25,11 @@ def _mix(z):
 
 
 @numba.njit(nogil=True, cache=True)
-def _hash_row(bits, number):
-    """Hash of one row, (D,) uint64, and its position."""
+def _hash_row(bits, i, number):
+    """Hash of row i, of (n, D) uint64, and its position."""
     row = NO_BITS
-    for j in range(len(bits)):
-        value = NO_BITS if bits[j] == MINUS_ZERO else bits[j]
+    for j in range(bits.shape[1]):
+        value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
         row += _mix(value + np.uint64(j + 1) * GOLDEN)
     return _mix(row + np.uint64(number) * GOLDEN)
 
@@ -53,7 +53,7 @@ def hash_rows(bits, first_row):
     """
     total = NO_BITS
     for i in range(bits.shape[0]):
-        total += _hash_row(bits[i], first_row + i)
+        total += _hash_row(bits, i, first_row + i)
     return total
 
 
@@ -73,7 +73,7 @@ def hash_rows_at(bits, numbers):
     """
     total = NO_BITS
     for i in range(bits.shape[0]):
-        total += _hash_row(bits[i], numbers[i])
+        total += _hash_row(bits, i, numbers[i])
     return total
 
 
