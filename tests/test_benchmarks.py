@@ -180,7 +180,7 @@ def test_schedules_give_a_table(monkeypatch, capsys):
     table = small_data.SMALL_DATA["iris"]()
     monkeypatch.setattr(schedules, "SMALL_DATA", {"iris": lambda: table, "absent": _absent})
     results = schedules.run(Options(quick=True, threads=1))
-    assert [result["table"] for result in results] == ["candidates", "final radius", "variants", "other settings"]
+    assert [result["table"] for result in results] == ["candidates", "variants", "other settings"]
     for result in results:
         for values in result["errors"]["iris"].values():
             assert np.shape(values) == (result["seeds"], len(result["measures"]))
