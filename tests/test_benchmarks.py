@@ -176,6 +176,13 @@ def test_signs_tell_better_from_worse():
     assert [schedules.wins(s) for s in ("+===", "=+++", "+-==", "++-=", "====")] == [True, True, False, False, False]
 
 
+def test_qe_is_interpolated_to_the_te_of_the_peer():
+    ladder = [np.array([[2.0, 4.0, 0.1, 0.2]] * 2), np.array([[0.5, 1.5, 0.4, 0.3], [1.5, 2.5, 0.2, 0.5]])]
+    assert schedules.at_equal_te(ladder, np.array([[2.0, 6.0, 0.2, 0.3]])) == pytest.approx([0.75, 0.5])
+    assert schedules.at_equal_te(ladder[::-1], np.array([[2.0, 6.0, 0.2, 0.3]])) == pytest.approx([0.75, 0.5])
+    assert schedules.at_equal_te(ladder, np.array([[2.0, 6.0, 0.05, 0.45]])) == [None, None]
+
+
 def test_schedules_give_a_table(monkeypatch, capsys):
     table = small_data.SMALL_DATA["iris"]()
     monkeypatch.setattr(schedules, "SMALL_DATA", {"iris": lambda: table, "absent": _absent})
@@ -190,6 +197,7 @@ def test_schedules_give_a_table(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "skipped absent: for the test" in printed
     assert "wins vs MiniSom" in printed
+    assert "at the peer's TE" in printed
 
 
 def _absent():

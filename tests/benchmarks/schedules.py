@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.benchmarks.small_data import SMALL_DATA, Table, split
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Options, Skipped
 
-__all__ = ["Setting", "against", "measure", "run"]
+__all__ = ["Setting", "against", "at_equal_te", "measure", "run", "wins"]
 
 DEFAULT = "ours, default"
 PEERS: dict[str, Maker] = {"MiniSom": minisom, "XPySom": xpysom}
@@ -28,8 +28,9 @@ CANDIDATES: dict[str, Maker] = {
     **{f"side/4 to {final}": ours(start=1 / 4, final_radius=final) for final in (0.5, 0.48, 0.45, 0.4, 0.3)},
 }
 FINAL_RADII = (1.0, 0.7, 0.6, 0.45, 0.35, 0.25, 0.1)
+LADDER = {f"side/4 to {final}": ours(start=1 / 4, final_radius=final) for final in FINAL_RADII}
 VARIANTS: dict[str, Maker] = {
-    **{f"side/4 to {final}": ours(start=1 / 4, final_radius=final) for final in FINAL_RADII},
+    **LADDER,
     "side/7 to 0.45": ours(start=1 / 7, final_radius=0.45),
     "linear, side/4 to 0.45": ours(start=1 / 4, final_radius=0.45, radius_decay="linear"),
     "asymptotic, side/4 to 0.45": ours(start=1 / 4, final_radius=0.45, radius_decay="asymptotic"),
@@ -183,6 +184,46 @@ def _show_counts(title: str, found: dict[str, dict[str, np.ndarray]], peers: Map
     )
 
 
+def at_equal_te(ladder: Sequence[np.ndarray], peer: np.ndarray) -> list[float | None]:
+    """Ours over a peer's QE, on the training part and held out, at the final radius that gives the peer's TE there.
+
+    Parameters
+    ----------
+    ladder : sequence of (seeds, 4) float64
+        Our errors for one final radius each; means over the seeds are interpolated between them.
+    peer : (seeds, 4) float64
+
+    Returns
+    -------
+    list of two
+        None where no radius of the ladder has as high, or as low, a TE.
+    """
+    ours_means, peer_means = np.array([values.mean(axis=0) for values in ladder]), peer.mean(axis=0)
+    ratios: list[float | None] = []
+    for qe, te in ((0, 2), (1, 3)):
+        order = np.argsort(ours_means[:, te], kind="stable")
+        known, wanted = ours_means[order, te], peer_means[te]
+        inside = known[0] <= wanted <= known[-1]
+        ratios.append(float(np.interp(wanted, known, ours_means[order, qe]) / peer_means[qe]) if inside else None)
+    return ratios
+
+
+def _show_equal(found: dict[str, dict[str, np.ndarray]], setting: Setting, peers: Mapping[str, Maker]) -> None:
+    """Our QE where our final radius is the one that gives the TE of a peer."""
+    rows: list[list[Any]] = []
+    for name, results in found.items():
+        ladder = [results[label] for label in LADDER]
+        rows.append([name, *(ratio for peer in peers for ratio in at_equal_te(ladder, results[peer]))])
+    middle = [[row[i] for row in rows if row[i] is not None] for i in range(1, 1 + 2 * len(peers))]
+    rows.append(["geometric mean", *(float(np.exp(np.mean(np.log(m)))) if m else None for m in middle)])
+    show(
+        f"schedules: our QE over that of a peer at the peer's TE, {setting}",
+        ["", *(f"{peer}, {part}" for peer in peers for part in ("train", "holdout"))],
+        rows,
+        [f"interpolated over the final radii {', '.join(map(str, FINAL_RADII))} from side/4; -: none has that TE"],
+    )
+
+
 def _plain(found: dict[str, dict[str, np.ndarray]], setting: Setting, what: str) -> dict[str, Any]:
     """As JSON."""
     return {
@@ -224,6 +265,8 @@ def run(options: Options) -> list[dict[str, Any]]:
             _show_each(found, setting, peers)
         if peers:
             _show_counts(f"schedules: {what}, {setting}", found, peers)
+        if peers and makers is VARIANTS:
+            _show_equal(found, setting, peers)
         results.append(_plain(found, setting, what))
     for reason in reasons:
         print(f"  {reason}")
