@@ -176,11 +176,13 @@ def test_signs_tell_better_from_worse():
     assert [schedules.wins(s) for s in ("+===", "=+++", "+-==", "++-=", "====")] == [True, True, False, False, False]
 
 
-def test_qe_is_interpolated_to_the_te_of_the_peer():
+def test_qe_at_no_more_te_than_the_peer():
     ladder = [np.array([[2.0, 4.0, 0.1, 0.2]] * 2), np.array([[0.5, 1.5, 0.4, 0.3], [1.5, 2.5, 0.2, 0.5]])]
-    assert schedules.at_equal_te(ladder, np.array([[2.0, 6.0, 0.2, 0.3]])) == pytest.approx([0.75, 0.5])
-    assert schedules.at_equal_te(ladder[::-1], np.array([[2.0, 6.0, 0.2, 0.3]])) == pytest.approx([0.75, 0.5])
-    assert schedules.at_equal_te(ladder, np.array([[2.0, 6.0, 0.05, 0.45]])) == [None, None]
+    for steps in (ladder, ladder[::-1]):  # means 2 at TE 0.1 and 1 at 0.3; 4 at 0.2 and 2 at 0.4
+        assert schedules.at_equal_te(steps, np.array([[2.0, 6.0, 0.2, 0.3]])) == pytest.approx([0.75, 0.5])
+        assert schedules.at_equal_te(steps, np.array([[2.0, 6.0, 0.05, 0.9]])) == [None, pytest.approx(1 / 3)]
+    worse = np.array([[3.0, 5.0, 0.3, 0.3]])
+    assert schedules.at_equal_te([ladder[0], worse], np.array([[2.0, 4.0, 0.9, 0.25]])) == [1.0, 1.0]
 
 
 def test_schedules_give_a_table(monkeypatch, capsys):
@@ -197,7 +199,7 @@ def test_schedules_give_a_table(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "skipped absent: for the test" in printed
     assert "wins vs MiniSom" in printed
-    assert "at the peer's TE" in printed
+    assert "at no more than the peer's TE" in printed
 
 
 def _absent():

@@ -185,7 +185,7 @@ def _show_counts(title: str, found: dict[str, dict[str, np.ndarray]], peers: Map
 
 
 def at_equal_te(ladder: Sequence[np.ndarray], peer: np.ndarray) -> list[float | None]:
-    """Ours over a peer's QE, on the training part and held out, at the final radius that gives the peer's TE there.
+    """Our least QE at no more than a peer's TE, over the peer's QE: on the training part, and held out.
 
     Parameters
     ----------
@@ -196,20 +196,23 @@ def at_equal_te(ladder: Sequence[np.ndarray], peer: np.ndarray) -> list[float | 
     Returns
     -------
     list of two
-        None where no radius of the ladder has as high, or as low, a TE.
+        None where no radius of the ladder has so low a TE.
     """
     ours_means, peer_means = np.array([values.mean(axis=0) for values in ladder]), peer.mean(axis=0)
     ratios: list[float | None] = []
     for qe, te in ((0, 2), (1, 3)):
         order = np.argsort(ours_means[:, te], kind="stable")
-        known, wanted = ours_means[order, te], peer_means[te]
-        inside = known[0] <= wanted <= known[-1]
-        ratios.append(float(np.interp(wanted, known, ours_means[order, qe]) / peer_means[qe]) if inside else None)
+        errors_there, known, allowed = ours_means[order, qe], ours_means[order, te], peer_means[te]
+        if known[0] > allowed:
+            ratios.append(None)
+            continue
+        least = min(np.interp(allowed, known, errors_there), *errors_there[known <= allowed])
+        ratios.append(float(least / peer_means[qe]))
     return ratios
 
 
 def _show_equal(found: dict[str, dict[str, np.ndarray]], setting: Setting, peers: Mapping[str, Maker]) -> None:
-    """Our QE where our final radius is the one that gives the TE of a peer."""
+    """Our QE where our final radius is the best one that gives no more than the TE of a peer."""
     rows: list[list[Any]] = []
     for name, results in found.items():
         ladder = [results[label] for label in LADDER]
@@ -217,10 +220,12 @@ def _show_equal(found: dict[str, dict[str, np.ndarray]], setting: Setting, peers
     middle = [[row[i] for row in rows if row[i] is not None] for i in range(1, 1 + 2 * len(peers))]
     rows.append(["geometric mean", *(float(np.exp(np.mean(np.log(m)))) if m else None for m in middle)])
     show(
-        f"schedules: our QE over that of a peer at the peer's TE, {setting}",
+        f"schedules: our QE over a peer's, at no more than the peer's TE, {setting}",
         ["", *(f"{peer}, {part}" for peer in peers for part in ("train", "holdout"))],
         rows,
-        [f"interpolated over the final radii {', '.join(map(str, FINAL_RADII))} from side/4; -: none has that TE"],
+        [
+            f"interpolated over the final radii {', '.join(map(str, FINAL_RADII))} from side/4; -: none has so low a TE"
+        ],
     )
 
 
