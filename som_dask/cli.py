@@ -51,6 +51,7 @@ from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
 from som_dask.telemetry import EventLog
 from som_dask.training import Keep, TrainingConfig, fit
+from som_dask.training_config import FINAL_RADIUS
 
 __all__ = ["main"]
 
@@ -123,8 +124,12 @@ cli.add_command(report)
     "--learning-rate", type=float, help=f"Online only: at the start.  [default: {OnlineConfig.learning_rate}]"
 )
 @click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
-@click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
-@click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
+@click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: longer side / 4]")
+@click.option(
+    "--final-radius",
+    type=float,
+    help=f"sigma of the last epoch.  [default: {FINAL_RADIUS}; 1 where the neighborhood is no gaussian]",
+)
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
 @click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")
 @click.option(
@@ -245,7 +250,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @registry_option
 @click.option("--epochs", type=click.IntRange(1), default=RetrainingConfig.epochs, help="Passes over the new data.")
 @click.option("--initial-radius", type=float, default=RetrainingConfig.initial_radius, help="In lattice units.")
-@click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
+@click.option("--final-radius", type=float, help="In lattice units.  [default: the last one of the map's training]")
 @device_option
 @input_options
 @weights_option

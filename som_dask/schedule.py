@@ -70,8 +70,12 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
 
 
 def default_initial_radius(rows: int, cols: int, final: float) -> float:
-    """Half the longer side of the map, in lattice units, and never below the final radius."""
-    return max(max(rows, cols) / 2, final)
+    """A quarter of the longer side of the map, in lattice units, and never below the final radius.
+
+    Measured on ten data sets: from a plane of principal components a quarter leaves lower quantization errors than
+    half a side, at the same topographic error.
+    """
+    return max(max(rows, cols) / 4, final)
 
 
 def radii(
