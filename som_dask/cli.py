@@ -333,6 +333,12 @@ def _tell_model(model: Any, place: Any) -> None:
     help="Samples that lack features (NaN): refuse them; leave them out; compare the features that they have, and "
     "leave out those that have none.  [default: as the model was trained]",
 )
+@click.option(
+    "--nearest",
+    type=click.IntRange(1),
+    metavar="K",
+    help="The K nearest nodes of each sample and its fuzzy memberships, in place of its best matching unit.",
+)
 @device_option
 @overwrite_option
 @input_options
@@ -346,6 +352,7 @@ def infer(
     registry: str | None,
     overwrite: bool,
     missing: Missing | None,
+    nearest: int | None,
     device: str,
     log: EventLog,
     **options: Any,
@@ -380,6 +387,7 @@ def infer(
                 overwrite=overwrite,
                 missing=missing,
                 device=device,
+                soft=None if nearest is None else {"k": nearest},
                 on_progress=tell,
             )
     except KeyboardInterrupt as error:

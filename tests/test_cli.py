@@ -324,3 +324,14 @@ def test_dimensions_and_weights_in_a_job_file(rng):
 def test_options_of_data_that_are_wrong(options, match, capsys):
     assert run("train", "cells.zarr", "--output", "model.zarr", *options) == 2
     assert match in capsys.readouterr().err
+
+
+def test_infer_the_nearest_nodes(capsys):
+    assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "2") == 0
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "soft.zarr", "--nearest", "3") == 0
+    soft = xr.open_zarr("soft.zarr")
+    assert soft["membership"].dims == ("sample", "neighbor")
+    np.testing.assert_allclose(soft["membership"].sum("neighbor"), 1)
+    capsys.readouterr()
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "other.zarr", "--nearest", "21") == 2
+    assert "k must be a whole number from 1 to the map's 20 nodes, got 21" in capsys.readouterr().err
