@@ -51,11 +51,12 @@ from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
 from som_dask.telemetry import EventLog
 from som_dask.training import Keep, TrainingConfig, fit
-from som_dask.training_config import FINAL_RADIUS
+from som_dask.training_config import OTHER_RADII, RADII
 
 __all__ = ["main"]
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+FIRST, LAST = RADII[TrainingConfig.neighborhood]
 LATTICE_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Lattice)}
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -124,11 +125,11 @@ cli.add_command(report)
     "--learning-rate", type=float, help=f"Online only: at the start.  [default: {OnlineConfig.learning_rate}]"
 )
 @click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
-@click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: longer side / 4]")
+@click.option("--initial-radius", type=float, help=f"sigma of the first epoch.  [default: longer side x {FIRST}]")
 @click.option(
     "--final-radius",
     type=float,
-    help=f"sigma of the last epoch.  [default: {FINAL_RADIUS}; 1 where the neighborhood is no gaussian]",
+    help=f"sigma of the last epoch.  [default: {LAST}; other neighborhoods than gaussian end at {OTHER_RADII[1]:g}]",
 )
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
 @click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")

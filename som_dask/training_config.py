@@ -22,7 +22,8 @@ from som_dask.schedule import Decay, radii
 __all__ = ["Keep", "TrainingConfig"]
 
 Keep = Literal["auto", "memory", "stream"]
-FINAL_RADIUS = 0.48  # of the gaussian, in lattice units
+# By default: the first radius as a share of the longer side of the map, and the last one in lattice units.
+RADII, OTHER_RADII = {"gaussian": (0.25, 0.48)}, (0.5, 1.0)
 CHOICES: dict[str, Any] = {
     "initialization": Initialization,
     "scaling": Scaling,
@@ -42,7 +43,8 @@ class TrainingConfig:
     epochs : int
         Passes over the data that end in an update. 0 leaves the initial codebook.
     initial_radius : float, optional
-        sigma of the first epoch in lattice units; by default a quarter of the longer side of the map.
+        sigma of the first epoch in lattice units; by default a quarter of the longer side of the map for the
+        gaussian, half of it for the other neighborhoods, which reach less far.
     final_radius : float, optional
         sigma of the last epoch; by default 0.48 for the gaussian, and 1 for the other neighborhoods, of which most
         reach no other node below that. It chooses between fit and order: a smaller one lowers the quantization
@@ -122,7 +124,8 @@ class TrainingConfig:
         if self.patience < 1 or (self.tolerance is not None and not self.tolerance >= 0):
             raise ParameterError("patience must be at least 1, and tolerance 0 or more")
         if self.final_radius is None:
-            object.__setattr__(self, "final_radius", FINAL_RADIUS if self.neighborhood == "gaussian" else 1.0)
+            _, final = RADII.get(self.neighborhood, OTHER_RADII)
+            object.__setattr__(self, "final_radius", final)
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
@@ -163,6 +166,7 @@ class TrainingConfig:
             self.initial_radius,
             self._last(),
             self.radii,
+            RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
 
     def _last(self) -> float:

@@ -108,7 +108,8 @@ def test_help_tells_the_defaults(capsys):
         "[default: hexagonal]",
         "[default: pca]",
         "[default: 64 MiB]",
-        "[default: 0.48; 1",
+        "[default: 0.48; other",
+        "longer side x 0.25]",
     ):
         assert default in text
 

@@ -104,15 +104,15 @@ def test_unusable_decays_are_refused(arguments, message):
         decay(*arguments)
 
 
-def test_the_first_radius_is_a_quarter_of_the_longer_side_but_not_below_the_last():
-    assert default_initial_radius(6, 20, 1.0) == 5.0
-    assert default_initial_radius(20, 6, 1.0) == 5.0
+def test_the_first_radius_is_a_share_of_the_longer_side_but_not_below_the_last():
+    assert default_initial_radius(6, 20, 1.0) == 10.0
+    assert default_initial_radius(20, 6, 1.0, 0.25) == 5.0
     assert default_initial_radius(1, 1, 1.0) == 1.0
     assert default_initial_radius(2, 3, 4.0) == 4.0
 
 
 def test_radii_without_a_list_are_a_decay():
-    np.testing.assert_array_equal(radii("linear", 6, 20, 5, None, 1.0, None), decay("linear", 5.0, 1.0, 5))
+    np.testing.assert_array_equal(radii("linear", 6, 20, 5, None, 1.0, None), decay("linear", 10.0, 1.0, 5))
     np.testing.assert_array_equal(radii("asymptotic", 6, 20, 5, 7.0, 0.5, None), decay("asymptotic", 7.0, 0.5, 5))
 
 
