@@ -217,7 +217,8 @@ def add_weighted(
     outside : int
         Numbers that are beyond the limit.
     """
-    n_features, n_columns = part.shape[1], limbs.shape[2]
+    n_features, n_limbs, n_columns = part.shape[1], limbs.shape[1], limbs.shape[2]
+    rest, mass = np.empty(n_features), np.empty((n_limbs, 1), dtype=np.int64)
     outside = 0
     for i in range(len(part)):
         node = bmu[i]
@@ -225,17 +226,29 @@ def add_weighted(
         counts[node] += 1
         here = limbs[node]
         for j in range(n_features):
-            if part[i, j] == part[i, j] or whole:
-                outside += _enter(here, j, weight * part[i, j], factors, j, limit)
-                if not whole:
-                    outside += _enter(here, n_features + 1 + j, weight, factors, n_features, limit)
-        outside += _enter(here, n_features if whole else n_columns - 1, weight, factors, n_features, limit)
+            known = whole or part[i, j] == part[i, j]
+            rest[j] = weight * part[i, j] * factors[0, j] * factors[1, j] if known else 0.0
+            outside += not abs(rest[j]) < limit
+        for k in range(n_limbs):
+            for j in range(n_features):
+                piece = np.int64(rest[j])
+                here[k, j] += piece
+                rest[j] = (rest[j] - np.float64(piece)) * LIMB
+        mass[:] = 0
+        outside += _enter(mass, 0, weight, factors, n_features, limit)
+        column = n_features if whole else n_columns - 1
+        for k in range(n_limbs):
+            here[k, column] += mass[k, 0]
+            if not whole:
+                for j in range(n_features):
+                    here[k, n_features + 1 + j] += mass[k, 0] if part[i, j] == part[i, j] else 0
         distance = _known_distance(part[i], codebook[node])
         if cosine:
             distance = distance * distance / 2
         outside += _enter(totals, 0, weight * distance, factors, n_columns, limit)
         if not _near(node, second[i], neighbors):
-            outside += _enter(totals, 1, weight, factors, n_features, limit)
+            for k in range(n_limbs):
+                totals[k, 1] += mass[k, 0]
     return outside
 
 

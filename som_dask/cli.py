@@ -51,10 +51,12 @@ from som_dask.schedule import Decay
 from som_dask.storage import check_free, is_url, lock
 from som_dask.telemetry import EventLog
 from som_dask.training import Keep, TrainingConfig, fit
+from som_dask.training_config import OTHER_RADII, RADII
 
 __all__ = ["main"]
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+FIRST, LAST = RADII[TrainingConfig.neighborhood]
 LATTICE_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Lattice)}
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -123,8 +125,12 @@ cli.add_command(report)
     "--learning-rate", type=float, help=f"Online only: at the start.  [default: {OnlineConfig.learning_rate}]"
 )
 @click.option("--epochs", type=int, default=DEFAULTS["epochs"], help="Passes over the data.")
-@click.option("--initial-radius", type=float, help="sigma of the first epoch.  [default: half the longer side]")
-@click.option("--final-radius", type=float, default=DEFAULTS["final_radius"], help="sigma of the last epoch.")
+@click.option("--initial-radius", type=float, help=f"sigma of the first epoch.  [default: longer side x {FIRST}]")
+@click.option(
+    "--final-radius",
+    type=float,
+    help=f"sigma of the last epoch.  [default: {LAST}; other neighborhoods than gaussian end at {OTHER_RADII[1]:g}]",
+)
 @click.option("--radius-decay", type=click.Choice(get_args(Decay)), default=DEFAULTS["radius_decay"])
 @click.option("--radii", type=Numbers(), help="sigma of every epoch, in place of the three above.")
 @click.option(
@@ -245,7 +251,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
 @registry_option
 @click.option("--epochs", type=click.IntRange(1), default=RetrainingConfig.epochs, help="Passes over the new data.")
 @click.option("--initial-radius", type=float, default=RetrainingConfig.initial_radius, help="In lattice units.")
-@click.option("--final-radius", type=float, default=RetrainingConfig.final_radius, help="In lattice units.")
+@click.option("--final-radius", type=float, help="In lattice units.  [default: the last one of the map's training]")
 @device_option
 @input_options
 @weights_option
@@ -328,6 +334,12 @@ def _tell_model(model: Any, place: Any) -> None:
     help="Samples that lack features (NaN): refuse them; leave them out; compare the features that they have, and "
     "leave out those that have none.  [default: as the model was trained]",
 )
+@click.option(
+    "--nearest",
+    type=click.IntRange(1),
+    metavar="K",
+    help="The K nearest nodes of each sample and its fuzzy memberships, in place of its best matching unit.",
+)
 @device_option
 @overwrite_option
 @input_options
@@ -341,6 +353,7 @@ def infer(
     registry: str | None,
     overwrite: bool,
     missing: Missing | None,
+    nearest: int | None,
     device: str,
     log: EventLog,
     **options: Any,
@@ -375,6 +388,7 @@ def infer(
                 overwrite=overwrite,
                 missing=missing,
                 device=device,
+                soft=None if nearest is None else {"k": nearest},
                 on_progress=tell,
             )
     except KeyboardInterrupt as error:

@@ -52,8 +52,8 @@ def cluster_codebook(
     Journal of Computational and Applied Mathematics 20, 1987), ``(b - a) / max(a, b)`` with a node's mean distance
     a to its own cluster and b to the nearest other one. Vesanto and Alhoniemi choose by the Davies-Bouldin index.
     On maps of 8 x 8, 12 x 12 and 20 x 20 nodes, by both methods, that index asked for 10 to 15 clusters of the data
-    wine and breast_cancer (scikit-learn's), where the silhouette found the 3 classes of the one, and in five of six
-    cases the 2 of the other. Numbers from 2 to the root of the number of nodes, and to 15, are tried, as far as
+    wine and breast_cancer (scikit-learn's), where the silhouette finds the 3 classes of the one, or 4, and the 2
+    classes of the other, or 3. Numbers from 2 to the root of the number of nodes, and to 15, are tried, as far as
     there are enough different nodes; of equal scores the lowest number wins. On more than 2500 nodes the mean is
     over as many, drawn at random. It is a suggestion: look at ``cluster_score``.
 

@@ -25,6 +25,16 @@ def _mix(z):
 
 
 @numba.njit(nogil=True, cache=True)
+def _hash_row(bits, i, number):
+    """Hash of row i, of (n, D) uint64, and its position."""
+    row = NO_BITS
+    for j in range(bits.shape[1]):
+        value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
+        row += _mix(value + np.uint64(j + 1) * GOLDEN)
+    return _mix(row + np.uint64(number) * GOLDEN)
+
+
+@numba.njit(nogil=True, cache=True)
 def hash_rows(bits, first_row):
     """Sum mod 2^64 of a hash of each row and its position.
 
@@ -43,11 +53,7 @@ def hash_rows(bits, first_row):
     """
     total = NO_BITS
     for i in range(bits.shape[0]):
-        row = NO_BITS
-        for j in range(bits.shape[1]):
-            value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
-            row += _mix(value + np.uint64(j + 1) * GOLDEN)
-        total += _mix(row + np.uint64(first_row + i) * GOLDEN)
+        total += _hash_row(bits, i, first_row + i)
     return total
 
 
@@ -67,11 +73,7 @@ def hash_rows_at(bits, numbers):
     """
     total = NO_BITS
     for i in range(bits.shape[0]):
-        row = NO_BITS
-        for j in range(bits.shape[1]):
-            value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
-            row += _mix(value + np.uint64(j + 1) * GOLDEN)
-        total += _mix(row + np.uint64(numbers[i]) * GOLDEN)
+        total += _hash_row(bits, i, numbers[i])
     return total
 
 

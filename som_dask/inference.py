@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +20,12 @@ from dask.delayed import Delayed, delayed
 import som_dask
 from som_dask.backend import Device
 from som_dask.batch import SharedCodebook
-from som_dask.errors import DataError, StorageError
-from som_dask.labels import DTYPES, LABELS, LabelTask, assign, block_labels
+from som_dask.errors import DataError, ParameterError, StorageError
+from som_dask.labels import NEIGHBOR, Column, LabelTask, assign, block_labels
 from som_dask.preparation import Missing
 from som_dask.reduction import compute
 from som_dask.schema import model_digest, store_encoding
+from som_dask.soft import SoftTask
 from som_dask.storage import (
     beside,
     check_free,
@@ -77,6 +78,7 @@ def label_store(
     overwrite: bool = False,
     missing: Missing | None = None,
     device: Device = "cpu",
+    soft: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
     """Label samples into a Zarr store, region by region.
@@ -90,6 +92,9 @@ def label_store(
     data, model, missing, device
         As for `assign`.
     place : path or fsspec URL
+    soft : mapping, optional
+        For the k nearest nodes and memberships in place of the best matching unit: "k", and what else
+        `som_dask.soft.assign_soft` takes, its "kind" as "membership".
     overwrite : bool
         Replace a finished store at `place`, and begin anew where an unfinished one of another run lies.
     on_progress : callable, optional
@@ -109,7 +114,11 @@ def label_store(
         If a value is infinite, or NaN where none may be missing; the blocks before it stay done.
     """
     read = [data, model]
-    task = LabelTask.of(data, model, missing, device)
+    task: LabelTask = LabelTask.of(data, model, missing, device)
+    if soft is not None:
+        if device != "cpu":
+            raise ParameterError("soft labels are not computed on a GPU yet; use device 'cpu'")
+        task = SoftTask(task.samples, task.model, task.missing, device, **soft)
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
         # Even blocks, so that each fills whole chunks of the store of labels.
@@ -160,6 +169,7 @@ class _Labelling:
             "samples": dict(zip(self.samples.sample_dims, self.samples.sample_shape, strict=True)),
             "block_rows": list(self.chunks.values()),
             "missing": self.task.missing,
+            **self.task.kind,
             "som_dask_version": som_dask.__version__,
         }
 
@@ -183,7 +193,7 @@ class _Labelling:
         remove(self.work)
         empty = self._empty()
         encoding = {
-            name: {**empty[name].encoding, **codecs} if name in LABELS else codecs
+            name: {**empty[name].encoding, **codecs} if name in self.task.columns else codecs
             for name, codecs in store_encoding(empty).items()
         }
         try:
@@ -196,8 +206,8 @@ class _Labelling:
 
     def _empty(self) -> xr.Dataset:
         """Labels without values, in the chunks of the store; coordinates that are written at once are in memory."""
-        rows = self.samples.block_rows
-        empty = self.task.labels(dask.array.zeros((sum(rows), 3), chunks=(rows, 3))).chunk(self.chunks)
+        rows, width = self.samples.block_rows, sum(column.width or 1 for column in self.task.columns.values())
+        empty = self.task.labels(dask.array.zeros((sum(rows), width), chunks=(rows, width))).chunk(self.chunks)
         scalars = {name: c.load() for name, c in self.samples.coords.items() if not c.dims}
         return empty.assign_coords(scalars).assign_attrs(run_id=self.run_id)
 
@@ -232,8 +242,12 @@ class _Labelling:
         task = delayed(_write_block, pure=False)
         for some in _batches(missing, BLOCKS_AT_ONCE):
             shared = delayed(self.task.shared(), pure=False)
+            how = (self.task.make, self.task.columns)
             compute(
-                *(task(blocks[i], shared, *self._coords_of(i, coords), self._region(i), self._note(i)) for i in some)
+                *(
+                    task(blocks[i], shared, how, *self._coords_of(i, coords), self._region(i), self._note(i))
+                    for i in some
+                )
             )
             done += len(some)
             yield done
@@ -296,7 +310,8 @@ class _Region:
 
     def chunk(self, name: str, dims: Sequence[str]) -> str:
         """Where the block's chunk of a variable on some of the dimensions lies."""
-        place = [str(index) for dim, index in zip(self.dims, self.place, strict=True) if dim in dims]
+        index_of = dict(zip(self.dims, self.place, strict=True))
+        place = [str(index_of.get(dim, 0)) for dim in dims]  # a dimension of another kind has one chunk
         return f"{self.store}/{name}/c/{'/'.join(place)}"
 
     def __str__(self) -> str:
@@ -309,31 +324,34 @@ class _Region:
 def _write_block(
     block: np.ndarray,
     shared: SharedCodebook,
+    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
     coords: dict[str, np.ndarray],
     coord_dims: dict[str, tuple[str, ...]],
     region: _Region,
     note: str,
 ) -> None:
     """Label one block, write its region, and only then note that it is done."""
+    make, wanted = how
     try:
-        labels = block_labels(block, shared)
+        labels = (make or block_labels)(block, shared)
     except DataError as error:
         raise DataError(f"{region}: {error}") from error
-    strict = shared.preparation.missing == "error"
     columns: dict[str, Any] = {}
-    for i, name in enumerate(LABELS):
-        column = labels[:, i].astype(DTYPES[name] if strict else np.float64)
-        columns[name] = (region.dims, column.reshape(region.shape))
+    for name, column in wanted.items():
+        values = column.of(labels, shared.preparation.missing)
+        dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
+        columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
     columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
     make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
-    known = ~np.isnan(labels[:, 2])
+    distance = labels[:, wanted["distance"].first]
+    known = ~np.isnan(distance)
     record = {
         "samples": len(labels),
         "labelled": int(np.count_nonzero(known)),
-        "distance": float(labels[known, 2].sum()),
+        "distance": float(distance[known].sum()),
         "fingerprint": _fingerprint(block, region.start),
     }
     write_bytes(note, json.dumps(record).encode())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import xarray as xr
@@ -22,15 +23,42 @@ from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
 from som_dask.sources import open_source, variable_names
 
-__all__ = ["DTYPES", "LABELS", "LabelTask", "assign", "block_labels", "samples_for"]
+__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "assign", "block_labels", "samples_for"]
+
+NEIGHBOR = "neighbor"  # the dimension of what is told of several nodes
+NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a variable of the labels stands in their table, (n, columns) float64.
+
+    Attributes
+    ----------
+    first : int
+    width : int, optional
+        Numbers a sample; None for a single one, without a dimension for it.
+    long_name : str
+    place : bool
+        Whether it is a row or column of the lattice: a whole number.
+    """
+
+    first: int
+    width: int | None
+    long_name: str
+    place: bool = False
+
+    def of(self, table: Any, missing: Missing) -> Any:
+        """Its part of a NumPy or dask table: of int32 if it is a place and no sample is left out."""
+        values = table[:, self.first] if self.width is None else table[:, self.first : self.first + self.width]
+        return values.astype(np.int32) if self.place and missing == "error" else values
+
 
 LABELS = {
-    "bmu_row": {"long_name": "row of the best matching unit", "units": "1"},
-    "bmu_col": {"long_name": "column of the best matching unit", "units": "1"},
-    "distance": {"long_name": "Euclidean distance to the best matching unit, in the data's units"},
+    "bmu_row": Column(0, None, "row of the best matching unit", place=True),
+    "bmu_col": Column(1, None, "column of the best matching unit", place=True),
+    "distance": Column(2, None, "Euclidean distance to the best matching unit, in the data's units"),
 }
-DTYPES = {"bmu_row": np.int32, "bmu_col": np.int32, "distance": np.float64}
-NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
 
 
 def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
@@ -119,8 +147,23 @@ class LabelTask:
     missing: Missing
     device: Device
 
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The variables of the labels."""
+        return LABELS
+
+    @property
+    def make(self) -> Callable[[np.ndarray, SharedCodebook], np.ndarray] | None:
+        """What makes the table of a block of samples; None for `block_labels`."""
+        return None
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What the labels are besides the best matching unit, as JSON values."""
+        return {}
+
     @classmethod
-    def of(cls, data: Any, model: Any, missing: Missing | None, device: Device) -> LabelTask:
+    def of(cls, data: Any, model: Any, missing: Missing | None, device: Device, **others: Any) -> Self:
         """Open both and see that they fit together."""
         model = open_model(model)
         samples = samples_for(model, data)
@@ -128,7 +171,7 @@ class LabelTask:
         missing = missing or model.attrs.get("missing", "error")
         if missing not in get_args(Missing):
             raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-        return cls(samples, model, missing, device)
+        return cls(samples, model, missing, device, **others)
 
     def shared(self) -> SharedCodebook:
         """The codebook for the workers."""
@@ -136,17 +179,21 @@ class LabelTask:
         return SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device, preparation=preparation)
 
     def labels(self, table: Any) -> xr.Dataset:
-        """A table (n, 3) of rows, columns and distances as labels on the samples' own dimensions."""
-        kinds = DTYPES if self.missing == "error" else dict.fromkeys(DTYPES, np.float64)
-        labels = self.samples.labelled({name: table[:, i].astype(kinds[name]) for i, name in enumerate(LABELS)})
-        for name, attrs in LABELS.items():
-            labels[name].attrs.update(attrs)
-        if self.missing != "error":
-            for name in ("bmu_row", "bmu_col"):
+        """A table of labels, (n, columns), on the samples' own dimensions."""
+        labels = self.samples.labelled(
+            {name: column.of(table, self.missing) for name, column in self.columns.items()},
+            {name: NEIGHBOR for name, column in self.columns.items() if column.width is not None},
+        )
+        for name, column in self.columns.items():
+            labels[name].attrs["long_name"] = column.long_name
+            if name != "distance":
+                labels[name].attrs["units"] = "1"
+            if column.place and self.missing != "error":
                 # As integers in a store, which xarray decodes to these very numbers.
                 labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_UNIT)
         labels["distance"].attrs.update(self._distance_attrs())
         labels.attrs.update(
+            **self.kind,
             model_codebook_sha256=self.model.attrs["codebook_sha256"],
             input=self.samples.description,
             missing=self.missing,
@@ -155,12 +202,27 @@ class LabelTask:
         )
         return labels
 
+    @property
+    def _what(self) -> str:
+        return "best matching unit"
+
+    def table(self) -> Any:
+        """The table of all samples, a dask array (n, columns) in the blocks of the samples."""
+        width = sum(column.width or 1 for column in self.columns.values())
+        return self.samples.array.map_blocks(
+            self.make or block_labels,
+            delayed(self.shared(), pure=False),
+            dtype=np.float64,
+            chunks=(self.samples.block_rows, (width,)),
+            meta=np.empty((0, width)),
+        )
+
     def _distance_attrs(self) -> dict[str, str]:
         preparation = preparation_of(self.model)
         if preparation.metric == "cosine":
-            return {"long_name": "1 less the cosine of the angle to the best matching unit", "units": "1"}
+            return {"long_name": f"1 less the cosine of the angle to the {self._what}", "units": "1"}
         if preparation.changes_values:
-            return {"long_name": "Euclidean distance to the best matching unit, features scaled and weighted"}
+            return {"long_name": f"Euclidean distance to the {self._what}, features scaled and weighted"}
         return {} if self.samples.units is None else {"units": self.samples.units}
 
 
@@ -193,12 +255,4 @@ def assign(data: Any, model: Any, *, missing: Missing | None = None, device: Dev
         When computed, if a value is infinite, or NaN where none may be missing.
     """
     task = LabelTask.of(data, model, missing, device)
-    shared = delayed(task.shared(), pure=False)
-    table = task.samples.array.map_blocks(
-        block_labels,
-        shared,
-        dtype=np.float64,
-        chunks=(task.samples.block_rows, (3,)),
-        meta=np.empty((0, 3)),
-    )
-    return task.labels(table)
+    return task.labels(task.table())

@@ -186,8 +186,8 @@ def _on_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:
     other = [str(dim) for dim in values.dims if dim not in row.dims]
     if other:
         raise DataError(
-            f"{what} have the dimensions {', '.join(other)}, which the labels ({', '.join(map(str, row.dims))}) lack; "
-            f"select along them, or make variables of them by to_dataset({other[0]!r})"
+            f"{what} have the dimensions {', '.join(other)}, which the labels ({', '.join(map(str, row.dims))}) lack"
+            f"; select along them, or make variables of them by to_dataset({other[0]!r})"
         )
     for dim, size in values.sizes.items():
         same = size == row.sizes[dim]

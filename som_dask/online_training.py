@@ -171,8 +171,9 @@ def online_config(config: TrainingConfig, learning_rate: float | None) -> Online
     ParameterError
         If an option that only the batch rule has is set.
     """
+    plain = TrainingConfig()
     for field in fields(TrainingConfig):
-        if field.name not in ("epochs", "seed") and getattr(config, field.name) != field.default:
+        if field.name not in ("epochs", "seed") and getattr(config, field.name) != getattr(plain, field.name):
             raise ParameterError(
                 f"--{field.name.replace('_', '-')} belongs to the batch rule; leave it out with --algorithm online"
             )

@@ -159,12 +159,14 @@ def _check(dataset: xr.Dataset | None, what: str, shape: tuple[int, int], needed
         return
     if needed is not None and needed not in dataset:
         raise SchemaError(
-            f"the {what} have no variable {needed}, only {', '.join(map(str, dataset)) or 'none'}; give {MAKERS[what]}"
+            f"the {what} have no variable {needed}, only {', '.join(map(str, dataset)) or 'none'}"
+            f"; give {MAKERS[what]}"
         )
     found = tuple(dataset.sizes.get(dim) for dim in ("row", "col"))
     if found not in (shape, (None, None)) or (needed is not None and found != shape):
         raise SchemaError(
-            f"what is given as {what} is of a map of {found[0]} x {found[1]} nodes, this one has {shape[0]} x {shape[1]}"
+            f"what is given as {what} is of a map of {found[0]} x {found[1]} nodes, "
+            f"this one has {shape[0]} x {shape[1]}"
         )
 
 

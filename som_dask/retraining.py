@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
@@ -28,13 +29,15 @@ class RetrainingConfig:
     Parameters
     ----------
     epochs : int
-    initial_radius, final_radius : float
+    initial_radius : float
         In lattice units. Short, so that the map keeps its order and moves only where the data have moved.
+    final_radius : float, optional
+        By default that of the epoch which the map's training ended with.
     """
 
     epochs: int = 5
     initial_radius: float = 2.0
-    final_radius: float = 1.0
+    final_radius: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ def retrain(
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
+    if chosen["final_radius"] is None:
+        chosen["final_radius"] = _last_radius(model)
     new = fit(samples, lattice_of(model), TrainingConfig(**chosen), base=model, on_epoch=on_epoch)
     errors = new["quantization_error"].values
     # The first entry is of the codebook that training began with: the old map's.
@@ -112,6 +117,12 @@ def retrain(
         drift_old_map_on_new_data=drift.new_data,
     )
     return new, drift
+
+
+def _last_radius(model: xr.Dataset) -> float | None:
+    """Radius of the last epoch of a model's training; None if it had none."""
+    radii = model["radius"].values[~np.isnan(model["radius"].values)]
+    return float(radii[-1]) if len(radii) else None
 
 
 def retrain_registered(

@@ -69,20 +69,27 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
         return np.array([float(value) for value in values])
 
 
-def default_initial_radius(rows: int, cols: int, final: float) -> float:
-    """Half the longer side of the map, in lattice units, and never below the final radius."""
-    return max(max(rows, cols) / 2, final)
+def default_initial_radius(rows: int, cols: int, final: float, share: float = 0.5) -> float:
+    """A share of the longer side of the map, in lattice units, and never below the final radius."""
+    return max(max(rows, cols) * share, final)
 
 
 def radii(
-    kind: Decay, rows: int, cols: int, epochs: int, initial: float | None, final: float, given: Sequence[float] | None
+    kind: Decay,
+    rows: int,
+    cols: int,
+    epochs: int,
+    initial: float | None,
+    final: float,
+    given: Sequence[float] | None,
+    share: float = 0.5,
 ) -> np.ndarray:
     """The neighborhood radius of every epoch.
 
     Parameters
     ----------
     kind, initial, final
-        As in `decay`; ``initial=None`` means `default_initial_radius`.
+        As in `decay`; ``initial=None`` means `default_initial_radius`, by `share`.
     rows, cols : int
         Size of the lattice.
     epochs : int
@@ -99,7 +106,7 @@ def radii(
         If an explicit list has another length than `epochs` or holds a value that is not positive.
     """
     if given is None:
-        start = default_initial_radius(rows, cols, final) if initial is None else initial
+        start = default_initial_radius(rows, cols, final, share) if initial is None else initial
         return decay(kind, start, final, epochs)
     values = np.asarray(given, dtype=np.float64)
     if values.shape != (epochs,):

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, get_args
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
-import som_dask
 from som_dask.batch import SharedCodebook
 from som_dask.errors import DataError, ParameterError
-from som_dask.labels import samples_for
+from som_dask.labels import Column, LabelTask
 from som_dask.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
 from som_dask.preparation import Missing
 from som_dask.reduction import single_threaded_blas
-from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
+from som_dask.schema import lattice_of, preparation_of
 
-__all__ = ["assign_soft", "block_soft_labels"]
-
-NEIGHBOR = "neighbor"
-VARIABLES: dict[str, tuple[bool, str]] = {  # whether it is of each neighbor, and what it is
-    "node_row": (True, "row of the node"),
-    "node_col": (True, "column of the node"),
-    "distance": (True, "distance to the node, in the map's space"),
-    "membership": (True, "how much the sample belongs to the node"),
-    "entropy": (False, "entropy of the memberships: 0 one node alone, 1 all alike"),
-    "ambiguity": (False, "distance to the nearest node over that to the second nearest"),
-}
+__all__ = ["SoftTask", "assign_soft", "block_soft_labels"]
 
 
 def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options: Mapping[str, Any]) -> np.ndarray:
@@ -46,8 +35,9 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
 
     Returns
     -------
-    (n, 4 k + 2) float64
-        k rows, k columns, k distances, k memberships, entropy and ambiguity; NaN for samples left out.
+    (n, 4 k + 2) float64, or 4 k + 1 for k = 1
+        k rows, k columns, k distances, k memberships, entropy and ambiguity, which is left out for k = 1; NaN for
+        samples left out.
 
     Raises
     ------
@@ -67,13 +57,69 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
     # On the sphere the squared distance is twice (1 - cosine).
     straight = np.sqrt(2 * distance) if shared.preparation.metric == "cosine" else distance
     membership = memberships(straight, **options)
-    ambiguity = np.where(out[:, 0], np.nan, 1.0)
+    parts = [np.where(out, np.nan, row), np.where(out, np.nan, col), distance, membership]
+    parts.append(entropies(membership)[:, None])
     if k > 1:
+        ambiguity = np.where(out[:, 0], np.nan, 1.0)
         np.divide(distance[:, 0], distance[:, 1], out=ambiguity, where=distance[:, 1] > 0)
-    else:
-        ambiguity[:] = np.nan
-    parts = (np.where(out, np.nan, row), np.where(out, np.nan, col), distance, membership)
-    return np.hstack([*parts, entropies(membership)[:, None], ambiguity[:, None]])
+        parts.append(ambiguity[:, None])
+    return np.hstack(parts)
+
+
+@dataclass(frozen=True)
+class SoftTask(LabelTask):
+    """What is labelled softly with what, and how; see `assign_soft`."""
+
+    k: int = 3
+    membership: Membership = "fuzzy"
+    fuzzifier: float = FUZZIFIER
+    bandwidth: float | None = None
+
+    def __post_init__(self) -> None:
+        k, n_nodes = self.k, lattice_of(self.model).n_nodes
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= n_nodes:
+            raise ParameterError(f"k must be a whole number from 1 to the map's {n_nodes} nodes, got {k!r}")
+        # Refuses what can't be before anything is read.
+        memberships(np.ones((1, 1)), **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        bandwidth = self.bandwidth
+        if self.membership == "gaussian" and bandwidth is None:
+            error = float(self.model["quantization_error"].values[-1])
+            bandwidth = float(np.sqrt(2 * error)) if preparation_of(self.model).metric == "cosine" else error
+        return {"kind": self.membership, "fuzzifier": self.fuzzifier, "bandwidth": bandwidth}
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The variables of the labels."""
+        k = int(self.k)
+        found = {
+            "node_row": Column(0, k, "row of the node", place=True),
+            "node_col": Column(k, k, "column of the node", place=True),
+            "distance": Column(2 * k, k, "Euclidean distance to the node, in the data's units"),
+            "membership": Column(3 * k, k, "how much the sample belongs to the node"),
+            "entropy": Column(4 * k, None, "entropy of the memberships: 0 one node alone, 1 all alike"),
+        }
+        if k > 1:
+            long_name = "distance to the nearest node over that to the second nearest"
+            found["ambiguity"] = Column(4 * k + 1, None, long_name)
+        return found
+
+    @property
+    def make(self) -> Callable[[np.ndarray, SharedCodebook], np.ndarray]:
+        """What makes the table of a block of samples."""
+        return functools.partial(block_soft_labels, k=int(self.k), options=self._options())
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What the labels are besides the best matching unit."""
+        options = self._options()
+        parameter = "fuzzifier" if self.membership == "fuzzy" else "bandwidth"
+        return {"membership_kind": self.membership, f"membership_{parameter}": options[parameter], "k": int(self.k)}
+
+    @property
+    def _what(self) -> str:
+        return "node"
 
 
 def assign_soft(
@@ -122,55 +168,6 @@ def assign_soft(
     DataError
         When computed, if a value is infinite, or NaN where none may be missing.
     """
-    model = open_model(model)
-    samples = samples_for(model, data)
-    check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-    preparation, lattice = preparation_of(model), lattice_of(model)
-    missing = missing or preparation.missing
-    if missing not in get_args(Missing):
-        raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-    preparation = preparation.for_inference(missing)
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= lattice.n_nodes:
-        raise ParameterError(f"k must be a whole number from 1 to the map's {lattice.n_nodes} nodes, got {k!r}")
-    if kind == "gaussian" and bandwidth is None:
-        error = float(model["quantization_error"].values[-1])
-        bandwidth = float(np.sqrt(2 * error)) if preparation.metric == "cosine" else error
-    options = {"kind": kind, "fuzzifier": fuzzifier, "bandwidth": bandwidth}
-    memberships(np.ones((1, 1)), **options)  # type: ignore[arg-type]  # refuses what can't be before anything is read
-    shared = delayed(SharedCodebook(codebook_of(model), lattice, preparation=preparation), pure=False)
-    table = samples.array.map_blocks(
-        block_soft_labels,
-        shared,
-        int(k),
-        options,
-        dtype=np.float64,
-        chunks=(samples.block_rows, (4 * int(k) + 2,)),
-        meta=np.empty((0, 0)),
-    )
-    columns, place = {}, 0
-    for name, (each, _) in VARIABLES.items():
-        width = int(k) if each else 1
-        values = table[:, place : place + width] if each else table[:, place]
-        if name.startswith("node_") and preparation.missing == "error":
-            values = values.astype(np.int32)
-        if k > 1 or name != "ambiguity":
-            columns[name] = values
-        place += width
-    soft = samples.labelled(columns, {name: NEIGHBOR for name, (each, _) in VARIABLES.items() if each})
-    if preparation.missing != "error":
-        for name in ("node_row", "node_col"):  # in a store as integers, as labels are
-            soft[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=np.int32(-1))
-    for name in columns:
-        words = {"long_name": VARIABLES[name][1]}
-        soft[name].attrs = words if name == "distance" else {**words, "units": "1"}
-    parameter = "fuzzifier" if kind == "fuzzy" else "bandwidth"
-    return soft.assign_attrs(
-        {
-            "model_codebook_sha256": model.attrs["codebook_sha256"],
-            "input": samples.description,
-            "som_dask_version": som_dask.__version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "membership_kind": kind,
-            f"membership_{parameter}": options[parameter],
-        }
-    )
+    options: dict[str, Any] = {"k": k, "membership": kind, "fuzzifier": fuzzifier, "bandwidth": bandwidth}
+    task = SoftTask.of(data, model, missing, "cpu", **options)
+    return task.labels(task.table())

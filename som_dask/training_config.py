@@ -22,6 +22,8 @@ from som_dask.schedule import Decay, radii
 __all__ = ["Keep", "TrainingConfig"]
 
 Keep = Literal["auto", "memory", "stream"]
+# By default: the first radius as a share of the longer side of the map, and the last one in lattice units.
+RADII, OTHER_RADII = {"gaussian": (0.25, 0.48)}, (0.5, 1.0)
 CHOICES: dict[str, Any] = {
     "initialization": Initialization,
     "scaling": Scaling,
@@ -41,9 +43,13 @@ class TrainingConfig:
     epochs : int
         Passes over the data that end in an update. 0 leaves the initial codebook.
     initial_radius : float, optional
-        sigma of the first epoch in lattice units; by default half the longer side of the map.
-    final_radius : float
-        sigma of the last epoch.
+        sigma of the first epoch in lattice units; by default a quarter of the longer side of the map for the
+        gaussian, half of it for the other neighborhoods, which reach less far.
+    final_radius : float, optional
+        sigma of the last epoch; by default 0.48 for the gaussian, and 1 for the other neighborhoods, of which most
+        reach no other node below that. It chooses between fit and order: a smaller one lowers the quantization
+        error and raises the topographic error. 0.48 was measured on ten data sets: lower quantization errors than
+        XPySom's at the same topographic error, and topographic errors far below MiniSom's.
     radius_decay : {"exponential", "linear", "asymptotic"}
         How sigma goes from one to the other; see `som_dask.schedule.decay`.
     radii : tuple of float, optional
@@ -89,7 +95,7 @@ class TrainingConfig:
 
     epochs: int = 20
     initial_radius: float | None = None
-    final_radius: float = 1.0
+    final_radius: float | None = None
     radius_decay: Decay = "exponential"
     radii: tuple[float, ...] | None = None
     neighborhood: Kernel = "gaussian"
@@ -117,6 +123,9 @@ class TrainingConfig:
                 object.__setattr__(self, name, _number(name, value))
         if self.patience < 1 or (self.tolerance is not None and not self.tolerance >= 0):
             raise ParameterError("patience must be at least 1, and tolerance 0 or more")
+        if self.final_radius is None:
+            _, final = RADII.get(self.neighborhood, OTHER_RADII)
+            object.__setattr__(self, "final_radius", final)
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
@@ -143,7 +152,7 @@ class TrainingConfig:
         """
         if self.tolerance is None or len(errors) <= self.patience:
             return False
-        recent, small = errors[-self.patience - 1 :], max(1.0, self.final_radius) * (1 + 1e-9)
+        recent, small = errors[-self.patience - 1 :], max(1.0, self._last()) * (1 + 1e-9)
         return all(radius <= small for radius in radii[-self.patience - 1 :]) and all(
             before - after <= self.tolerance * before for before, after in pairwise(recent)
         )
@@ -155,9 +164,14 @@ class TrainingConfig:
             *lattice.shape,
             self.epochs,
             self.initial_radius,
-            self.final_radius,
+            self._last(),
             self.radii,
+            RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
+
+    def _last(self) -> float:
+        assert self.final_radius is not None  # since `__post_init__`
+        return self.final_radius
 
 
 def _number(name: str, value: Any) -> float:

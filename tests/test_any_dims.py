@@ -216,9 +216,9 @@ def test_each_part_of_a_coordinate_is_written_once(tmp_path, monkeypatch):
     written = []
     plain = inference._write_block
 
-    def noted(block, shared, coords, *rest):
+    def noted(block, shared, how, coords, *rest):
         written.extend((name, values.tobytes()) for name, values in coords.items())
-        return plain(block, shared, coords, *rest)
+        return plain(block, shared, how, coords, *rest)
 
     monkeypatch.setattr(inference, "_write_block", noted)
     label_store(samples, MODEL, tmp_path / "labels.zarr")

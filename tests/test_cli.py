@@ -103,7 +103,14 @@ def test_help_lists_the_neighborhoods(capsys):
 def test_help_tells_the_defaults(capsys):
     assert run("train", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    for default in ("[default: 20]", "[default: hexagonal]", "[default: pca]", "[default: 64 MiB]", "[default: 1.0]"):
+    for default in (
+        "[default: 20]",
+        "[default: hexagonal]",
+        "[default: pca]",
+        "[default: 64 MiB]",
+        "[default: 0.48; other",
+        "longer side x 0.25]",
+    ):
         assert default in text
 
 
@@ -318,3 +325,14 @@ def test_dimensions_and_weights_in_a_job_file(rng):
 def test_options_of_data_that_are_wrong(options, match, capsys):
     assert run("train", "cells.zarr", "--output", "model.zarr", *options) == 2
     assert match in capsys.readouterr().err
+
+
+def test_infer_the_nearest_nodes(capsys):
+    assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "2") == 0
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "soft.zarr", "--nearest", "3") == 0
+    soft = xr.open_zarr("soft.zarr")
+    assert soft["membership"].dims == ("sample", "neighbor")
+    np.testing.assert_allclose(soft["membership"].sum("neighbor"), 1)
+    capsys.readouterr()
+    assert run("infer", "model.zarr", "cells.zarr", "--output", "other.zarr", "--nearest", "21") == 2
+    assert "k must be a whole number from 1 to the map's 20 nodes, got 21" in capsys.readouterr().err

@@ -87,7 +87,8 @@ def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):
     assert run("clusters", "--config", "jobs/clusters.toml") == 0
     assert run("report", "--config", "jobs/report.toml") == 0
     page = Path("som_dask_demo/job_report.html").read_text(encoding="utf-8")
-    assert "6 clusters" in page and "trustworthiness" in page
+    assert "6 clusters" in page
+    assert "trustworthiness" in page
     events = read_events("som_dask_demo/log.jsonl")
     assert list(events.loc[events["event"] == "run_started", "command"]) == ["train", "infer", "evaluate", "retrain"]
     assert set(events.loc[events["event"] == "run_finished", "status"]) == {"completed"}

@@ -74,7 +74,7 @@ def test_land_comes_back_as_missing(fields, tmp_path):
     assert model["quantization_error"].values[-1] == pytest.approx(float(computed["distance"].mean()), rel=1e-12)
 
 
-def test_soft_labels_lie_on_the_same_dimensions(fields):
+def test_soft_labels_lie_on_the_same_dimensions(fields, tmp_path):
     samples = open_samples(fields.chunk(CHUNKS[1]), variables=BOTH)
     model = fit(samples, LATTICE, TrainingConfig(epochs=2, missing="mask", scaling="zscore"))
     soft, labels = assign_soft(samples, model, k=3).compute(), assign(samples, model).compute()
@@ -83,6 +83,13 @@ def test_soft_labels_lie_on_the_same_dimensions(fields):
         np.testing.assert_array_equal(labels[name], soft[other].isel(neighbor=0))
     known = ~np.isnan(fields["t2m"])
     np.testing.assert_allclose(soft["membership"].sum("neighbor").where(known), known.where(known), rtol=1e-14)
+    summary = label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3})
+    assert summary.left_out == int((~known).sum())
+    assert summary.quantization_error == pytest.approx(model["quantization_error"].values[-1], rel=1e-12)
+    with xr.open_zarr(tmp_path / "soft.zarr", consolidated=True) as stored:
+        xr.testing.assert_equal(stored.load(), soft)
+        assert stored.attrs["membership_kind"] == "fuzzy"
+        assert stored["node_row"].encoding["dtype"] == np.int32
 
 
 def test_points_as_features_come_back_as_fields(fields, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import xarray as xr
 
 from som_dask import inference
 from som_dask.batch import SharedCodebook
-from som_dask.errors import DataError, SchemaError, StorageError
+from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
 from som_dask.inference import assign, block_labels, label_store
 from som_dask.lattice import Lattice
+from som_dask.samples import open_samples
 from som_dask.schema import codebook_of, save_model
+from som_dask.soft import assign_soft
 from som_dask.training import TrainingConfig, fit
 from tests.twins import plain_bmus
 
@@ -166,3 +169,39 @@ def test_other_features_write_nothing(cells, model, tmp_path):
     with pytest.raises(SchemaError):
         assign(cells.astype(np.float32), model)
     assert os.listdir(tmp_path) == []
+
+
+def test_soft_labels_go_on_where_a_run_stopped(tmp_path, monkeypatch, rng):
+    values = rng.normal(size=(1000, 3))
+    model = fit(values, LATTICE, TrainingConfig(epochs=2))
+    samples = open_samples(da.from_array(values, chunks=(250, 3)), block_size=250 * 24)
+    plain, seen = inference._write_block, []
+
+    def dies(*arguments):
+        seen.append(1)
+        if len(seen) > 2:
+            raise OSError("no space left")
+        return plain(*arguments)
+
+    with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
+        patched.setattr(inference, "_write_block", dies)
+        with pytest.raises(StorageError):
+            label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+    with pytest.raises(StorageError, match="unfinished labels of another run"):
+        label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3, "membership": "gaussian"})
+    summary = label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+    assert (summary.blocks, summary.blocks_before) == (4, 2)
+    wanted = assign_soft(samples, model, 2, kind="gaussian").compute()
+    with xr.open_zarr(tmp_path / "soft.zarr", consolidated=True) as stored:
+        xr.testing.assert_equal(stored.load(), wanted)
+
+
+def test_soft_labels_that_can_not_be(tmp_path, rng):
+    values = rng.normal(size=(100, 3))
+    model = fit(values, LATTICE, TrainingConfig(epochs=1))
+    for soft, message in (({"k": 0}, "k must be"), ({"k": 2, "membership": "hard"}, "hard")):
+        with pytest.raises(ParameterError, match=message):
+            label_store(values, model, tmp_path / "soft.zarr", soft=soft)
+    with pytest.raises(ParameterError, match="use device 'cpu'"):
+        label_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
+    assert list(tmp_path.iterdir()) == []

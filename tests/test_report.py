@@ -244,5 +244,5 @@ def test_hits_are_drawn_again_only_where_they_are_of_other_samples():
 
 def test_a_folder_that_can_not_be_made(model, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="can't make the folder .*file"):
+    with pytest.raises(StorageError, match=r"can't make the folder .*file"):
         write_report(model, tmp_path / "file" / "report.html")

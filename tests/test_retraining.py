@@ -54,7 +54,7 @@ def test_drift_is_the_old_maps_error_on_the_new_data(model, old, rng):
 
 def test_it_starts_from_the_codebook_with_a_short_radius(model, old):
     retrained, _ = retrain(old, model, RetrainingConfig(epochs=3, initial_radius=1.5))
-    config = TrainingConfig(epochs=3, initial_radius=1.5, final_radius=1.0)
+    config = TrainingConfig(epochs=3, initial_radius=1.5)
     wanted = fit(old, LATTICE, config, codebook=codebook_of(model))
     np.testing.assert_array_equal(retrained["codebook"], wanted["codebook"])
     np.testing.assert_array_equal(retrained["radius"], wanted["radius"])
@@ -121,3 +121,12 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys, rng):
     assert "old map, new data" in out
     assert run("retrain", "blood@dev", "new.zarr") == 2  # no registry
     assert run("retrain", "other@dev", "new.zarr", "--registry", "models") == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"final_radius": 0.7}, {"neighborhood": "epanechnikov"}])
+def test_retraining_ends_with_the_radius_of_the_training(options, rng):
+    values = rng.random((200, 3))
+    model = fit(values, Lattice(4, 5), TrainingConfig(epochs=3, **options))
+    retrained, _ = retrain(values, model)
+    assert retrained["radius"].values[-2] == model["radius"].values[-2]
+    assert retrained.attrs["final_radius"] == model.attrs["final_radius"]

@@ -104,9 +104,9 @@ def test_unusable_decays_are_refused(arguments, message):
         decay(*arguments)
 
 
-def test_the_first_radius_is_half_the_longer_side_but_not_below_the_last():
+def test_the_first_radius_is_a_share_of_the_longer_side_but_not_below_the_last():
     assert default_initial_radius(6, 20, 1.0) == 10.0
-    assert default_initial_radius(20, 6, 1.0) == 10.0
+    assert default_initial_radius(20, 6, 1.0, 0.25) == 5.0
     assert default_initial_radius(1, 1, 1.0) == 1.0
     assert default_initial_radius(2, 3, 4.0) == 4.0
 

@@ -43,7 +43,7 @@ def test_attributes_tell_how_it_was_made(model):
     attrs = model.attrs
     assert attrs["som_dask_version"] == som_dask.__version__
     assert (attrs["epochs"], attrs["seed"], attrs["topology"], attrs["boundary"]) == (3, 0, "rectangular", "toroidal")
-    assert (attrs["initial_radius"], attrs["final_radius"], attrs["initialization"]) == (2.5, 1.0, "pca")
+    assert (attrs["initial_radius"], attrs["final_radius"], attrs["initialization"]) == (1.25, 0.48, "pca")
     assert attrs["started"].endswith("+00:00")
     assert attrs["finished"] >= attrs["started"]
     assert attrs["sample_dtype"] == "float32"

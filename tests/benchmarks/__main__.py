@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scaling, stream
+from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scaling, schedules, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "scaling": scaling.run,
     "stream": stream.run,
     "gpu": gpu.run,
+    "schedules": schedules.run,
 }
 
 
