@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ CLIMATE = "SOM_DASK_CLIMATE"  # the folder of a real field: sst_ndjfm_anom.nc
 
 
 def section(title):
-    """What stands under a heading, up to the next one of its level."""
+    """What stands under a heading, up to the next one of its level or above."""
     text = README.read_text(encoding="utf-8")
     heading = re.search(rf"^(#+) {re.escape(title)}$\n", text, flags=re.MULTILINE)
-    return re.split(rf"^{heading[1]} ", text[heading.end() :], flags=re.MULTILINE)[0]
+    return re.split(rf"^#{{1,{len(heading[1])}}} ", text[heading.end() :], flags=re.MULTILINE)[0]
 
 
 def python_of(title):
@@ -126,6 +127,16 @@ def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
         assert run(*arguments) == 0, arguments
     assert [arguments[0] for arguments in commands] == ["evaluate", "clusters", "report"]
     assert "trustworthiness" in capsys.readouterr().out
+    known = xr.open_zarr("cells.zarr", consolidated=False).assign(label=("sample", np.repeat(["a", "b"], 500)))
+    known.drop_encoding().to_zarr("labelled_cells.zarr", zarr_format=2)
+    assert run("infer", "model.zarr", "labelled_cells.zarr", "--output", "labels.zarr") == 0
+    (block,) = python_of("Is it a good map?")
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Zarr's, about consolidated metadata
+        exec(block, names)
+    assert names["classes"]["class_count"].sum(("row", "col")).values.tolist() == [500, 500]
+    assert run("report", "model.zarr", "--labels", "classes.zarr", "--output", "classes.html") == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8").lower()
     assert "trustworthiness" in page
 
