@@ -24,7 +24,7 @@ from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
 from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum, weighted_block
 from som_dask.samples import Samples
-from som_dask.scaling import fixed_range
+from som_dask.scaling import check_weights, fixed_range
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
 from som_dask.summary import DataSummary
 from som_dask.sums import BatchSums
@@ -126,6 +126,8 @@ def evaluate(
     picked = _picked(samples, sample, seed)
     least, most, small = fixed_range(summary, preparation)
     known = summary.used
+    if preparation.weighted:
+        check_weights(summary, least[known], most[known])
     shared = SharedCodebook.exact(
         codebook_of(model),
         lattice_of(model),

@@ -179,7 +179,8 @@ class Preparation:
                     f"{zeros} samples are all zeros, which have no direction; leave them out, or use another "
                     f"metric than cosine"
                 )
-            values = values / lengths[:, None]
+            with np.errstate(invalid="ignore"):  # zeros among the rows that are left out
+                values = values / lengths[:, None]
         for some, complete in ((whole, True), (taken & ~whole, False)):
             if some.all() and len(some):
                 yield Part(values, None, weights, complete)

@@ -38,6 +38,9 @@ __all__ = ["Joined", "compute", "epoch_sums", "guarded", "kept", "kept_on_device
 
 FAN_IN = 8
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
+# Of the blocks that wait for a group to be whole: memory must not grow with the number of samples. Less than the sums
+# that come of them need not be.
+GROUP_BYTES = 2**25
 # Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
 KEEP_SHARE = 0.5
 
@@ -202,16 +205,27 @@ def block_sums(
         Of the samples.
     """
     alone = len(blocks) == 1 and weights is None
-    sums = chunk_sums(blocks[0] if alone else Joined(blocks, weights), shared, _joined_rows(rows))
-    if isinstance(sums, WholeSums) and ledger is not None and sums.fingerprint != sum(ledger) % 2**64:
-        for k, (block, expected) in enumerate(zip(blocks, ledger, strict=True)):
+    whole = ledger is not None and shared.whole is not None
+
+    def changed(sure: bool) -> DataError | None:
+        for k, (block, expected) in enumerate(zip(blocks, ledger or [], strict=True)):
             found = weighted_block(block, None if weights is None else weights[k])
-            if len(blocks) == 1 or block_summary(found, index + k, rows[k]).fingerprint != expected:
-                raise DataError(
+            if (sure and len(blocks) == 1) or block_summary(found, index + k, rows[k]).fingerprint != expected:
+                return DataError(
                     f"block {index + k} ({_told(rows[k], block.shape[0])}) of {name} has changed since the first "
                     f"pass over the data; start again"
                 )
-        raise DataError(f"{name} changed while it was read; start again")
+        return DataError(f"{name} changed while it was read; start again") if sure else None
+
+    try:
+        sums = chunk_sums(blocks[0] if alone else Joined(blocks, weights), shared, _joined_rows(rows))
+    except DataError as error:
+        # Values beyond the range of the first pass, most likely.
+        if whole and (named := changed(sure=False)) is not None:
+            raise named from error
+        raise
+    if isinstance(sums, WholeSums) and ledger is not None and sums.fingerprint != sum(ledger) % 2**64:
+        raise changed(sure=True)  # type: ignore[misc]
     return sums
 
 
@@ -238,7 +252,22 @@ def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
     threads = dask.config.get("num_workers", None) or CPU_COUNT
     n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
-    return [range(start, stop) for start, stop in pairwise(edges)]
+    # Stored rows are read piece by piece; other blocks, and weights, are all there before a group begins.
+    held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
+    held += 0 if samples.weights is None else 16
+    most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // max(held, 1)
+    return [part for start, stop in pairwise(edges) for part in _within(samples.block_rows, start, stop, most)]
+
+
+def _within(block_rows: Sequence[int], start: int, stop: int, most: int) -> Iterator[range]:
+    """Blocks from `start` to `stop` in groups of at most so many rows; a larger block is alone."""
+    rows = 0
+    for i in range(start, stop):
+        if rows and rows + block_rows[i] > most:
+            yield range(start, i)
+            start, rows = i, 0
+        rows += block_rows[i]
+    yield range(start, stop)
 
 
 def epoch_sums(

@@ -136,9 +136,14 @@ class Samples:
         rows = self.array[places].rechunk(-1)
         return rows.map_blocks(np.take, inverse, axis=0, chunks=((len(inverse),), rows.chunks[1]), dtype=rows.dtype)
 
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether blocks are read piece by piece from their store, and never are in memory as a whole."""
+        return self.stored is not None and self.stored.name == self.array.name
+
     def blocks(self) -> list[Any]:
         """The blocks in order, each a delayed (rows, D) array, or a `StoredRows` that reads ahead."""
-        if self.stored is not None and self.stored.name == self.array.name:
+        if self.stored is not None and self.reads_pieces:
             edges = zip(self.block_starts, self.block_rows, strict=True)
             return [replace(self.stored, start=start, stop=start + rows) for start, rows in edges]
         return self.delayed_blocks()

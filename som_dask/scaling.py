@@ -13,12 +13,13 @@ from som_dask.moments import ExactMoments
 from som_dask.preparation import Metric, Missing, Preparation
 from som_dask.summary import DataSummary
 
-__all__ = ["Quantiles", "Scaling", "center_and_scale", "fitted", "fixed_range", "statistic_of"]
+__all__ = ["Quantiles", "Scaling", "center_and_scale", "check_weights", "fitted", "fixed_range", "statistic_of"]
 
 Scaling = Literal["none", "zscore", "range", "robust"]
 
 QUARTERS = (0.25, 0.5, 0.75)
 LEAST_WEIGHT = 2.0**-80
+LARGEST_SUM, LEAST_SUM, LEAST_SQUARE = 2.0**990, 2.0**-970, 2.0**-860  # what is added up keeps all digits in between
 SCALED_SMALL = -10  # binary exponent: scaled values below a thousandth of their scale need no digits of their own
 
 
@@ -122,12 +123,13 @@ def center_and_scale(scaling: Scaling, summary: DataSummary) -> tuple[np.ndarray
     Raises
     ------
     DataError
-        If a scale is beyond float64.
+        If a scale, or for "zscore" a square times its weight, is beyond float64.
     """
     n_features = len(summary.minimum)
     center, scale = np.zeros(n_features), np.ones(n_features)
     with np.errstate(over="ignore", invalid="ignore"):
         if scaling == "zscore":
+            _check_squares(summary)
             center, scale = summary.statistic.mean_and_deviation()
         elif scaling == "range":
             center, scale = summary.minimum, summary.maximum - summary.minimum
@@ -137,6 +139,46 @@ def center_and_scale(scaling: Scaling, summary: DataSummary) -> tuple[np.ndarray
     if not np.isfinite(scale[summary.used]).all():
         raise DataError(f"the values are too large for scaling {scaling!r}; divide them by a number, or use another")
     return np.where(summary.used, center, 0.0), np.where(summary.used & (scale > 0), scale, 1.0)
+
+
+def _check_squares(summary: DataSummary) -> None:
+    """Refuse values whose squares leave the range in which `ExactMoments` is exact."""
+    largest = np.maximum(np.abs(summary.minimum), np.abs(summary.maximum))[summary.used]
+    roots = largest * np.sqrt(summary.weights[1])
+    if (np.maximum(roots, np.sqrt(summary.weights[1])) > np.sqrt(LARGEST_SUM)).any():
+        raise DataError(
+            "squares of the values, or the weights, are too large for scaling 'zscore'; divide them by a number, or "
+            "use another scaling"
+        )
+    if ((largest > 0) & (roots < np.sqrt(LEAST_SQUARE))).any():
+        raise DataError(
+            "squares of the values, or the weights, are too small for scaling 'zscore'; multiply them by a number, "
+            "or use another scaling"
+        )
+
+
+def check_weights(summary: DataSummary, least: np.ndarray, most: np.ndarray) -> None:
+    """Refuse samples' weights whose products with the values are beyond float64.
+
+    Parameters
+    ----------
+    summary : DataSummary
+    least, most : (K,) float64
+        Between these lie the points; see `fixed_range`.
+
+    Raises
+    ------
+    DataError
+    """
+    largest, heaviest = np.maximum(np.abs(least), np.abs(most)), summary.weights[1]
+    with np.errstate(over="ignore", under="ignore"):
+        products = np.append(largest[largest > 0], 1.0) * heaviest
+    for wrong, change in (((products > LARGEST_SUM).any(), "divide"), ((products < LEAST_SUM).any(), "multiply")):
+        if wrong:
+            raise DataError(
+                f"the samples' weights go up to {heaviest:g}, and with the values' sizes the sums are beyond "
+                f"float64; {change} all weights by a number: only their ratios matter"
+            )
 
 
 def fitted(
@@ -190,6 +232,8 @@ def fitted(
     least, most, _ = fixed_range(summary, result)
     if not (np.isfinite(least).all() and np.isfinite(most).all()):
         raise DataError("scaled values are beyond float64; choose another scaling than this for such values")
+    if weighted:
+        check_weights(summary, least, most)
     return result
 
 

@@ -67,8 +67,14 @@ class TrainingData:
         """
         if isinstance(data, TrainingData):
             return data
-        samples = kept(open_samples(data, weights=weights, feature_weights=feature_weights), config.keep)
+        samples = open_samples(data, weights=weights, feature_weights=feature_weights)
         scaling = config.scaling if base is None else "none"
+        if config.device != "cpu":  # before any work
+            given = np.ones(1) if samples.feature_weights is None else samples.feature_weights
+            changed = bool(np.any(given != 1)) if base is None else preparation_of(base).changes_values
+            if changed or scaling != "none" or config.metric != "euclidean" or samples.weights is not None:
+                raise _not_on_a_device()
+        samples = kept(samples, config.keep)
         summary = summarize(samples, config.missing, scaling)
         preparation = fitted(
             summary,
@@ -80,10 +86,7 @@ class TrainingData:
             scaled_by=None if base is None else preparation_of(base),
         )
         if config.device != "cpu" and not preparation.plain:
-            raise ParameterError(
-                "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; "
-                "use device 'cpu'"
-            )
+            raise _not_on_a_device()
         return cls(samples, replace(summary, statistic=None), preparation)
 
     def on_device(self, config: TrainingConfig) -> TrainingData:
@@ -160,3 +163,9 @@ class TrainingData:
         column = replace(self.samples, array=weights[:, None], stored=None).take(numbers)
         found, heavy = compute(self.samples.take(numbers), column)
         return found, heavy[:, 0]
+
+
+def _not_on_a_device() -> ParameterError:
+    return ParameterError(
+        "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; use device 'cpu'"
+    )

@@ -174,3 +174,15 @@ def test_cosine_takes_the_direction_alone(rng):
     assert sums.quantization_error == pytest.approx(math.fsum(distance) / 100, rel=1e-12)
     with pytest.raises(DataError, match="1 samples are all zeros"):
         nearest(np.zeros((1, 3)), SharedCodebook(codebook, LATTICE, preparation=preparation))
+
+
+@pytest.mark.parametrize("missing", ["drop", "error"])
+def test_zeros_that_are_left_out_need_no_direction(missing, rng):
+    values, weights = rng.normal(size=(20, 3)), np.ones(20)
+    values[3], weights[3] = 0.0, 0.0
+    if missing == "drop":
+        values[4] = [0.0, np.nan, 0.0]
+    preparation = replace(Preparation.none(3), metric="cosine", missing=missing, weighted=True)
+    (part,) = preparation.parts(values, weights)
+    assert not {3, 4 if missing == "drop" else 3} & set(part.rows.tolist())
+    np.testing.assert_allclose(np.linalg.norm(part.values, axis=1), 1.0)

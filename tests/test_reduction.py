@@ -143,6 +143,31 @@ def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch)
         epoch_sums(data, codebook, lattice, summary)
 
 
+@pytest.mark.parametrize("changed", [1e6, np.nan])
+def test_a_block_with_values_beyond_the_range_is_named(changed, values):
+    data, codebook = samples(values, 50), values[:12].copy()
+    summary = summarize(data)
+    values[733, 0] = changed
+    with (
+        dask.config.set(scheduler="threads", num_workers=1),
+        pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"),
+    ):
+        epoch_sums(data, codebook, LATTICE, summary)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups_of_blocks_do_not_grow_with_the_number_of_samples(weighted):
+    sizes = []
+    for n in (10**7, 10**9):
+        array = da.zeros((n, 8), chunks=(2**17, -1))  # 8 MiB, computed before their group begins
+        weights = da.ones(n, chunks=2**17) if weighted else None
+        with dask.config.set(scheduler="threads", num_workers=2):
+            groups = reduction.groups_of_blocks(Samples(array, None, weights=weights), 100)
+        assert [i for group in groups for i in group] == list(range(array.numblocks[0]))
+        sizes.append(max(map(len, groups)) * 2**17 * (80 if weighted else 64))
+    assert sizes[0] == sizes[1] <= reduction.GROUP_BYTES
+
+
 def test_a_block_counted_twice_is_an_error(values, monkeypatch):
     good = samples(values)
 

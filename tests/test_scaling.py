@@ -138,3 +138,24 @@ def test_errors_are_clear():
     with pytest.raises(DataError, match="too large for scaling 'range'"):
         fitted(summary_of(np.array([[-1.7e308], [1.7e308]]), "range"), scaling="range")
     assert Preparation.none(1).plain
+
+
+@pytest.mark.parametrize(("size", "weight"), [(1e154, 1.0), (1e200, 1.0), (1.0, 1e300), (1e-140, 1.0), (1.0, 1e-300)])
+def test_squares_beyond_float64_are_refused(size, weight, rng):
+    what = "small" if size * weight < 1 else "large"
+    with pytest.raises(DataError, match=f"too {what} for scaling 'zscore'"):
+        fitted(summary_of(size * rng.normal(size=(50, 2)), "zscore", np.full(50, weight)), scaling="zscore")
+
+
+@pytest.mark.parametrize("size", [2.0**-400, 2.0**470])
+def test_zscore_of_the_largest_and_least_numbers(size, table):
+    scale = fitted(summary_of(table, "zscore"), scaling="zscore", missing="mask").scale
+    found = fitted(summary_of(table * size, "zscore"), scaling="zscore", missing="mask").scale
+    np.testing.assert_array_equal(found / size, scale)
+
+
+@pytest.mark.parametrize(("size", "weight"), [(1e10, 1e299), (1.0, 1.7e308), (1e-200, 1e-100), (1.0, 5e-324)])
+def test_weights_beyond_float64_are_refused(size, weight, rng):
+    what = "multiply" if weight < 1 else "divide"
+    with pytest.raises(DataError, match=f"{what} all weights"):
+        fitted(summary_of(size * rng.normal(size=(50, 2)), "none", np.full(50, weight)), weighted=True)

@@ -271,3 +271,13 @@ def test_what_the_first_pass_found_can_be_used_again(values):
     config = TrainingConfig(epochs=2, scaling="zscore")
     opened = TrainingData.open(values, config)
     same(fit(opened, LATTICE, config), fit(values, LATTICE, config))
+
+
+@pytest.mark.parametrize("options", [{"scaling": "zscore"}, {"metric": "cosine"}, {"weights": np.ones(600)}])
+def test_what_no_gpu_computes_is_refused_before_the_data_are_read(options):
+    def read(block):
+        raise AssertionError("read")
+
+    unread = da.from_array(np.ones((600, 4)), chunks=100).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
+    with pytest.raises(ParameterError, match="not computed on a GPU yet"):
+        trained(unread, device="gpu", **options)
