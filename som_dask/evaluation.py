@@ -13,6 +13,7 @@ from dask.delayed import delayed
 
 import som_dask
 from som_dask.batch import SharedCodebook
+from som_dask.computing import compute, kept
 from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
 from som_dask.labels import samples_for
@@ -22,7 +23,7 @@ from som_dask.positions import Rows, table_rows
 from som_dask.preparation import Missing, Preparation
 from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
-from som_dask.reduction import broadcast_codebook, compute, kept, summarize, tree_sum, weighted_block
+from som_dask.reduction import broadcast_codebook, summarize, tree_sum, weighted_block
 from som_dask.samples import Samples
 from som_dask.scaling import check_weights, fixed_range
 from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of

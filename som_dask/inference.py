@@ -20,10 +20,10 @@ from dask.delayed import Delayed, delayed
 import som_dask
 from som_dask.backend import Device
 from som_dask.batch import SharedCodebook
+from som_dask.computing import compute
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.labels import NEIGHBOR, Column, LabelTask, assign, block_labels
 from som_dask.preparation import Missing
-from som_dask.reduction import compute
 from som_dask.schema import model_digest, store_encoding
 from som_dask.soft import SoftTask
 from som_dask.storage import (

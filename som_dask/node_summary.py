@@ -11,10 +11,11 @@ import xarray as xr
 from dask.delayed import delayed
 
 import som_dask
+from som_dask.computing import compute
 from som_dask.errors import DataError
 from som_dask.lattice import Lattice
 from som_dask.node_sums import ClassCounts, NodeMoments
-from som_dask.reduction import compute, tree_sum
+from som_dask.reduction import tree_sum
 from som_dask.schema import lattice_of, open_model
 
 __all__ = ["summarize_labels", "summarize_values", "units_of"]

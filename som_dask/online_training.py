@@ -15,12 +15,13 @@ import xarray as xr
 
 import som_dask
 from som_dask.checkpoint import Checkpoint, CheckpointFolder
+from som_dask.computing import compute
 from som_dask.errors import MemoryLimitError, ParameterError, StorageError
 from som_dask.initial import given_codebook
 from som_dask.lattice import Lattice
 from som_dask.online import Iteration, OnlineConfig, OnlineRun, initial_weights
 from som_dask.preparation import Preparation
-from som_dask.reduction import compute, epoch_sums, summarize
+from som_dask.reduction import epoch_sums, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import model_dataset
 from som_dask.training_config import TrainingConfig

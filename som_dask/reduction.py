@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import dask
 import numpy as np
-import psutil
 from dask.delayed import Delayed, delayed
 from dask.system import CPU_COUNT
-from distributed import KilledWorker, get_client
-from distributed.client import FutureCancelledError, FuturesCancelledError
-from distributed.comm import CommClosedError
-from distributed.scheduler import NoWorkerError
-from threadpoolctl import threadpool_limits
 
-from som_dask.backend import Device, device_memory, device_name, pieces_of, to_device
+from som_dask.backend import Device, pieces_of
 from som_dask.batch import Precision, SharedCodebook, chunk_sums
-from som_dask.errors import ClusterError, DataError, MemoryLimitError, SomError, StorageError
+from som_dask.computing import active_client, compute, single_threaded_blas
+from som_dask.errors import ClusterError, DataError
 from som_dask.lattice import Lattice
 from som_dask.plane import PlaneMoments, Quantizer, block_moments
 from som_dask.positions import Rows, join_rows
@@ -34,15 +27,13 @@ from som_dask.stored import StoredRows
 from som_dask.summary import DataSummary, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
-__all__ = ["Joined", "compute", "epoch_sums", "guarded", "kept", "kept_on_device", "moments", "summarize", "tree_sum"]
+__all__ = ["Joined", "epoch_sums", "moments", "summarize", "tree_sum", "weighted_block"]
 
 FAN_IN = 8
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
 # Of the blocks that wait for a group to be whole: memory must not grow with the number of samples. Less than the sums
 # that come of them need not be.
 GROUP_BYTES = 2**25
-# Of the memory that workers may use: samples beyond this share are read again each epoch instead of kept.
-KEEP_SHARE = 0.5
 
 
 def add_up(*parts: Any) -> Any:
@@ -247,7 +238,7 @@ def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
     block to the next. Only on threads: blocks in the memory of workers need not travel to each other.
     """
     n_blocks = len(samples.block_rows)
-    if _client() is not None:
+    if active_client() is not None:
         return [range(i, i + 1) for i in range(n_blocks)]
     threads = dask.config.get("num_workers", None) or CPU_COUNT
     n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
@@ -328,130 +319,3 @@ def epoch_sums(
             f"{samples.description or 'the samples'}: an epoch read other samples than the first pass; start again"
         )
     return sums.rounded(shared.whole, codebook.shape[1])
-
-
-def kept(samples: Samples, keep: str) -> Samples:
-    """Samples with their blocks held in the workers' memory, if they fit and `keep` allows it.
-
-    Parameters
-    ----------
-    samples : Samples
-    keep : {"auto", "memory", "stream"}
-        With "auto" they are kept when they take no more than half the memory that the workers may use.
-    """
-    if keep == "stream" or (keep == "auto" and samples.array.nbytes > KEEP_SHARE * _memory()):
-        return samples
-    with guarded():
-        array, weights = dask.persist(samples.array, samples.weights)
-        return replace(samples, array=array, weights=weights, stored=None)
-
-
-def kept_on_device(samples: Samples, keep: str, device: Device) -> Samples:
-    """Samples with their blocks held in the memory of the workers' GPUs, if they fit and `keep` allows it.
-
-    Other passes than `epoch_sums` need them in main memory, and come first.
-
-    Parameters
-    ----------
-    samples : Samples
-    keep : {"auto", "memory", "stream"}
-        Unless it is "stream" they are kept when they take no more than half the free memory of the GPUs.
-    device : {"cpu", "gpu"}
-
-    Raises
-    ------
-    ParameterError
-        If CuPy or the GPU is missing.
-    """
-    if device == "cpu" or samples.device != "cpu" or keep == "stream":
-        return samples
-    with guarded():
-        if samples.array.nbytes > KEEP_SHARE * _device_memory():
-            return samples
-        meta = np.empty((0, 0), dtype=samples.array.dtype)
-        array = samples.array.map_blocks(to_device, device, dtype=meta.dtype, meta=meta)
-        return replace(samples, array=dask.persist(array)[0], stored=None, device=device)
-
-
-def _own_device() -> tuple[str, int]:
-    return device_name(), device_memory()
-
-
-def _device_memory() -> int:
-    """Bytes free on the GPUs of the workers, or else of this process; one that several workers share counts once."""
-    client = _client()
-    if client is None:
-        return device_memory()
-    found = client.run(_own_device)
-    return sum({(worker.rpartition(":")[0], name): free for worker, (name, free) in found.items()}.values())
-
-
-def _client() -> Any:
-    """The active distributed client, or None."""
-    try:
-        return get_client()
-    except ValueError:
-        return None
-
-
-def _memory() -> float:
-    """Bytes that the workers, or else this process, may use."""
-    client = _client()
-    if client is not None:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        return float(sum(worker["memory_limit"] for worker in workers))
-    return float(psutil.virtual_memory().available)
-
-
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold this process's BLAS to one thread: tasks fill the cores, and results don't depend on their number."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
-
-
-@contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """Around each computation: one BLAS thread, and errors of the cluster made clear.
-
-    Raises
-    ------
-    MemoryLimitError, ClusterError, StorageError
-        In place of what dask, distributed and the operating system raise.
-    """
-    try:
-        with single_threaded_blas():
-            yield
-    except SomError:
-        raise
-    except KilledWorker as error:
-        raise MemoryLimitError(
-            f"workers died again and again on {error.task}, most likely for want of memory; "
-            f"use a smaller --block-size or fewer threads"
-        ) from error
-    except (NoWorkerError, FutureCancelledError, FuturesCancelledError, TimeoutError, CommClosedError) as error:
-        raise ClusterError(f"the cluster can't finish the work: {error}; check its scheduler and workers") from error
-    except MemoryError as error:
-        raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
-    except OSError as error:
-        raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
-    except Exception as error:
-        if _raised_in_a_codec(error):
-            raise StorageError(f"a stored chunk is damaged: {error}; restore the store") from error
-        raise
-
-
-def _raised_in_a_codec(error: BaseException) -> bool:
-    """Whether an error comes from decoding a chunk: each codec raises its own kind."""
-    frame = error.__traceback__
-    while frame is not None:
-        if f"{os.sep}zarr{os.sep}codecs{os.sep}" in frame.tb_frame.f_code.co_filename:
-            return True
-        frame = frame.tb_next
-    return False
-
-
-def compute(*values: Any) -> tuple[Any, ...]:
-    """`dask.compute`, guarded: on the active distributed client, or else on threads."""
-    with guarded():
-        return dask.compute(*values)

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 
 from som_dask.batch import SharedCodebook
+from som_dask.computing import single_threaded_blas
 from som_dask.errors import DataError, ParameterError
 from som_dask.labels import Column, LabelTask
 from som_dask.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
 from som_dask.preparation import Missing
-from som_dask.reduction import single_threaded_blas
 from som_dask.schema import lattice_of, preparation_of
 
 __all__ = ["SoftTask", "assign_soft", "block_soft_labels"]

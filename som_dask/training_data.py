@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from som_dask.computing import compute, kept, kept_on_device
 from som_dask.errors import DataError, ParameterError
 from som_dask.initial import given_codebook, plane_codebook, random_codebook, sampled_rows
 from som_dask.lattice import Lattice
 from som_dask.plane import Quantizer
 from som_dask.preparation import Preparation
-from som_dask.reduction import compute, epoch_sums, kept, kept_on_device, moments, summarize
+from som_dask.reduction import epoch_sums, moments, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.scaling import fitted
 from som_dask.schema import preparation_of

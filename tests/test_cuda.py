@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from som_dask import cuda, reduction
+from som_dask import computing, cuda
 from som_dask.backend import to_device
 from som_dask.batch import SharedCodebook, chunk_sums, nearest
+from som_dask.computing import kept_on_device
 from som_dask.errors import DataError, ParameterError
 from som_dask.lattice import Lattice
-from som_dask.reduction import kept_on_device
 from som_dask.samples import open_samples
 from som_dask.training import TrainingConfig, fit
 from tests.cuda_on_host import HostDevice, compiler
@@ -233,8 +233,8 @@ def test_what_does_not_fit_the_device_is_uploaded_each_epoch(device, rng):
 
 def test_workers_that_share_a_gpu_count_it_once(monkeypatch):
     found = {"tcp://a:1": ("0", 10), "tcp://a:2": ("0", 9), "tcp://a:3": ("1", 20), "tcp://b:1": ("0", 30)}
-    monkeypatch.setattr(reduction, "_client", lambda: SimpleNamespace(run=lambda function: found))
-    assert reduction._device_memory() == 9 + 20 + 30
+    monkeypatch.setattr(computing, "active_client", lambda: SimpleNamespace(run=lambda function: found))
+    assert computing._device_memory() == 9 + 20 + 30
 
 
 def test_unknown_devices_are_refused(rng):

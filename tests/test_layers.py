@@ -53,6 +53,7 @@ ORDER = (
     "stacking",
     "weights",
     "samples",
+    "computing",
     "reduction",
     "checkpoint",
     "training_data",

@@ -8,10 +8,11 @@ from dask.delayed import delayed
 from distributed import KilledWorker
 from distributed.scheduler import NoWorkerError
 
-from som_dask import reduction
+from som_dask import computing, reduction
+from som_dask.computing import compute, guarded, kept
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageError
 from som_dask.lattice import Lattice
-from som_dask.reduction import FAN_IN, compute, epoch_sums, guarded, kept, summarize, tree_sum
+from som_dask.reduction import FAN_IN, epoch_sums, summarize, tree_sum
 from som_dask.samples import Samples
 from tests.twins import sums_of
 
@@ -194,7 +195,7 @@ def test_kept_in_memory_if_they_fit(values, monkeypatch):
         da.from_array(values, chunks=(100, -1)).map_blocks(load, dtype=values.dtype, meta=values[:0]), None
     )
     for keep, memory, reads in [("memory", 0, 10), ("stream", 1e12, 20), ("auto", 1e12, 10), ("auto", 1000, 20)]:
-        monkeypatch.setattr(reduction, "_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(computing, "_memory", lambda memory=memory: memory)
         read.clear()
         held = kept(lazy, keep)
         for _ in range(2):
