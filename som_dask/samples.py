@@ -219,7 +219,7 @@ def open_samples(
     Parameters
     ----------
     source : path or URL of a Zarr store (v2 or v3, group or array), xarray Dataset or DataArray, dask or NumPy
-        array, or Samples (returned as they are)
+        array, pandas DataFrame (its columns are the features), or Samples (returned as they are)
     variables : str or sequence of str, optional
         The variables of a group or Dataset; needed only where it has several. Several become features beside each
         other, each with the feature dimensions that it has.

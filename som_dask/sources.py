@@ -11,6 +11,7 @@ from typing import Any
 
 import dask.array
 import numpy as np
+import pandas as pd
 import xarray as xr
 import zarr
 
@@ -88,6 +89,8 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
     if isinstance(source, xr.DataArray):
         _refuse_unknown(source, str(source.name or "the DataArray"))
         return Source((source,), f"variable {source.name}" if source.name else "the DataArray")
+    if isinstance(source, pd.DataFrame):
+        return Source((_table(source),), "the DataFrame")
     if not isinstance(source, dask.array.Array):
         source = np.asarray(source)
     kind = "the NumPy array" if isinstance(source, np.ndarray) else "the dask array"
@@ -106,6 +109,14 @@ def variable_names(source: Any) -> tuple[str, ...]:
     if isinstance(source, (str, os.PathLike)):
         source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
     return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
+
+
+def _table(frame: pd.DataFrame) -> xr.DataArray:
+    """A DataFrame as samples by features; its columns name these, and its index the samples if it says anything."""
+    coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
+    if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
+        coords["sample"] = frame.index
+    return xr.DataArray(frame.to_numpy(), dims=_usual_dims(2), coords=coords)
 
 
 def _usual_dims(ndim: int) -> tuple[str, ...]:

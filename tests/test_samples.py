@@ -6,6 +6,7 @@ import math
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -293,3 +294,16 @@ def test_times_that_can_not_be_decoded_stay_numbers(tmp_path):
     np.testing.assert_array_equal(samples.array.compute(), field.values)
     np.testing.assert_array_equal(samples.coords["time"], time.values)
     assert samples.coords["time"].attrs["units"] == "hours since some day"
+
+
+def test_a_data_frame_names_features_and_samples(rng):
+    values = rng.normal(size=(5, 3))
+    samples = open_samples(pd.DataFrame(values, columns=["a", "b", "c"]))
+    np.testing.assert_array_equal(samples.array.compute(), values)
+    assert samples.feature_names == ("a", "b", "c")
+    assert not samples.coords
+    named = open_samples(pd.DataFrame(values, columns=[1, 2, 3], index=list("vwxyz")))
+    assert named.feature_names == ("1", "2", "3")
+    assert named.coords["sample"].values.tolist() == list("vwxyz")
+    with pytest.raises(DataError, match="real numbers"):
+        open_samples(pd.DataFrame({"a": [1.0], "b": ["x"]}))
