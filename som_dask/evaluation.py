@@ -118,6 +118,11 @@ def evaluate(
     samples = kept(samples, keep)
     summary = summarize(samples, preparation.missing)
     if not summary.taken:
+        if summary.weightless:
+            raise DataError(
+                f"{samples.description or 'the samples'}: {summary.weightless} of {summary.samples} samples weigh "
+                f"nothing, the others lack values, so there is nothing to measure; give some of them weight"
+            )
         raise DataError(
             f"{samples.description or 'the samples'}: every sample lacks values, so there is nothing to measure; "
             f"allow for them with missing 'mask' (--missing mask)"
@@ -126,16 +131,15 @@ def evaluate(
     preparation = replace(preparation, masked=masked, weighted=samples.weights is not None)
     picked = _picked(samples, sample, seed)
     least, most, small = fixed_range(summary, preparation)
-    known = summary.used
     if preparation.weighted:
-        check_weights(summary, least[known], most[known])
+        check_weights(summary, least, most)
     shared = SharedCodebook.exact(
         codebook_of(model),
         lattice_of(model),
         "cpu",
         n=summary.taken,
-        least=np.where(known, least, 0.0),
-        most=np.where(known, most, 0.0),
+        least=least,
+        most=most,
         small=small,
         weights=summary.weights,
         preparation=preparation,

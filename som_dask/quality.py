@@ -52,12 +52,15 @@ def u_matrix(codebook: np.ndarray, lattice: Lattice) -> np.ndarray:
         In the data's units; 0 for a node without neighbors.
     """
     first, second = lattice.neighbor_pairs()
+    _, exponent = np.frexp(np.abs(codebook).max(initial=0.0))
+    exponent = int(exponent) if abs(exponent) > 400 else 0  # else squares overflow or vanish
+    codebook = np.ldexp(codebook, -exponent) if exponent else codebook
     squared = np.zeros(len(first))
     for feature in codebook.T:  # one feature at a time: no (pairs, D) array
         squared += (feature[first] - feature[second]) ** 2
     total = np.bincount(first, weights=np.sqrt(squared), minlength=lattice.n_nodes)
     number = np.bincount(first, minlength=lattice.n_nodes)
-    return (total / np.maximum(number, 1)).reshape(lattice.shape)
+    return np.ldexp(total / np.maximum(number, 1), exponent).reshape(lattice.shape)
 
 
 def hit_histogram(bmu: np.ndarray, lattice: Lattice) -> np.ndarray:

@@ -240,10 +240,12 @@ def fitted(
 def fixed_range(summary: DataSummary, preparation: Preparation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Least and most of each coordinate of the points, and the binary exponent of small ones: three (K,) float64.
 
-    For `som_dask.batch.SharedCodebook.exact`.
+    For `som_dask.batch.SharedCodebook.exact`. 0 and 0 for a feature of the map that none of the samples has.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         least, most = preparation.scaled(summary.minimum), preparation.scaled(summary.maximum)
+    known = summary.used[preparation.used]
+    least, most = np.where(known, least, 0.0), np.where(known, most, 0.0)
     if preparation.metric == "cosine":
         return np.full(len(least), -1.0), np.full(len(least), 1.0), np.full(len(least), float(SCALED_SMALL))
     if not preparation.changes_values:

@@ -338,3 +338,9 @@ def test_weights_count_as_in_training(cells, rng):
     np.testing.assert_array_equal(found["hits"], model["hits"])
     assert (found.attrs["weighted"], found.attrs["samples_left_out"]) == (True, np.count_nonzero(times == 0))
     assert_same(found, copies, (), ("quantization_error", "node_mean_distance", *ROUNDED))
+
+
+def test_samples_that_weigh_nothing_are_no_samples_that_lack_values(rng):
+    cells = rng.normal(size=(50, 3))
+    with pytest.raises(DataError, match="50 of 50 samples weigh nothing"):
+        evaluate(cells, made_model(Preparation.none(3), cells[:20]), weights=np.zeros(50))

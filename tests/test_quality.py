@@ -129,3 +129,10 @@ def test_distortion_without_neighbors_is_the_mean_squared_distance(rng):
     assert distortion(*sums, 50, codebook, lattice, Neighborhood("bubble"), 0.5) == pytest.approx(expected)
     nothing = deviations_of(samples[:0], bmu[:0], codebook)
     assert math.isnan(distortion(*nothing, 0, codebook, lattice, Neighborhood(), 1.0))
+
+
+@pytest.mark.parametrize("exponent", [-900, 900])
+def test_u_matrix_of_numbers_whose_squares_leave_float64(exponent, rng):
+    lattice, codebook = Lattice(3, 4), rng.normal(size=(12, 3))
+    found = u_matrix(np.ldexp(codebook, exponent), lattice)
+    np.testing.assert_allclose(np.ldexp(found, -exponent), u_matrix(codebook, lattice), rtol=1e-15)

@@ -281,3 +281,15 @@ def test_what_no_gpu_computes_is_refused_before_the_data_are_read(options):
     unread = da.from_array(np.ones((600, 4)), chunks=100).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
     with pytest.raises(ParameterError, match="not computed on a GPU yet"):
         trained(unread, device="gpu", **options)
+
+
+@pytest.mark.parametrize("scaling", ["none", "zscore"])
+def test_going_on_with_data_that_lack_a_feature(scaling, values):
+    model = trained(values, scaling=scaling)
+    lacking = values.copy()
+    lacking[:, 1] = np.nan
+    config = TrainingConfig(epochs=2, scaling=scaling, missing="mask")
+    found = fit(lacking, LATTICE, config, base=model)
+    np.testing.assert_array_equal(codebook_of(found)[:, 1], codebook_of(model)[:, 1])
+    assert not np.array_equal(codebook_of(found)[:, 0], codebook_of(model)[:, 0])
+    assert found["quantization_error"].values[0] > 0
