@@ -342,9 +342,7 @@ def _write_block(
         dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
         columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
     columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
+    xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
     make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
     distance = labels[:, wanted["distance"].first]
     known = ~np.isnan(distance)
