@@ -141,12 +141,17 @@ class Preparation:
         result[:, self.columns] = values
         return result
 
-    def on_sphere(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, K) divided by their lengths where the metric asks for it; zeros stay."""
+    def on_sphere(self, points: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        """Points (n, K) divided by their lengths where the metric asks for it.
+
+        Zeros, where opposite samples cancel each other, have no direction: they become what is in `before`, (n, K),
+        or else stay.
+        """
         if self.metric != "cosine":
             return points
         lengths = _lengths(points)
-        return points / np.where(lengths > 0, lengths, 1.0)[:, None]
+        result = points / np.where(lengths > 0, lengths, 1.0)[:, None]
+        return result if before is None else np.where(lengths[:, None] > 0, result, before)
 
     def parts(self, tile: np.ndarray, weights: np.ndarray | None = None) -> Iterator[Part]:
         """The rows of a tile (n, D) float64, which it may change, as points: at most two parts.

@@ -18,6 +18,7 @@ from som_dask.batch import Precision, SharedCodebook, chunk_sums
 from som_dask.computing import active_client, compute, single_threaded_blas
 from som_dask.errors import ClusterError, DataError
 from som_dask.lattice import Lattice
+from som_dask.picked import Picked, block_picked
 from som_dask.plane import PlaneMoments, Quantizer, block_moments
 from som_dask.positions import Rows, join_rows
 from som_dask.preparation import Missing, Preparation
@@ -27,7 +28,7 @@ from som_dask.stored import StoredRows
 from som_dask.summary import DataSummary, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
-__all__ = ["Joined", "epoch_sums", "moments", "summarize", "tree_sum", "weighted_block"]
+__all__ = ["Joined", "epoch_sums", "moments", "pick", "summarize", "tree_sum", "weighted_block"]
 
 FAN_IN = 8
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
@@ -131,6 +132,20 @@ def moments(samples: Samples, quantizer: Quantizer, preparation: Preparation) ->
     how = delayed((quantizer, preparation), pure=False, traverse=False)  # once, not in each task
     parts = [task(block, weights, how) for block, weights in _blocks_and_weights(samples)]
     return compute(tree_sum(parts))[0]
+
+
+def picked_of(block: Any, weights: Any, rows: Rows, preparation: Preparation, most: int, seed: int) -> Picked:
+    """`block_picked` of a block with its weights."""
+    return block_picked(weighted_block(block, weights), rows, preparation, most, seed)
+
+
+def pick(samples: Samples, preparation: Preparation, most: int, seed: int) -> np.ndarray:
+    """At most so many samples that are not left out, as points: (k, K), in one pass, the same for any blocks."""
+    task, rows = delayed(picked_of, pure=False), _rows(samples)
+    how = delayed(preparation, pure=False, traverse=False)
+    parts = [task(block, w, rows[i], how, most, seed) for i, (block, w) in enumerate(_blocks_and_weights(samples))]
+    points: np.ndarray = compute(tree_sum(parts))[0].points
+    return points
 
 
 def broadcast_codebook(shared: SharedCodebook) -> SharedCodebook:

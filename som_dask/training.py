@@ -124,7 +124,7 @@ def _epochs(
         clock = time.perf_counter()
         sums = data.sums(points, lattice, config)
         radius = float(schedule[index])
-        points = preparation.on_sphere(updated_codebook(sums, points, lattice, kernel, radius))
+        points = preparation.on_sphere(updated_codebook(sums, points, lattice, kernel, radius), points)
         errors, radii = [*errors, sums.quantization_error], [*radii, radius]
         yield Epoch(
             index=index,

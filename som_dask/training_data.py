@@ -14,7 +14,7 @@ from som_dask.initial import given_codebook, plane_codebook, random_codebook, sa
 from som_dask.lattice import Lattice
 from som_dask.plane import Quantizer
 from som_dask.preparation import Preparation
-from som_dask.reduction import epoch_sums, moments, summarize
+from som_dask.reduction import epoch_sums, moments, pick, summarize
 from som_dask.samples import Samples, open_samples
 from som_dask.scaling import fitted
 from som_dask.schema import preparation_of
@@ -24,6 +24,7 @@ from som_dask.training_config import TrainingConfig
 
 __all__ = ["TrainingData"]
 
+MOST_DRAWS = 16  # for each node; after that all samples are looked at, in one pass
 DRAWS = 4  # times as many samples are looked at as are needed, where some of them lack values
 
 
@@ -147,6 +148,10 @@ class TrainingData:
             if len(chosen) >= n_nodes or not some_left_out or wanted >= summary.samples:
                 break
             wanted = min(DRAWS * wanted, summary.samples)
+            if wanted > MOST_DRAWS * n_nodes:  # so many would need memory as the samples do
+                points = pick(self.samples, self.preparation, n_nodes, seed)
+                chosen = np.arange(len(points))
+                break
         points = points[np.resize(chosen, n_nodes)]  # again from the first on where there are too few
         lacking = np.isnan(points)
         if lacking.any():

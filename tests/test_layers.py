@@ -40,6 +40,7 @@ ORDER = (
     "deviations",
     "moments",
     "summary",
+    "picked",
     "plane",
     # Above this line arrays only (NumPy and the standard library); below it Dask, xarray and Zarr too.
     "scaling",

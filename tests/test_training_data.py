@@ -293,3 +293,11 @@ def test_going_on_with_data_that_lack_a_feature(scaling, values):
     np.testing.assert_array_equal(codebook_of(found)[:, 1], codebook_of(model)[:, 1])
     assert not np.array_equal(codebook_of(found)[:, 0], codebook_of(model)[:, 0])
     assert found["quantization_error"].values[0] > 0
+
+
+def test_opposite_directions_leave_a_node_as_it_was():
+    opposite = np.repeat([[1.0, 0.0], [-1.0, 0.0]], 50, axis=0)
+    config = TrainingConfig(epochs=3, metric="cosine", neighborhood="bubble", radii=(1.0,) * 3)
+    model = fit(opposite, Lattice(1, 2), config)
+    np.testing.assert_array_equal(np.abs(codebook_of(model)), [[1.0, 0.0], [1.0, 0.0]])
+    assert model["quantization_error"].values[-1] == 0
