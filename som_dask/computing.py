@@ -40,7 +40,7 @@ def kept(samples: Samples, keep: str) -> Samples:
         return samples
     with guarded():
         array, weights = dask.persist(samples.array, samples.weights)
-        return replace(samples, array=array, weights=weights, stored=None)
+        return replace(samples, array=array, weights=weights, stored=None, in_memory=True)
 
 
 def kept_on_device(samples: Samples, keep: str, device: Device) -> Samples:

@@ -34,7 +34,7 @@ FAN_IN = 8
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
 # Of the blocks that wait for a group to be whole: memory must not grow with the number of samples. Less than the sums
 # that come of them need not be.
-GROUP_BYTES = 2**25
+GROUP_BYTES = 2**23
 
 
 def add_up(*parts: Any) -> Any:
@@ -258,10 +258,13 @@ def groups_of_blocks(samples: Samples, n_nodes: int) -> list[range]:
     threads = dask.config.get("num_workers", None) or CPU_COUNT
     n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
-    # Stored rows are read piece by piece; other blocks, and weights, are all there before a group begins.
+    # Stored rows are read piece by piece; other blocks, and weights, are all there before a group begins, if they
+    # have not been there before.
     held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
     held += 0 if samples.weights is None else 16
-    most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // max(held, 1)
+    if samples.in_memory or not held:
+        return [range(start, stop) for start, stop in pairwise(edges)]
+    most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held
     return [part for start, stop in pairwise(edges) for part in _within(samples.block_rows, start, stop, most)]
 
 

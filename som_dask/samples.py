@@ -65,6 +65,8 @@ class Samples:
         Of all variables.
     variables : tuple of str
         Names of the variables that the samples are of; empty where the input has none.
+    in_memory : bool
+        Whether the workers hold all blocks already.
     """
 
     array: Any
@@ -81,6 +83,8 @@ class Samples:
     feature_weights: np.ndarray | None = None
     units: str | None = None
     variables: tuple[str, ...] = ()
+
+    in_memory: bool = False
 
     @property
     def n_samples(self) -> int:

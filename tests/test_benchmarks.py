@@ -12,8 +12,10 @@ from xpysom import XPySom
 
 from som_dask.lattice import Lattice
 from som_dask.online import OnlineConfig, initial_weights
+from som_dask.samples import open_samples
 from som_dask.training import TrainingConfig, train
 from tests.benchmarks import data, epoch, gaps, gpu, maps, online, schedules, small_data
+from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
 from tests.cuda_on_host import HostDevice, compiler
 from tests.twins import plain_online
@@ -34,6 +36,14 @@ def test_gaps_give_positive_ratios():
     for spread in (*result["ratios"].values(), *result["seconds"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
     assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
+
+
+def test_a_store_with_gaps_and_weights(tmp_path):
+    write_store(tmp_path / "some.zarr", 3, 50, 4, gaps=True)
+    samples = open_samples(tmp_path / "some.zarr", variable="samples", weights="weights")
+    assert samples.array.shape == (150, 4)
+    assert 0.05 < float(np.isnan(samples.array).mean()) < 0.15
+    assert 0.5 <= float(samples.weights.min()) < float(samples.weights.max()) < 1.5
 
 
 def test_online_gives_positive_numbers():

@@ -1,5 +1,7 @@
 """Reduction: a tree by order, one codebook for all tasks, and errors of the cluster made clear."""
 
+import dataclasses
+
 import dask
 import dask.array as da
 import numpy as np
@@ -159,13 +161,16 @@ def test_a_block_with_values_beyond_the_range_is_named(changed, values):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_groups_of_blocks_do_not_grow_with_the_number_of_samples(weighted):
     sizes = []
-    for n in (10**7, 10**9):
-        array = da.zeros((n, 8), chunks=(2**17, -1))  # 8 MiB, computed before their group begins
-        weights = da.ones(n, chunks=2**17) if weighted else None
+    for n in (10**7, 10**8):
+        array = da.zeros((n, 8), chunks=(2**15, -1))  # 2 MiB, computed before their group begins
+        weights = da.ones(n, chunks=2**15) if weighted else None
+        some = Samples(array, None, weights=weights)
         with dask.config.set(scheduler="threads", num_workers=2):
-            groups = reduction.groups_of_blocks(Samples(array, None, weights=weights), 100)
+            groups = reduction.groups_of_blocks(some, 100)
+            kept_groups = reduction.groups_of_blocks(dataclasses.replace(some, in_memory=True), 100)
         assert [i for group in groups for i in group] == list(range(array.numblocks[0]))
-        sizes.append(max(map(len, groups)) * 2**17 * (80 if weighted else 64))
+        sizes.append(max(map(len, groups)) * 2**15 * (80 if weighted else 64))
+        assert len(kept_groups) == 2 * reduction.GROUPS_A_THREAD  # what is in memory may be added up at once
     assert sizes[0] == sizes[1] <= reduction.GROUP_BYTES
 
 

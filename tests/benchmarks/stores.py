@@ -35,7 +35,7 @@ def write_store(
         array[rows] = np.round((with_gaps(block, 1.0) if gaps else block) * 256) / 256
     if gaps:
         weights = group.create_array(
-            "weights", dimension_names=("sample",), shape=(len(array),), chunks=(chunk_rows,), dtype="float32"
+            "weights", dimension_names=("sample",), shape=array.shape[:1], chunks=(chunk_rows,), dtype="float32"
         )
         for i in range(chunks):
             weights[i * chunk_rows : (i + 1) * chunk_rows] = np.random.default_rng(i).random(chunk_rows) + 0.5
