@@ -34,6 +34,7 @@ from som_dask.pruned import Search
 from som_dask.sums import BatchSums, WholeSums, layout_of
 
 __all__ = [
+    "NOT_ON_A_GPU",
     "Precision",
     "Searches",
     "SharedCodebook",
@@ -51,6 +52,9 @@ LEAST_DENOMINATOR = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
 TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
 ONE = np.ones(1)
+NOT_ON_A_GPU = (
+    "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; use device 'cpu'"
+)
 LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits count
 
 
@@ -84,10 +88,7 @@ class SharedCodebook:
         if self.preparation is None:
             object.__setattr__(self, "preparation", Preparation.none(self.codebook.shape[1]))
         if self.device != "cpu" and not self.preparation.plain:
-            raise ParameterError(
-                "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; "
-                "use device 'cpu'"
-            )
+            raise ParameterError(NOT_ON_A_GPU)
 
     @classmethod
     def exact(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,17 +16,24 @@ from som_dask.batch import SharedCodebook
 from som_dask.computing import compute, kept
 from som_dask.deviations import Deviations, block_deviations
 from som_dask.errors import DataError, ParameterError
-from som_dask.labels import samples_for
+from som_dask.labels import opened
 from som_dask.lattice import Lattice
 from som_dask.neighborhood import Neighborhood
 from som_dask.positions import Rows, table_rows
 from som_dask.preparation import Missing, Preparation
 from som_dask.preservation import preservation_of, topographic_product
 from som_dask.quality import distortion, node_means
-from som_dask.reduction import broadcast_codebook, summarize, tree_sum, weighted_block
+from som_dask.reduction import (
+    broadcast_codebook,
+    exact_codebook,
+    rows_of_blocks,
+    summarize,
+    tree_sum,
+    weighted_block,
+)
 from som_dask.samples import Samples
 from som_dask.scaling import check_weights, fixed_range
-from som_dask.schema import check_features, codebook_of, lattice_of, model_digest, open_model, preparation_of
+from som_dask.schema import codebook_of, lattice_of, model_digest, preparation_of
 from som_dask.summary import DataSummary
 from som_dask.sums import BatchSums
 
@@ -108,13 +115,8 @@ def evaluate(
     for name, value, lowest in (("sample", sample, 0), ("neighbors", neighbors, 1), ("seed", seed, 0)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < lowest:
             raise ParameterError(f"{name} must be a whole number, {lowest} or more, got {value!r}")
-    if missing is not None and missing not in get_args(Missing):
-        raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-    model = open_model(model)
-    samples = samples_for(model, data, weights=weights)
-    check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-    whole = preparation_of(model)
-    samples, preparation = _reduced(samples, whole.for_inference(missing or whole.missing))
+    samples, model, missing = opened(data, model, missing, weights=weights)
+    samples, preparation = _reduced(samples, preparation_of(model).for_inference(missing))
     samples = kept(samples, keep)
     summary = summarize(samples, preparation.missing)
     if not summary.taken:
@@ -130,20 +132,10 @@ def evaluate(
     masked = preparation.missing == "mask" and bool(summary.gaps.any())
     preparation = replace(preparation, masked=masked, weighted=samples.weights is not None)
     picked = _picked(samples, sample, seed)
-    least, most, small = fixed_range(summary, preparation)
     if preparation.weighted:
+        least, most, _ = fixed_range(summary, preparation)
         check_weights(summary, least, most)
-    shared = SharedCodebook.exact(
-        codebook_of(model),
-        lattice_of(model),
-        "cpu",
-        n=summary.taken,
-        least=least,
-        most=most,
-        small=small,
-        weights=summary.weights,
-        preparation=preparation,
-    )
+    shared = exact_codebook(codebook_of(model), lattice_of(model), summary, preparation)
     sums = _deviations(samples, shared, picked)
     if sums.whole.fingerprint != summary.fingerprint:
         raise DataError(f"{samples.description or 'the samples'} changed while they were read; start again")
@@ -164,11 +156,11 @@ def _deviations(samples: Samples, shared: SharedCodebook, picked: np.ndarray) ->
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
     task = delayed(_block_deviations, pure=False)
     weights = samples.weight_blocks()
-    parts = []
+    parts, rows = [], rows_of_blocks(samples)
     for i, (block, start) in enumerate(zip(samples.blocks(), samples.block_starts, strict=True)):
         low, high = np.searchsorted(picked, [start, start + samples.block_rows[i]])
-        rows = start if samples.grid is None else delayed(samples.rows_of(i), pure=False, traverse=False)
-        parts.append(task(block, None if weights is None else weights[i], broadcast, rows, picked[low:high] - start))
+        heavy = None if weights is None else weights[i]
+        parts.append(task(block, heavy, broadcast, rows[i], picked[low:high] - start))
     return compute(tree_sum(parts))[0]
 
 

@@ -18,12 +18,22 @@ from som_dask.backend import Device
 from som_dask.batch import SharedCodebook, nearest
 from som_dask.dims import VARIABLE
 from som_dask.errors import DataError, ParameterError
-from som_dask.preparation import Missing
+from som_dask.preparation import Missing, Preparation
 from som_dask.samples import Samples, open_samples
 from som_dask.schema import check_features, codebook_of, lattice_of, open_model, preparation_of
 from som_dask.sources import open_source, variable_names
 
-__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "assign", "block_labels", "samples_for"]
+__all__ = [
+    "LABELS",
+    "NEIGHBOR",
+    "Column",
+    "LabelTask",
+    "assign",
+    "block_labels",
+    "opened",
+    "refuse_unusable",
+    "samples_for",
+]
 
 NEIGHBOR = "neighbor"  # the dimension of what is told of several nodes
 NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
@@ -80,7 +90,22 @@ def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
     DataError
         If a value is infinite, or NaN where none may be missing.
     """
-    preparation = shared.preparation
+    refuse_unusable(block, shared.preparation)
+    labels = np.empty((len(block), 3))
+    bmu, labels[:, 2] = nearest(block, shared)
+    labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
+    labels[bmu < 0] = np.nan
+    return labels
+
+
+def refuse_unusable(block: np.ndarray, preparation: Preparation) -> None:
+    """See that a block, (n, D), has no values in the features used that can't be compared with a codebook.
+
+    Raises
+    ------
+    DataError
+        If a value is infinite, or NaN where none may be missing.
+    """
     values = block if preparation.columns is None else block[:, preparation.columns]
     strict = preparation.missing == "error"
     good = np.isfinite(values) if strict else ~np.isinf(values)
@@ -88,11 +113,40 @@ def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
         bad = good.size - np.count_nonzero(good)
         kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
         raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
-    labels = np.empty((len(block), 3))
-    bmu, labels[:, 2] = nearest(block, shared)
-    labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
-    labels[bmu < 0] = np.nan
-    return labels
+
+
+def opened(
+    data: Any, model: Any, missing: Missing | None = None, **options: Any
+) -> tuple[Samples, xr.Dataset, Missing]:
+    """Open samples and a model, and see that they fit together.
+
+    Parameters
+    ----------
+    data, **options
+        As for `samples_for`.
+    model : xarray.Dataset, or path or URL of a saved model
+    missing : {"error", "drop", "mask"}, optional
+
+    Returns
+    -------
+    samples : Samples
+    model : xarray.Dataset
+    missing : {"error", "drop", "mask"}
+        That of training where none was given.
+
+    Raises
+    ------
+    SchemaError
+        If the features are not the model's.
+    ParameterError
+        If there is no such way with missing values.
+    """
+    if missing is not None and missing not in get_args(Missing):
+        raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
+    model = open_model(model)
+    samples = samples_for(model, data, **options)
+    check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
+    return samples, model, missing or model.attrs.get("missing", "error")
 
 
 def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
@@ -165,13 +219,7 @@ class LabelTask:
     @classmethod
     def of(cls, data: Any, model: Any, missing: Missing | None, device: Device, **others: Any) -> Self:
         """Open both and see that they fit together."""
-        model = open_model(model)
-        samples = samples_for(model, data)
-        check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
-        missing = missing or model.attrs.get("missing", "error")
-        if missing not in get_args(Missing):
-            raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
-        return cls(samples, model, missing, device, **others)
+        return cls(*opened(data, model, missing), device, **others)
 
     def shared(self) -> SharedCodebook:
         """The codebook for the workers."""

@@ -1,4 +1,4 @@
-"""The graphs: one task a block, a tree by block index, and one place where they are computed."""
+"""The graphs: one task a block, or a few, and a tree over them by block index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ from som_dask.stored import StoredRows
 from som_dask.summary import DataSummary, block_summary
 from som_dask.sums import BatchSums, WholeSums
 
-__all__ = ["Joined", "epoch_sums", "moments", "pick", "summarize", "tree_sum", "weighted_block"]
+__all__ = [
+    "Joined",
+    "epoch_sums",
+    "exact_codebook",
+    "moments",
+    "pick",
+    "rows_of_blocks",
+    "summarize",
+    "tree_sum",
+    "weighted_block",
+]
 
 FAN_IN = 8
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
@@ -79,7 +89,7 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
         blocks. If a weight is no weight.
     """
     statistic_of(scaling)  # which refuses what is not installed
-    rows, starts = _rows(samples), samples.block_starts
+    rows, starts = rows_of_blocks(samples), samples.block_starts
     task = delayed(summary_of, pure=False)
     parts = [
         task(block, weights, i, rows[i], missing, scaling)
@@ -113,8 +123,8 @@ def _blocks_and_weights(samples: Samples) -> list[tuple[Any, Any]]:
     return list(zip(blocks, [None] * len(blocks) if weights is None else weights, strict=True))
 
 
-def _rows(samples: Samples) -> list[Any]:
-    """Which rows of the data each block holds."""
+def rows_of_blocks(samples: Samples) -> list[Any]:
+    """Which rows of the data each block holds: the first one's number, or a delayed `BlockRows`."""
     if samples.grid is None:
         return samples.block_starts
     return [delayed(samples.rows_of(i), pure=False, traverse=False) for i in range(len(samples.block_rows))]
@@ -141,7 +151,7 @@ def picked_of(block: Any, weights: Any, rows: Rows, preparation: Preparation, mo
 
 def pick(samples: Samples, preparation: Preparation, most: int, seed: int) -> np.ndarray:
     """At most so many samples that are not left out, as points: (k, K), in one pass, the same for any blocks."""
-    task, rows = delayed(picked_of, pure=False), _rows(samples)
+    task, rows = delayed(picked_of, pure=False), rows_of_blocks(samples)
     how = delayed(preparation, pure=False, traverse=False)
     parts = [task(block, w, rows[i], how, most, seed) for i, (block, w) in enumerate(_blocks_and_weights(samples))]
     points: np.ndarray = compute(tree_sum(parts))[0].points
@@ -279,6 +289,17 @@ def _within(block_rows: Sequence[int], start: int, stop: int, most: int) -> Iter
     yield range(start, stop)
 
 
+def exact_codebook(
+    codebook: np.ndarray, lattice: Lattice, summary: DataSummary, preparation: Preparation, device: Device = "cpu"
+) -> SharedCodebook:
+    """A codebook (M, K) for exact sums of the samples of a summary."""
+    least, most, small = fixed_range(summary, preparation)
+    return SharedCodebook.exact(
+        codebook, lattice, device, n=summary.taken, least=least, most=most, small=small,
+        weights=summary.weights, preparation=preparation,
+    )  # fmt: skip
+
+
 def epoch_sums(
     samples: Samples,
     codebook: np.ndarray,
@@ -302,11 +323,7 @@ def epoch_sums(
     """
     preparation = preparation or Preparation.none(samples.n_features)
     if precision == "exact":
-        least, most, small = fixed_range(summary, preparation)
-        shared = SharedCodebook.exact(
-            codebook, lattice, device, n=summary.taken, least=least, most=most, small=small,
-            weights=summary.weights, preparation=preparation,
-        )  # fmt: skip
+        shared = exact_codebook(codebook, lattice, summary, preparation, device)
     else:
         shared = SharedCodebook(codebook, lattice, device, preparation=preparation)
     broadcast = delayed(broadcast_codebook, pure=False)(shared)
@@ -317,7 +334,7 @@ def epoch_sums(
     weights = samples.weight_blocks()
     groups = groups_of_blocks(samples, len(codebook)) if whole else [range(i, i + 1) for i in range(len(blocks))]
     known = {(first, rows): fingerprint for first, rows, fingerprint in summary.blocks}
-    rows, name = _rows(samples), samples.description or "the samples"
+    rows, name = rows_of_blocks(samples), samples.description or "the samples"
     firsts = samples.block_starts if samples.grid is None else [samples.rows_of(i).first for i in range(len(blocks))]
     parts = []
     for group in groups:

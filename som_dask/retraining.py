@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
-from som_dask.labels import samples_for
+from som_dask.labels import opened
 from som_dask.model_key import ModelKey
 from som_dask.registry import Registry, resolve
-from som_dask.schema import check_features, lattice_of
+from som_dask.schema import lattice_of
 from som_dask.training import Epoch, TrainingConfig, fit
 
 __all__ = ["Drift", "RetrainingConfig", "retrain", "retrain_registered"]
@@ -101,8 +101,7 @@ def retrain(
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
     """
     config = config or RetrainingConfig()
-    samples = samples_for(model, data, weights=weights)
-    check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
+    samples, _, _ = opened(data, model, weights=weights)
     kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
     if chosen["final_radius"] is None:

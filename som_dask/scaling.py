@@ -218,7 +218,7 @@ def fitted(
         raise DataError(f"no sample is left: of {summary.samples} all {why}")
     # Where nothing is missing that matters, samples take the plain way.
     used = summary.used if scaled_by is None else scaled_by.used
-    incomplete = bool(np.any(used & (summary.known < summary.taken)))
+    incomplete = summary.incomplete(used)
     how: dict[str, Any] = {"missing": missing if incomplete or summary.dropped else "error", "weighted": weighted}
     how["masked"] = missing == "mask" and incomplete
     if scaled_by is not None:

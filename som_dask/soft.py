@@ -12,8 +12,8 @@ import xarray as xr
 
 from som_dask.batch import SharedCodebook
 from som_dask.computing import single_threaded_blas
-from som_dask.errors import DataError, ParameterError
-from som_dask.labels import Column, LabelTask
+from som_dask.errors import ParameterError
+from som_dask.labels import Column, LabelTask, refuse_unusable
 from som_dask.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
 from som_dask.preparation import Missing
 from som_dask.schema import lattice_of, preparation_of
@@ -44,12 +44,7 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
     DataError
         If a value is infinite, or NaN where none may be missing.
     """
-    strict, used = shared.preparation.missing == "error", shared.preparation.columns
-    values = block if used is None else block[:, used]
-    bad = np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values))
-    if bad:
-        what = "NaN or infinite" if strict else "infinite"
-        raise DataError(f"there are {bad} {what} values among the samples; remove or fill them")
+    refuse_unusable(block, shared.preparation)
     with single_threaded_blas():
         nodes, distance = nearest_nodes(block, shared, k)
     out = nodes[:, :1] < 0

@@ -102,10 +102,9 @@ class DataSummary:
         """Features that are known of some sample, (D,) bool."""
         return self.known > 0
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether some sample taken lacks a feature that another one has."""
-        return bool(np.any(self.used & (self.known < self.taken)))
+    def incomplete(self, used: np.ndarray) -> bool:
+        """Whether some sample taken lacks one of the features used, (D,) bool."""
+        return bool(np.any(used & (self.known < self.taken)))
 
     @property
     def small(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from som_dask.batch import NOT_ON_A_GPU
 from som_dask.computing import compute, kept, kept_on_device
 from som_dask.errors import DataError, ParameterError
 from som_dask.initial import given_codebook, plane_codebook, random_codebook, sampled_rows
@@ -70,12 +71,13 @@ class TrainingData:
         if isinstance(data, TrainingData):
             return data
         samples = open_samples(data, weights=weights, feature_weights=feature_weights)
-        scaling = config.scaling if base is None else "none"
+        scaled_by = None if base is None else preparation_of(base)
+        scaling = config.scaling if scaled_by is None else "none"
         if config.device != "cpu":  # before any work
             given = np.ones(1) if samples.feature_weights is None else samples.feature_weights
-            changed = bool(np.any(given != 1)) if base is None else preparation_of(base).changes_values
+            changed = bool(np.any(given != 1)) if scaled_by is None else scaled_by.changes_values
             if changed or scaling != "none" or config.metric != "euclidean" or samples.weights is not None:
-                raise _not_on_a_device()
+                raise ParameterError(NOT_ON_A_GPU)
         samples = kept(samples, config.keep)
         summary = summarize(samples, config.missing, scaling)
         preparation = fitted(
@@ -85,10 +87,10 @@ class TrainingData:
             missing=config.missing,
             feature_weights=samples.feature_weights,
             weighted=samples.weights is not None,
-            scaled_by=None if base is None else preparation_of(base),
+            scaled_by=scaled_by,
         )
         if config.device != "cpu" and not preparation.plain:
-            raise _not_on_a_device()
+            raise ParameterError(NOT_ON_A_GPU)
         return cls(samples, replace(summary, statistic=None), preparation)
 
     def on_device(self, config: TrainingConfig) -> TrainingData:
@@ -169,9 +171,3 @@ class TrainingData:
         column = replace(self.samples, array=weights[:, None], stored=None).take(numbers)
         found, heavy = compute(self.samples.take(numbers), column)
         return found, heavy[:, 0]
-
-
-def _not_on_a_device() -> ParameterError:
-    return ParameterError(
-        "scaling, weights, missing values and the metric cosine are not computed on a GPU yet; use device 'cpu'"
-    )
