@@ -6,7 +6,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["BIAS", "fingerprint_of", "hash_rows", "hash_rows_at", "scan_rows"]
+__all__ = ["BIAS", "fingerprint_of", "hash_rows", "hash_rows_at", "mix", "scan_rows"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the increment of SplitMix64
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -17,8 +17,11 @@ BIAS = 1022  # a float64 whose exponent's bits are e is less than 2^(e - 1022), 
 
 
 @numba.njit(nogil=True, cache=True)
-def _mix(z):
-    """SplitMix64's finalizer (Steele, Lea and Flood, 2014): every input bit changes half the output bits."""
+def mix(z):
+    """SplitMix64's finalizer (Steele, Lea and Flood, 2014) of one uint64 or of an array.
+
+    Every input bit changes half the output bits.
+    """
     z = (z ^ (z >> np.uint64(30))) * FIRST
     z = (z ^ (z >> np.uint64(27))) * SECOND
     return z ^ (z >> np.uint64(31))
@@ -30,8 +33,8 @@ def _hash_row(bits, i, number):
     row = NO_BITS
     for j in range(bits.shape[1]):
         value = NO_BITS if bits[i, j] == MINUS_ZERO else bits[i, j]
-        row += _mix(value + np.uint64(j + 1) * GOLDEN)
-    return _mix(row + np.uint64(number) * GOLDEN)
+        row += mix(value + np.uint64(j + 1) * GOLDEN)
+    return mix(row + np.uint64(number) * GOLDEN)
 
 
 @numba.njit(nogil=True, cache=True)

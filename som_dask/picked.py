@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from som_dask.batch import tiles_of
+from som_dask.fingerprint import mix
 from som_dask.positions import Rows, numbers_of
 from som_dask.preparation import Preparation
 
@@ -44,7 +45,7 @@ class Picked:
 def block_picked(block: Any, rows: Rows, preparation: Preparation, most: int, seed: int) -> Picked:
     """Pick from a block, (n, D), among the samples that are not left out.
 
-    The key of a sample is a hash of its number and the seed (SplitMix64's finalizer; Steele, Lea and Flood, 2014).
+    The key of a sample is a hash of its number and the seed.
     """
     empty = np.empty(0, dtype=np.int64)
     total = Picked(most, empty.astype(np.uint64), empty, np.empty((0, int(np.count_nonzero(preparation.used)))))
@@ -55,11 +56,5 @@ def block_picked(block: Any, rows: Rows, preparation: Preparation, most: int, se
             numbers = np.arange(numbers, numbers + len(tile.values), dtype=np.int64)
         for part in preparation.parts(tile.values, tile.weights):
             here = numbers if part.rows is None else numbers[part.rows]
-            total = total + Picked(most, _mixed(here.astype(np.uint64) + start), here, part.values)
+            total = total + Picked(most, mix(here.astype(np.uint64) + start), here, part.values)
     return total
-
-
-def _mixed(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
