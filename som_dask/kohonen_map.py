@@ -14,24 +14,24 @@ from typing import Any, Literal, get_args
 import numpy as np
 import xarray as xr
 
-from som_dask.backend import Device
-from som_dask.checkpoint import CheckpointFolder
-from som_dask.clusters import cluster_codebook
+from som_dask.algorithm.feature_space import Missing
+from som_dask.algorithm.lattice import Boundary, Lattice, Topology
+from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.analysis.clusters import cluster_codebook
+from som_dask.analysis.label_store import assign
+from som_dask.analysis.soft_labels import assign_soft
+from som_dask.engine.device import Device
 from som_dask.errors import ParameterError
-from som_dask.inference import assign
-from som_dask.lattice import Boundary, Lattice, Topology
-from som_dask.online import OnlineConfig
-from som_dask.online_training import fit_online
-from som_dask.plot import plot_colors, plot_hits, plot_u_matrix, save_figure
-from som_dask.plot_fields import plot_fields
-from som_dask.plot_labels import plot_clusters, plot_label_pies, plot_majority
-from som_dask.plot_planes import plot_plane, plot_planes
-from som_dask.plot_profiles import plot_cluster_profiles, plot_profiles
-from som_dask.plot_training import plot_training
-from som_dask.preparation import Missing
-from som_dask.schema import lattice_of, open_model, save_model
-from som_dask.soft import assign_soft
-from som_dask.training import Epoch, TrainingConfig, fit, train
+from som_dask.io.checkpoints import CheckpointFolder
+from som_dask.io.models import lattice_of, open_model, save_model
+from som_dask.plotting.classes import plot_clusters, plot_label_pies, plot_majority
+from som_dask.plotting.fields import plot_fields
+from som_dask.plotting.history import plot_training
+from som_dask.plotting.maps import plot_colors, plot_hits, plot_u_matrix, save_figure
+from som_dask.plotting.planes import plot_plane, plot_planes
+from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles
+from som_dask.training.batch import Epoch, TrainingConfig, fit, train
+from som_dask.training.online import fit_online
 
 __all__ = ["Algorithm", "KohonenMap", "PictureKind"]
 
@@ -152,11 +152,11 @@ class KohonenMap:
 
         Parameters
         ----------
-        data : anything that `som_dask.samples.open_samples` takes
+        data : anything that `som_dask.samples.table.open_samples` takes
         algorithm : {"batch", "online"}
             The batch rule, for data of any size, or Kohonen's rule of one sample after the other.
         weights, feature_weights : optional
-            How much each sample and each feature counts; see `som_dask.training.train`. The batch rule only.
+            How much each sample and each feature counts; see `som_dask.training.batch.train`. The batch rule only.
         codebook : (rows, cols, D) array, optional
             To start from, such as another map's `codebook`.
         checkpoints : path or CheckpointFolder, optional
@@ -166,7 +166,7 @@ class KohonenMap:
         on_epoch : callable, optional
             Called with each `Epoch`, or `Iteration` of the online rule.
         **options
-            Of `som_dask.training.TrainingConfig`, or of `som_dask.online.OnlineConfig`.
+            Of `som_dask.training.batch.TrainingConfig`, or of `som_dask.algorithm.online_rule.OnlineConfig`.
 
         Returns
         -------
@@ -204,7 +204,7 @@ class KohonenMap:
 
         Yields
         ------
-        som_dask.training.Epoch
+        som_dask.training.batch.Epoch
         """
         return train(
             data,
@@ -220,9 +220,9 @@ class KohonenMap:
 
         Parameters
         ----------
-        data : anything that `som_dask.samples.open_samples` takes
+        data : anything that `som_dask.samples.table.open_samples` takes
         missing : {"error", "drop", "mask"}, optional
-            What becomes of samples that lack features; by default as in training. See `som_dask.inference.assign`.
+            What becomes of samples that lack features; by default as in training. See `som_dask.assign`.
         device : {"cpu", "gpu"}
 
         Returns
@@ -248,7 +248,7 @@ class KohonenMap:
         return cluster_codebook(self._trained(), n_clusters, **options)
 
     def to_dataset(self) -> xr.Dataset:
-        """Codebook, hits, errors and all parameters; see `som_dask.schema.model_dataset`. A copy."""
+        """Codebook, hits, errors and all parameters; see `som_dask.io.models.model_dataset`. A copy."""
         return self._trained().copy(deep=True)
 
     @classmethod
@@ -260,7 +260,7 @@ class KohonenMap:
         )
 
     def save(self, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Save to a Zarr store at a path or URL; see `som_dask.schema.save_model`."""
+        """Save to a Zarr store at a path or URL; see `som_dask.io.models.save_model`."""
         save_model(self._trained(), place, overwrite=overwrite)
 
     @classmethod
@@ -275,8 +275,8 @@ class KohonenMap:
         ----------
         kind : str
             "colors", "u_matrix", "hits", "plane", "planes", "profiles", "training", "clusters", "cluster_profiles",
-            "label_pies", "majority" or "fields": which of the functions ``plot_KIND`` of `som_dask.plot` and
-            `som_dask.plot_planes`, `plot_fields`, `plot_profiles`, `plot_training`, `plot_labels` beside it.
+            "label_pies", "majority" or "fields": which of the functions ``plot_KIND`` of `som_dask.plotting.maps` and
+            `som_dask.plotting.planes`, `plot_fields`, `plot_profiles`, `plot_training`, `plot_labels` beside it.
         ax : matplotlib Axes, optional
             By default that of a new figure. Kinds of several panels take a sequence of axes.
         **options

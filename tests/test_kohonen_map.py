@@ -11,15 +11,15 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from som_dask import kohonen_map
-from som_dask.clusters import cluster_codebook
+from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.analysis.clusters import cluster_codebook
+from som_dask.analysis.label_store import assign
+from som_dask.analysis.soft_labels import assign_soft
 from som_dask.errors import CheckpointError, ParameterError, SchemaError
-from som_dask.inference import assign
 from som_dask.kohonen_map import KohonenMap
-from som_dask.lattice import Lattice
-from som_dask.online import OnlineConfig
-from som_dask.online_training import fit_online
-from som_dask.soft import assign_soft
-from som_dask.training import TrainingConfig, fit
+from som_dask.training.batch import TrainingConfig, fit
+from som_dask.training.online import fit_online
 
 PNG = b"\x89PNG"
 

@@ -10,10 +10,10 @@ from typing import Any
 import dask
 import psutil
 
-from som_dask.cluster import connected
-from som_dask.lattice import Lattice
-from som_dask.samples import open_samples
-from som_dask.training import TrainingConfig, fit
+from som_dask.algorithm.lattice import Lattice
+from som_dask.passes.cluster import connected
+from som_dask.samples.table import open_samples
+from som_dask.training.batch import TrainingConfig, fit
 from tests.benchmarks.data import manifold
 
 __all__ = ["main", "peak_memory"]

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.batch import SharedCodebook, chunk_sums, updated_codebook
-from som_dask.lattice import Lattice
-from som_dask.sums import BatchSums
-from som_dask.training import TrainingConfig
+from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.batch import SharedCodebook, chunk_sums, updated_codebook
+from som_dask.engine.exact_sums import BatchSums
+from som_dask.training.batch import TrainingConfig
 from tests.benchmarks import data
 from tests.benchmarks.contestants import ours, precisions, xpysom
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved
-from tests.twins import shared_codebook
+from tests.reference.twins import shared_codebook
 
 __all__ = ["measure", "run"]
 

@@ -17,12 +17,12 @@ import dask
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from som_dask.lattice import Lattice
-from som_dask.preparation import Preparation
-from som_dask.reduction import summarize
-from som_dask.samples import Samples, open_samples
-from som_dask.training import TrainingConfig, train
-from som_dask.training_data import TrainingData
+from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.lattice import Lattice
+from som_dask.passes.run import summarize
+from som_dask.samples.table import Samples, open_samples
+from som_dask.training.batch import TrainingConfig, train
+from som_dask.training.prepared import TrainingData
 from tests.benchmarks.data import Phase
 from tests.benchmarks.timing import Contestant, Skipped
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import dask
 import numpy as np
 
-from som_dask.lattice import Lattice
-from som_dask.training import TrainingConfig, train
+from som_dask.algorithm.lattice import Lattice
+from som_dask.training.batch import TrainingConfig, train
 from tests.benchmarks.timing import Skipped
 
 __all__ = [

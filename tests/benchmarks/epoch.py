@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from som_dask.lattice import Lattice
+from som_dask.algorithm.lattice import Lattice
 from tests.benchmarks.contestants import floor, ours, precisions
 from tests.benchmarks.data import codebooks, manifold, rows_for
 from tests.benchmarks.tables import show

@@ -8,9 +8,9 @@ from typing import Any
 import dask
 import numpy as np
 
-from som_dask.lattice import Lattice
-from som_dask.training import TrainingConfig, train
-from som_dask.training_data import TrainingData
+from som_dask.algorithm.lattice import Lattice
+from som_dask.training.batch import TrainingConfig, train
+from som_dask.training.prepared import TrainingData
 from tests.benchmarks.data import GAPS, codebooks, manifold, rows_for, with_gaps
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio

@@ -11,17 +11,17 @@ from typing import Any
 import dask
 import numpy as np
 
-from som_dask.backend import to_device
-from som_dask.batch import SharedCodebook
-from som_dask.cuda import CodebookOnDevice
+from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.batch import SharedCodebook
+from som_dask.engine.device import to_device
+from som_dask.engine.gpu import CodebookOnDevice
 from som_dask.errors import ParameterError
-from som_dask.lattice import Lattice
-from som_dask.preparation import Preparation
-from som_dask.reduction import summarize
-from som_dask.samples import Samples, open_samples
-from som_dask.summary import DataSummary
-from som_dask.training import TrainingConfig, train
-from som_dask.training_data import TrainingData
+from som_dask.passes.run import summarize
+from som_dask.passes.summary import DataSummary
+from som_dask.samples.table import Samples, open_samples
+from som_dask.training.batch import TrainingConfig, train
+from som_dask.training.prepared import TrainingData
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.tables import show

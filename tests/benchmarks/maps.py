@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from som_dask.lattice import Lattice, Topology
-from som_dask.training import TrainingConfig, train
+from som_dask.algorithm.lattice import Lattice, Topology
+from som_dask.training.batch import TrainingConfig, train
 from tests.benchmarks.timing import Skipped
 
 __all__ = ["MEASURES", "Maker", "Map", "errors", "minisom", "ours", "xpysom"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.lattice import Lattice
-from som_dask.online import OnlineConfig, OnlineRun, initial_weights
+from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun, initial_weights
 from tests.benchmarks import data
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.lattice import Lattice
+from som_dask.algorithm.lattice import Lattice
 from tests.benchmarks.contestants import PEERS, floor, ours, precisions
 from tests.benchmarks.data import blobs, codebooks, digits, manifold, noise, photograph, rows_for
 from tests.benchmarks.tables import show

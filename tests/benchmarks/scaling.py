@@ -11,10 +11,10 @@ import dask
 import dask.array
 from dask.delayed import Delayed, delayed
 
-from som_dask.cluster import connected
-from som_dask.lattice import Lattice
-from som_dask.reduction import summarize
-from som_dask.samples import Samples, open_samples
+from som_dask.algorithm.lattice import Lattice
+from som_dask.passes.cluster import connected
+from som_dask.passes.run import summarize
+from som_dask.samples.table import Samples, open_samples
 from tests.benchmarks.contestants import floor, ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.tables import show

@@ -10,7 +10,7 @@ import dask
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from som_dask.lattice import Topology
+from som_dask.algorithm.lattice import Topology
 from tests.benchmarks.maps import MEASURES, Maker, errors, minisom, ours, xpysom
 from tests.benchmarks.small_data import SMALL_DATA, Table, split
 from tests.benchmarks.tables import show

@@ -13,10 +13,10 @@ import xarray as xr
 from dask.delayed import delayed
 from zarr.storage import LocalStore, WrapperStore
 
-from som_dask.backend import pieces_of
-from som_dask.lattice import Lattice
-from som_dask.reduction import Joined, groups_of_blocks, summarize
-from som_dask.samples import Samples, open_samples
+from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.device import pieces_of
+from som_dask.passes.run import Joined, groups_of_blocks, summarize
+from som_dask.samples.table import Samples, open_samples
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.stores import write_store

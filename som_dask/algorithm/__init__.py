@@ -1,0 +1,1 @@
+"""The map on arrays, as textbooks have it: lattice, neighborhood, batch rule, online rule, measures."""

@@ -1,0 +1,107 @@
+"""Initial codebooks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.errors import ParameterError
+from som_dask.numerics.eigen import principal_components
+
+__all__ = ["Initialization", "given_codebook", "plane_codebook", "random_codebook", "sampled_rows"]
+
+Initialization = Literal["pca", "random", "sample"]
+
+
+def random_codebook(lattice: Lattice, minimum: np.ndarray, maximum: np.ndarray, seed: int) -> np.ndarray:
+    """Weights drawn uniformly from the range of each feature.
+
+    Parameters
+    ----------
+    lattice : Lattice with M nodes
+    minimum, maximum : (D,) float64
+    seed : int
+
+    Returns
+    -------
+    (M, D) float64
+    """
+    fraction = np.random.default_rng(seed).random((lattice.n_nodes, len(minimum)))
+    return minimum * (1 - fraction) + maximum * fraction
+
+
+def sampled_rows(n_samples: int, number: int, seed: int) -> np.ndarray:
+    """Which samples become initial weights.
+
+    Returns
+    -------
+    (number,) int64
+        Row numbers, all different where there are samples enough.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.choice(n_samples, size=number, replace=n_samples < number)
+
+
+def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    r"""Weights on the plane of the two largest principal components.
+
+    The lattice is stretched to one standard deviation on either side of the mean: its longer side along the
+    first component, its shorter one along the second (Kohonen, *Self-Organizing Maps*, 3rd ed., 2001,
+    section 3.7). Each component points where its largest coefficient is positive, so the map does not come
+    out mirrored by chance.
+
+    Parameters
+    ----------
+    lattice : Lattice with M nodes
+    mean : (D,) float64
+    covariance : (D, D) float64, finite
+
+    Returns
+    -------
+    (M, D) float64
+    """
+    deviations, directions = principal_components(covariance)
+    place = lattice.positions()
+    low, high = place.min(axis=0), place.max(axis=0)
+    side = high - low
+    place = np.where(side > 0, 2 * (place - low) / np.where(side > 0, side, 1) - 1, 0.0)
+    codebook = np.broadcast_to(mean, (lattice.n_nodes, len(mean))).copy()
+    for rank, axis in enumerate(np.argsort(-side, kind="stable")):
+        if rank < len(mean):
+            # Not an outer product through BLAS, whose result would depend on the machine.
+            codebook += place[:, axis, None] * (deviations[rank] * directions[rank])
+    return codebook
+
+
+def given_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> np.ndarray:
+    """Check a codebook given by the caller.
+
+    Parameters
+    ----------
+    codebook : (M, D) or (rows, cols, D), real and finite
+
+    Returns
+    -------
+    (M, D) float64, a copy
+
+    Raises
+    ------
+    ParameterError
+        If it has another shape or holds NaN or infinity.
+    """
+    try:
+        array = np.asarray(codebook)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"dtype {array.dtype}")
+        array = np.array(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"the initial codebook must be an array of real numbers: {error}") from error
+    if array.shape not in {(lattice.n_nodes, n_features), (*lattice.shape, n_features)}:
+        raise ParameterError(
+            f"the initial codebook must have shape {(*lattice.shape, n_features)}, got {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ParameterError("the initial codebook holds NaN or infinite values")
+    return array.reshape(lattice.n_nodes, n_features)

@@ -1,0 +1,1 @@
+"""What a trained map tells: labels, measures, clusters, summaries of nodes."""

@@ -1,0 +1,148 @@
+"""Samples of each node by class, and moments of their values, block by block: they add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.errors import DataError
+
+__all__ = ["ClassCounts", "NodeMoments", "flat_nodes"]
+
+MOST_CLASSES = 4096
+
+
+def flat_nodes(row: np.ndarray, col: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Flat indices of nodes: int64, -1 where row or col is NaN or negative (the sample was left out).
+
+    Raises
+    ------
+    DataError
+        If a node lies outside the lattice.
+    """
+    row, col = np.asarray(row), np.asarray(col)
+    known = (row >= 0) & (col >= 0)  # False for NaN
+    flat = np.where(known, row, 0).astype(np.int64) * lattice.cols + np.where(known, col, 0).astype(np.int64)
+    if np.any(known & ((row >= lattice.rows) | (col >= lattice.cols))):
+        raise DataError(
+            f"the labels name nodes outside the map of {lattice.rows} x {lattice.cols}; "
+            f"give the model that they were made with"
+        )
+    return np.where(known, flat, -1)
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Samples of each node and class; they add up.
+
+    Attributes
+    ----------
+    classes : (C,) object
+        In the order in which they were met.
+    counts : (M, C) int64
+    no_node, no_class : int
+        Samples that were left out: those without a node, and those with a node and no class.
+    """
+
+    classes: np.ndarray
+    counts: np.ndarray
+    no_node: int
+    no_class: int
+
+    @classmethod
+    def of(cls, row: np.ndarray, col: np.ndarray, classes: np.ndarray, lattice: Lattice) -> ClassCounts:
+        """Of one block, arrays of one shape."""
+        node = flat_nodes(row, col, lattice).ravel()
+        values = np.asarray(classes).ravel()
+        kind = values.dtype.kind
+        code, unique = pd.factorize(
+            values.astype(np.float64 if kind == "f" else values.dtype if kind in "iubM" else object)
+        )
+        _refuse_many(len(unique))
+        taken = (node >= 0) & (code >= 0)
+        place = node[taken] * len(unique) + code[taken]
+        counts = np.bincount(place, minlength=lattice.n_nodes * len(unique)).reshape(lattice.n_nodes, len(unique))
+        no_node = int(np.count_nonzero(node < 0))
+        no_class = int(len(node) - np.count_nonzero(taken)) - no_node
+        return cls(_objects(unique), counts.astype(np.int64, copy=False), no_node, no_class)
+
+    def __add__(self, other: ClassCounts) -> ClassCounts:
+        place = {value: i for i, value in enumerate(self.classes)}
+        for value in other.classes:
+            place.setdefault(value, len(place))
+        _refuse_many(len(place))
+        counts = np.zeros((len(self.counts), len(place)), dtype=np.int64)
+        counts[:, : len(self.classes)] = self.counts
+        counts[:, [place[value] for value in other.classes]] += other.counts
+        return ClassCounts(_objects(place), counts, self.no_node + other.no_node, self.no_class + other.no_class)
+
+    def ordered(self) -> ClassCounts:
+        """With the classes in ascending order."""
+        try:
+            order = sorted(range(len(self.classes)), key=lambda i: self.classes[i])
+        except TypeError as error:
+            kinds = ", ".join(sorted({type(value).__name__ for value in self.classes}))
+            raise DataError(f"the classes are of kinds that have no common order ({kinds}); make them one") from error
+        return ClassCounts(self.classes[order], self.counts[:, order], self.no_node, self.no_class)
+
+
+def _objects(values: Iterable[Any]) -> np.ndarray:
+    """Values as an array of objects, one each even where they are sequences."""
+    items = list(values)
+    result = np.empty(len(items), dtype=object)
+    result[:] = items
+    return result
+
+
+def _refuse_many(n_classes: int) -> None:
+    if n_classes > MOST_CLASSES:
+        raise DataError(
+            f"there are more than {MOST_CLASSES} different classes; numbers are summarized by summarize_values"
+        )
+
+
+@dataclass(frozen=True)
+class NodeMoments:
+    """Number, mean and squared deviations of some values of each node; they add up.
+
+    Attributes
+    ----------
+    count : (M,) int64
+    mean, deviation : (M,) float64
+        Mean, and sum of the squared deviations from it; 0 for nodes without values.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, row: np.ndarray, col: np.ndarray, values: np.ndarray, lattice: Lattice) -> NodeMoments:
+        """Of one block, in two passes: the mean, then the deviations from it."""
+        node = flat_nodes(row, col, lattice).ravel()
+        values = np.asarray(values, dtype=np.float64).ravel()
+        if np.isinf(values).any():
+            raise DataError("the values to summarize hold infinities; make them missing (NaN) first")
+        taken = (node >= 0) & ~np.isnan(values)
+        node, values, n_nodes = node[taken], values[taken], lattice.n_nodes
+        count = np.bincount(node, minlength=n_nodes).astype(np.int64, copy=False)
+        number = np.maximum(count, 1)
+        mean = np.bincount(node, weights=values, minlength=n_nodes) / number
+        # Once more: what rounding left of the mean of the deviations.
+        mean += np.bincount(node, weights=values - mean[node], minlength=n_nodes) / number
+        rest = values - mean[node]
+        return cls(count, mean, np.bincount(node, weights=rest * rest, minlength=n_nodes))
+
+    def __add__(self, other: NodeMoments) -> NodeMoments:
+        # Chan, Golub and LeVeque (1983): no difference of large squares.
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        apart = np.where((self.count > 0) & (other.count > 0), other.mean - self.mean, 0.0)
+        mean = np.where(self.count > 0, self.mean + apart * share, other.mean)
+        deviation = self.deviation + other.deviation + apart * apart * self.count * share
+        return NodeMoments(count, mean, deviation)

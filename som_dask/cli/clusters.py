@@ -1,0 +1,64 @@
+"""The command line's part for reading a map: `som-dask clusters`."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from som_dask.analysis.clusters import ClusterMethod, cluster_codebook
+from som_dask.cli.models import open_named, registry_option
+from som_dask.cli.options import job_option, overwrite_option
+from som_dask.io.files import check_free
+from som_dask.io.models import save_model
+
+__all__ = ["clusters"]
+
+
+@click.command()
+@click.argument("model")
+@registry_option
+@job_option
+@click.option("--n-clusters", type=int, help="How many.  [default: from 2 to 15, by the silhouette]")
+@click.option("--method", type=click.Choice(get_args(ClusterMethod)), default=get_args(ClusterMethod)[0])
+@click.option("--seed", type=int, default=0, help="Of what is drawn at random: starts of kmeans.")
+@click.option(
+    "--weighted-by-hits/--not-weighted-by-hits",
+    default=None,
+    help="Count each node as often as it has hits.  [default: for kmeans, which alone can]",
+)
+@click.option("--output", help="Zarr store to write the clusters to: a path or fsspec URL.")
+@overwrite_option
+def clusters(
+    model: str,
+    registry: str | None,
+    n_clusters: int | None,
+    method: ClusterMethod,
+    seed: int,
+    weighted_by_hits: bool | None,
+    output: str | None,
+    overwrite: bool,
+) -> None:
+    """Put the nodes of a MODEL into clusters, and tell their number and sizes.
+
+    MODEL is a path, a URL, or a reference such as NAME@ENVIRONMENT to a registry's.
+    """
+    if output is not None:
+        check_free(output, overwrite=overwrite, inputs=[model])
+    place, opened = open_named(model, registry)
+    if output is not None:
+        check_free(output, overwrite=overwrite, inputs=[place])
+    found = cluster_codebook(opened, n_clusters, method, seed=seed, weighted_by_hits=weighted_by_hits)
+    if output is not None:
+        save_model(found, output, overwrite=overwrite)  # which writes any Dataset, beside and by one rename
+        click.echo(f"clusters            {output}")
+    chosen = found.attrs["n_clusters"]
+    for number, score in zip(found["n_clusters"].values, found["cluster_score"].values, strict=True):
+        mark = "  chosen" if number == chosen else ""
+        click.echo(f"{f'{number} clusters':<19} silhouette {score:.4g}{mark}")
+    samples = found["cluster_hits"].values.sum()
+    for cluster, (nodes, hits) in enumerate(
+        zip(found["cluster_nodes"].values, found["cluster_hits"].values, strict=True)
+    ):
+        share = hits / samples if samples else float("nan")
+        click.echo(f"{f'cluster {cluster}':<19} {nodes} nodes, {hits:g} samples ({share:.1%})")

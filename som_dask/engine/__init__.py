@@ -1,0 +1,1 @@
+"""Best matching units and sums of one block of samples, on a CPU or a GPU."""

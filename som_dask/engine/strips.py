@@ -1,0 +1,355 @@
+"""A strip of samples and the patches of a codebook: what is scored, in which order, and how near-ties are settled.
+
+What `pruned_search` and `masked` share; they differ in how samples and bounds are made.
+"""
+
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from som_dask.engine.lanes import (
+    LANES,
+    TOGETHER,
+    find_lane,
+    first_bit,
+    lanes_within,
+    lowest_lane,
+    score_lanes,
+    score_samples,
+)
+from som_dask.engine.patches import FAR, PatchedCodebook
+
+__all__ = [
+    "LARGEST_NORM",
+    "UNIT_ROUNDOFF_64",
+    "Memory",
+    "decide",
+    "gamma_of",
+    "lowest_of",
+    "memory_for",
+    "place_of",
+    "search_all",
+    "search_pruned",
+]
+
+LARGEST_NORM = 1e15  # of a scaled sample: beyond it a float32 square might overflow
+LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
+UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
+# Samples searched together: so many that several share a nearest patch, so few that the bounds stay in the cache.
+BOUNDS_BYTES, LEAST_STRIP, MOST_STRIP = 2**20, 256, 4096
+ROUNDS = 6  # in which each sample takes its nearest patch left; few samples need more
+GROUPS = 8  # of 16 samples that a patch is taken to while it is in the cache, where all patches are searched
+VISITED = np.float32(2e38)  # in place of the bound of a patch that has been scored
+FEW = 4  # samples of one patch below which each is scored by itself
+
+
+class Memory(NamedTuple):
+    """Working memory of a search over a strip of S samples."""
+
+    shifted: np.ndarray  # (S, D4) float32: samples, shifted and scaled
+    squared_norms: np.ndarray  # (S,) float64
+    bounds: np.ndarray  # (S,) float64: of the error of a score; -1 where float32 can't hold the sample
+    rooms: np.ndarray  # (S,) float64: what a score doubled lacks of a squared distance, and all errors
+    product: np.ndarray  # (4, 64 C) float32: samples times the frame
+    lower: np.ndarray  # (S, 64 k) float32: the bound of each patch, far beyond the last one
+    first: np.ndarray  # (S,) int64: the patch that is next, -1 if none
+    order: np.ndarray  # (S,) int64: samples by patch
+    starts: np.ndarray  # (P + 1,) int64: where each patch's samples begin
+    best: np.ndarray  # (S, 3) float32: the three lowest scores
+    numbers: np.ndarray  # (S, 2) int32: 64 times the patch plus the lane of the two lowest
+    turned: np.ndarray  # (GROUPS, D4, 16) float32: 16 samples each, features first, their signs changed
+    turned_best: np.ndarray  # (GROUPS, 3, 16) float32
+    turned_numbers: np.ndarray  # (GROUPS, 2, 16) int32
+    scores: np.ndarray  # (P, 64) float32: of one sample
+    visited: np.ndarray  # (P,) int64: which patch each row of scores belongs to
+
+
+def gamma_of(terms: int) -> float:
+    """gamma_n = n u / (1 - n u) of float32: the relative error of n roundings (Higham, 2002, section 3.1)."""
+    return terms * UNIT_ROUNDOFF_32 / (1 - terms * UNIT_ROUNDOFF_32)
+
+
+def memory_for(patched: PatchedCodebook) -> Memory:
+    """Working memory for a search by these patches."""
+    n_patches, padded, chunks = len(patched.nodes), patched.weights.shape[1], len(patched.frame)
+    lanes = -(-patched.box.shape[1] // LANES) * LANES
+    strip = min(max(BOUNDS_BYTES // (4 * lanes), LEAST_STRIP), MOST_STRIP)
+    return Memory(
+        shifted=np.zeros((strip, padded), dtype=np.float32),
+        squared_norms=np.empty(strip),
+        bounds=np.empty(strip),
+        rooms=np.empty(strip),
+        product=np.empty((4, chunks * LANES), dtype=np.float32),
+        lower=np.full((strip, lanes), FAR),
+        first=np.empty(strip, dtype=np.int64),
+        order=np.empty(strip, dtype=np.int64),
+        starts=np.empty(n_patches + 1, dtype=np.int64),
+        best=np.empty((strip, 3), dtype=np.float32),
+        numbers=np.zeros((strip, 2), dtype=np.int32),
+        turned=np.zeros((GROUPS, padded, TOGETHER), dtype=np.float32),
+        turned_best=np.zeros((GROUPS, 3, TOGETHER), dtype=np.float32),
+        turned_numbers=np.zeros((GROUPS, 2, TOGETHER), dtype=np.int32),
+        scores=np.empty((n_patches, LANES), dtype=np.float32),
+        visited=np.empty(n_patches, dtype=np.int64),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def place_of(values, value):
+    """Where the first of some float32 lanes that equals `value` is; -1 where none does."""
+    address = values.ctypes.data
+    for start in range(0, len(values), LANES):
+        lane = find_lane(address + 4 * start, value)
+        if lane < LANES:
+            return start + lane
+    return -1
+
+
+@numba.njit(nogil=True, cache=True)
+def lowest_of(values):
+    """The lowest of some float32 lanes."""
+    address = values.ctypes.data
+    lowest = FAR
+    for start in range(0, len(values), LANES):
+        lowest = min(lowest, lowest_lane(address + 4 * start))
+    return lowest
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort_by_patch(n, memory):
+    """Order the samples that have a next patch by it: a counting sort."""
+    starts = memory.starts
+    starts[:] = 0
+    for i in range(n):
+        if memory.first[i] >= 0:
+            starts[memory.first[i] + 1] += 1
+    for p in range(len(starts) - 1):
+        starts[p + 1] += starts[p]
+    for i in range(n):
+        p = memory.first[i]
+        if p >= 0:
+            memory.order[starts[p]] = i
+            starts[p] += 1
+    # Each start has moved to the next one's place.
+    for p in range(len(starts) - 1, 0, -1):
+        starts[p] = starts[p - 1]
+    starts[0] = 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_alone(i, p, patched, memory):
+    """Enter the scores of one sample and one patch."""
+    scores, best, numbers = memory.scores[0], memory.best[i], memory.numbers[i]
+    at = scores.ctypes.data
+    lowest = score_lanes(
+        memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+        patched.half_norms[p].ctypes.data, at,
+    )  # fmt: skip
+    taken = 0
+    while taken < 3 and lowest < best[2]:
+        lane = find_lane(at, lowest)
+        number = np.int32(p * LANES + lane)
+        if lowest < best[0]:
+            best[2], best[1], best[0] = best[1], best[0], lowest
+            numbers[1], numbers[0] = numbers[0], number
+        elif lowest < best[1]:
+            best[2], best[1] = best[1], lowest
+            numbers[1] = number
+        else:
+            best[2] = lowest
+        scores[lane] = FAR  # hidden, to see the next
+        lowest = lowest_lane(at)
+        taken += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn(some, group, memory):
+    """Put at most 16 samples, by their rows, into a group, with what they have found so far."""
+    turned, best, numbers = memory.turned[group], memory.turned_best[group], memory.turned_numbers[group]
+    for k in range(len(some)):
+        i = some[k]
+        for j in range(memory.shifted.shape[1]):
+            turned[j, k] = -memory.shifted[i, j]
+        for m in range(3):
+            best[m, k] = memory.best[i, m]
+        for m in range(2):
+            numbers[m, k] = memory.numbers[i, m]
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_back(some, group, memory):
+    """What the samples of a group have found."""
+    best, numbers = memory.turned_best[group], memory.turned_numbers[group]
+    for k in range(len(some)):
+        i = some[k]
+        for m in range(3):
+            memory.best[i, m] = best[m, k]
+        for m in range(2):
+            memory.numbers[i, m] = numbers[m, k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_group(group, p, patched, memory):
+    """Enter the scores of the samples of a group and one patch."""
+    score_samples(
+        memory.turned[group].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+        patched.half_norms[p].ctypes.data, p * LANES, memory.turned_best[group].ctypes.data,
+        memory.turned_numbers[group].ctypes.data,
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_patch(i, target, memory):
+    """Choose the nearest patch that has not been scored and may matter; returns whether there is one."""
+    lower = memory.lower[i]
+    least = lowest_of(lower)
+    # Beyond this squared distance a patch holds neither of the nodes wanted. It is rounded up, for float32 may
+    # round it down.
+    cut = (2 * np.float64(memory.best[i, target]) + memory.rooms[i]) * (1 + 1e-6)
+    if least <= min(cut, np.float64(FAR) / 2):
+        memory.first[i] = place_of(lower, least)
+        return True
+    memory.first[i] = -1
+    return False
+
+
+@numba.njit(nogil=True, cache=True)
+def search_pruned(n, patched, target, memory):
+    """Search a strip patch by patch, each sample its nearest first; returns how many patches were scored.
+
+    The lower bounds of all patches and the first patch of each sample are in `memory`.
+    """
+    scored = active = 0
+    for i in range(n):
+        if memory.bounds[i] < 0:
+            memory.first[i] = -1
+        active += memory.first[i] >= 0
+    for _ in range(ROUNDS):
+        if active < n // TOGETHER:
+            break
+        _sort_by_patch(n, memory)
+        for p in range(len(patched.nodes)):
+            for start in range(memory.starts[p], memory.starts[p + 1], TOGETHER):
+                some = memory.order[start : min(start + TOGETHER, memory.starts[p + 1])]
+                if len(some) < FEW:
+                    for k in range(len(some)):
+                        _score_alone(some[k], p, patched, memory)
+                else:
+                    _turn(some, 0, memory)
+                    _score_group(0, p, patched, memory)
+                    _turn_back(some, 0, memory)
+        scored += active
+        active = 0
+        for i in range(n):
+            if memory.first[i] >= 0:
+                memory.lower[i, memory.first[i]] = VISITED
+                active += _next_patch(i, target, memory)
+    for i in range(n):
+        while memory.first[i] >= 0:
+            _score_alone(i, memory.first[i], patched, memory)
+            scored += 1
+            memory.lower[i, memory.first[i]] = VISITED
+            _next_patch(i, target, memory)
+    return scored
+
+
+@numba.njit(nogil=True, cache=True)
+def search_all(n, patched, memory):
+    """Search a strip by all patches."""
+    for i in range(n):
+        memory.order[i] = i
+    for start in range(0, n, GROUPS * TOGETHER):
+        stop = min(start + GROUPS * TOGETHER, n)
+        groups = -(-(stop - start) // TOGETHER)
+        for g in range(groups):
+            _turn(memory.order[start + g * TOGETHER : min(start + (g + 1) * TOGETHER, stop)], g, memory)
+        for p in range(len(patched.nodes)):
+            for g in range(groups):
+                _score_group(g, p, patched, memory)
+        for g in range(groups):
+            _turn_back(memory.order[start + g * TOGETHER : min(start + (g + 1) * TOGETHER, stop)], g, memory)
+
+
+@numba.njit(nogil=True, cache=True)
+def _squared(x, w, factor):
+    """Squared distance by the plain float64 rule: features added in order, those that are NaN left out."""
+    squared = 0.0
+    for j in range(len(w)):
+        difference = (x[j] - w[j]) * factor
+        squared += difference * difference if x[j] == x[j] else 0.0
+    return squared
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(x, patched, scores, visited, n_visited, limit):
+    """Best and second best by the plain float64 rule among the nodes whose score is within the limit."""
+    codebook, nodes = patched.codebook, patched.nodes
+    bmu = second = np.int64(-1)
+    # As they are; and scaled only where squares overflow or vanish.
+    for factor in (1.0, patched.scale):
+        bmu = second = np.int64(-1)
+        least = next_least = np.inf
+        for k in range(n_visited):
+            mask = lanes_within(scores[k].ctypes.data, limit)
+            while mask != 0:
+                node = nodes[visited[k], first_bit(mask)]
+                mask &= mask - np.uint64(1)
+                if node < 0:
+                    continue
+                squared = _squared(x, codebook[node], factor)
+                if squared < least or (squared == least and node < bmu) or bmu < 0:
+                    next_least, second = least, bmu
+                    least, bmu = squared, node
+                elif squared < next_least or (squared == next_least and node < second) or second < 0:
+                    next_least, second = squared, node
+        if LEAST_SQUARE < next_least < np.inf:
+            break
+    return bmu, second
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle_two(x, patched, a, b):
+    """`_settle` among two nodes."""
+    bmu, second = a, b
+    for factor in (1.0, patched.scale):
+        first, other = _squared(x, patched.codebook[a], factor), _squared(x, patched.codebook[b], factor)
+        bmu, second = (a, b) if first < other or (first == other and a < b) else (b, a)
+        if LEAST_SQUARE < max(first, other) < np.inf:
+            break
+    return bmu, second
+
+
+@numba.njit(nogil=True, cache=True)
+def decide(rows, patched, prune, need_second, certify, memory, bmus, seconds):
+    """Enter the two winners of each sample; where the error bound leaves a choice, settle it."""
+    target = 1 if need_second else 0
+    scores_at, row = memory.scores.ctypes.data, 4 * LANES
+    for i in range(len(rows)):
+        best, numbers, bound = memory.best[i], memory.numbers[i], memory.bounds[i]
+        if bound >= 0:
+            bmus[i] = patched.nodes[numbers[0] // LANES, numbers[0] % LANES]
+            seconds[i] = patched.nodes[numbers[1] // LANES, numbers[1] % LANES]
+            certain = np.float64(best[1]) - best[0] > 2 * bound
+            apart = np.float64(best[2]) - best[1] > 2 * bound
+            if not certify or (certain and (apart or not need_second)):
+                continue
+            if apart:  # from the third on: two are left
+                bmus[i], seconds[i] = _settle_two(rows[i], patched, bmus[i], seconds[i])
+                continue
+        # Scores may have been added up in another order than here: the limit allows for both.
+        limit = np.float32(best[target] + 4 * bound + 1e-6 * abs(best[target]) if bound >= 0 else np.inf)
+        n_visited = 0
+        for p in range(len(patched.nodes)):
+            # What was passed over can't hold a winner.
+            if bound < 0 or not prune or memory.lower[i, p] == VISITED:
+                score_lanes(
+                    memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
+                    patched.half_norms[p].ctypes.data, scores_at + n_visited * row,
+                )  # fmt: skip
+                memory.visited[n_visited] = p
+                n_visited += 1
+        bmus[i], seconds[i] = _settle(rows[i], patched, memory.scores, memory.visited, n_visited, limit)

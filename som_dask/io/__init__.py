@@ -1,0 +1,1 @@
+"""Files and stores: models, checkpoints, the registry, the log of events."""

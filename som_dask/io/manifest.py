@@ -1,0 +1,203 @@
+"""What a registry knows of a model: its manifest, the model's digest, and where it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from som_dask.io.model_key import ModelKey
+
+__all__ = ["Entry", "dataset_digest", "provenance"]
+
+FORMAT = "som_dask registry 1"
+PACKAGE = Path(__file__).parent.parent
+KEYS = ("key", "parent", "promoted_from")
+METRICS = ("quantization_error", "topographic_error")
+# Attributes of a model that tell what became of it; all others are parameters of its training.
+FACTS = {
+    "format",
+    "som_dask_version",
+    "codebook_sha256",
+    "input",
+    "samples",
+    "sample_dtype",
+    "features_named",
+    "data_fingerprint",
+    "started",
+    "finished",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a registry knows of one model: its manifest.
+
+    Attributes
+    ----------
+    key : ModelKey
+    created : str
+        When it was saved, ISO 8601 in UTC with microseconds.
+    sha256 : str
+        Digest of the whole model; see `dataset_digest`.
+    parent : ModelKey or None
+        The revision that it succeeds.
+    promoted_from : ModelKey or None
+        The model that it is a copy of.
+    parameters : dict
+        Lattice and training configuration.
+    metrics : dict of str to float or None
+        Errors of the final codebook: "quantization_error" in the data's units, "topographic_error" as a share of
+        the samples.
+    features : list of str
+    input : str or None
+        Description of the samples.
+    samples : int or None
+        Their number.
+    data_fingerprint : str or None
+        Of all samples; the same for the same data in any chunks.
+    trained_with : str or None
+        Version of som_dask that trained it.
+    started, finished : str or None
+        Of the training, ISO 8601 in UTC.
+    git_commit : str or None
+        Of the package's checkout, 40 hexadecimal digits, where it runs from one.
+    git_modified : bool or None
+        Whether files of that checkout were other than committed.
+    """
+
+    key: ModelKey
+    created: str
+    sha256: str
+    parent: ModelKey | None
+    promoted_from: ModelKey | None
+    parameters: dict[str, Any]
+    metrics: dict[str, float | None]
+    features: list[str]
+    input: str | None
+    samples: int | None
+    data_fingerprint: str | None
+    trained_with: str | None
+    started: str | None
+    finished: str | None
+    git_commit: str | None
+    git_modified: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {name: str(values[name]) for name in KEYS if values[name] is not None}
+
+    def to_json(self) -> bytes:
+        """The manifest: the entry and a digest of its own."""
+        values = {"format": FORMAT, **self.to_dict()}
+        return json.dumps({**values, "manifest_sha256": _json_digest(values)}, indent=2).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Entry:
+        """The reverse of `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged or of another format.
+        """
+        values = json.loads(data)
+        if not isinstance(values, dict) or values.pop("manifest_sha256", None) != _json_digest(values):
+            raise ValueError("its digest does not match")
+        if values.pop("format") != FORMAT:
+            raise ValueError("it is of another version of som_dask")
+        values |= {name: ModelKey.parse(values[name]) for name in KEYS if values[name] is not None}
+        return cls(**values)
+
+
+def dataset_digest(dataset: xr.Dataset) -> str:
+    """sha256 of all variables, coordinates and attributes of a model: names, dimensions, dtypes and values.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of numbers and text.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; the same before it is stored and after it is read.
+    """
+    digest = hashlib.sha256(_json_digest(dict(dataset.attrs)).encode())
+    for name in sorted(dataset.variables, key=str):
+        variable = dataset.variables[name]
+        values = np.asarray(variable.values)
+        if values.dtype.kind in "biufc":
+            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+            kind, data = values.dtype.str, values.tobytes()
+        else:
+            kind, data = "text", json.dumps([str(value) for value in values.ravel()]).encode()
+        head = [str(name), name in dataset.coords, kind, variable.dims, values.shape, dict(variable.attrs), len(data)]
+        digest.update(_json_digest(head).encode() + data)
+    return digest.hexdigest()
+
+
+def provenance(dataset: xr.Dataset) -> dict[str, Any]:
+    """What a model and the package's checkout tell of it, as fields of `Entry`.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+
+    Returns
+    -------
+    dict
+    """
+    attrs = _plain(dict(dataset.attrs))
+    names = ("input", "samples", "data_fingerprint", "started", "finished")
+    commit, modified = _git_commit()
+    return {
+        "parameters": {name: value for name, value in attrs.items() if name not in FACTS},
+        "metrics": {name: _plain(dataset[name].values[-1]) for name in METRICS if name in dataset},
+        "features": [str(name) for name in dataset["feature"].values],
+        **{name: attrs.get(name) for name in names},
+        "trained_with": attrs.get("som_dask_version"),
+        "git_commit": commit,
+        "git_modified": modified,
+    }
+
+
+def _git_commit() -> tuple[str | None, bool | None]:
+    """Commit of the package's checkout, and whether files differ from it; None where there is none or no git."""
+    checkout = PACKAGE.parent
+    if not (checkout / ".git").exists():  # an installed package may lie in the checkout of something else
+        return None, None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
+        told = done.stdout.strip()
+        return told.removesuffix("-dirty"), told.endswith("-dirty")
+    return None, None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it: lists, no NaN."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _json_digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""One pass over all samples on Dask, and what such passes compute."""

@@ -1,0 +1,1 @@
+"""Any input as a table of samples by features, in blocks."""

@@ -1,0 +1,175 @@
+"""How much each sample and each feature counts: numbers that are given, or the area that they stand for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+
+from som_dask.errors import DataError, ParameterError
+from som_dask.samples.dims import Roles
+
+__all__ = ["AREA", "feature_weights_of", "sample_weights_of"]
+
+AREA = "area"
+DEGREES_NORTH = {"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"}
+STEPS = 2.0**40  # cosines are rounded to a part of this: the last bits differ between libraries, and the pole's is 0
+
+
+def is_latitude(coordinate: xr.DataArray) -> bool:
+    """Whether a coordinate is a latitude, by the CF conventions' attributes or by its name."""
+    attrs = {name: str(coordinate.attrs.get(name, "")).lower() for name in ("units", "standard_name", "axis")}
+    if coordinate.dtype.kind not in "iuf" or attrs["units"].startswith("rad"):
+        return False
+    return (
+        attrs["units"] in DEGREES_NORTH
+        or attrs["standard_name"] == "latitude"
+        or (attrs["axis"] == "y" and attrs["units"].startswith("degree"))
+        or str(coordinate.name).lower() in ("lat", "latitude")
+    )
+
+
+def cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: str, where: str) -> xr.DataArray:
+    """cos(latitude) along the one of the dimensions that has a latitude as its coordinate.
+
+    Parameters
+    ----------
+    coords : iterable of DataArray
+    dims : sequence of str
+    kind : str
+        Of what the dimensions are, for messages.
+    where : str
+
+    Returns
+    -------
+    DataArray on that dimension, float64
+        Rounded to 2^-40, so that it is the same everywhere, and 0 at the poles.
+
+    Raises
+    ------
+    ParameterError
+        If there is no latitude, there are several, or it has values beyond 90 degrees.
+    """
+    found = [c for c in coords if c.ndim == 1 and c.dims[0] in dims and is_latitude(c)]
+    found = [c for c in found if c.name == c.dims[0]] or found
+    if len(found) != 1:
+        what = f"{len(found)} latitudes: {', '.join(str(c.name) for c in found)}" if found else "no latitude"
+        raise ParameterError(
+            f"{where} has {what} among its {kind} dimensions {tuple(dims)}, so weights can't be areas; give one "
+            f"coordinate the units degrees_north, or give the weights themselves"
+        )
+    (latitude,) = found
+    degrees = np.asarray(latitude.values, dtype=np.float64)
+    if not (np.abs(degrees) <= 90).all():
+        raise ParameterError(f"{where} has latitudes {latitude.name} that are not between -90 and 90 degrees")
+    values = np.rint(np.cos(np.deg2rad(degrees)) * STEPS) / STEPS
+    return xr.DataArray(values, dims=latitude.dims, name="area")
+
+
+def sample_weights_of(
+    weights: Any,
+    coords: Mapping[str, xr.DataArray],
+    sizes: Mapping[str, int],
+    where: str,
+) -> xr.DataArray:
+    """Weights on some of the sample dimensions.
+
+    Parameters
+    ----------
+    weights : "area", DataArray, or array of the sample dimensions' shape or (n,)
+    coords : mapping of str to DataArray
+        Of the samples.
+    sizes : mapping of str to int
+        Of the sample dimensions, in their order.
+    where : str
+
+    Raises
+    ------
+    ParameterError
+        If they have other dimensions or sizes than the samples, or are at other coordinates.
+    DataError
+        If they are no real numbers.
+    """
+    if isinstance(weights, str) and weights == AREA:
+        return cosines(coords.values(), tuple(sizes), "sample", where)
+    if not isinstance(weights, xr.DataArray):
+        values = weights if isinstance(weights, dask.array.Array) else np.asarray(weights)
+        shape, n = tuple(sizes.values()), math.prod(sizes.values())
+        if values.shape not in (shape, (n,)):
+            raise ParameterError(f"the weights have shape {values.shape}, {where} has samples of shape {shape}")
+        weights = xr.DataArray(values.reshape(shape), dims=tuple(sizes))
+    _check(weights, coords, sizes, "sample", where)
+    return weights
+
+
+def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: Roles, where: str) -> np.ndarray:
+    """Weights of the features, (D,) float64: finite, none negative, some positive.
+
+    Parameters
+    ----------
+    weights : "area", DataArray on feature dimensions, or (D,) numbers
+    variables : sequence of DataArray
+    roles : Roles
+    where : str
+
+    Raises
+    ------
+    ParameterError
+        If there are not D, or they are no such numbers.
+    """
+    fields = [v.isel(dict.fromkeys(roles.samples, 0), drop=True) for v in variables]
+    n_features = sum(field.size for field in fields)
+    if isinstance(weights, str):
+        if weights != AREA:
+            raise ParameterError(f"feature weights must be 'area' or a number for each feature, got {weights!r}")
+        parts = [_on(cosines(_coords(f), roles.own(f), "feature", _name(f, where)), f, roles) for f in fields]
+        values = np.concatenate(parts)
+    elif isinstance(weights, xr.DataArray) and len(fields) == 1 and weights.dims != ("feature",):
+        sizes = {dim: fields[0].sizes[dim] for dim in roles.own(fields[0])}
+        _check(weights, {str(c.name): c for c in _coords(fields[0])}, sizes, "feature", where)
+        values = _on(weights, fields[0], roles)
+    else:
+        try:
+            values = np.array(weights, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"feature weights must be numbers, got {weights!r}") from error
+    if values.shape != (n_features,):
+        raise ParameterError(f"there are {values.size} feature weights for the {n_features} features of {where}")
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
+        raise ParameterError("feature weights must be finite, none below 0, and some above")
+    return values
+
+
+def _coords(field: xr.DataArray) -> list[xr.DataArray]:
+    return [field[name] for name in field.coords]
+
+
+def _name(field: xr.DataArray, where: str) -> str:
+    return where if field.name is None else f"variable {field.name}"
+
+
+def _on(values: xr.DataArray, field: xr.DataArray, roles: Roles) -> np.ndarray:
+    """Numbers on some of a variable's feature dimensions, for each of its features."""
+    own = roles.own(field)
+    plain = xr.Variable(values.dims, np.asarray(values.values, dtype=np.float64))
+    return plain.set_dims({dim: field.sizes[dim] for dim in own}).transpose(*own).values.reshape(-1)
+
+
+def _check(
+    weights: xr.DataArray, coords: Mapping[str, xr.DataArray], sizes: Mapping[str, int], kind: str, where: str
+) -> None:
+    """See that weights are real numbers on some of the dimensions, at the same coordinates."""
+    if weights.dtype.kind not in "iufb":
+        raise DataError(f"the weights have dtype {weights.dtype}; real numbers are needed")
+    for dim in map(str, weights.dims):
+        if dim not in sizes:
+            raise ParameterError(f"the weights have a dimension {dim!r}, which is none of the {kind}s {tuple(sizes)}")
+        same = weights.sizes[dim] == sizes[dim]
+        if same and dim in weights.indexes and dim in coords:
+            same = bool(np.array_equal(weights[dim].values, coords[dim].values))
+        if not same:
+            raise ParameterError(f"the weights and {where} differ along {dim!r}; select the same part of both")

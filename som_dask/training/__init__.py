@@ -1,0 +1,1 @@
+"""Training by the batch rule and the online rule, and retraining."""

@@ -1,0 +1,207 @@
+"""Inference: lazy labels on the samples' own coordinates, and a store that continues after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis import label_store as inference
+from som_dask.analysis.label_store import assign, block_labels, label_store
+from som_dask.analysis.soft_labels import assign_soft
+from som_dask.engine.batch import SharedCodebook
+from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
+from som_dask.io.models import codebook_of, save_model
+from som_dask.samples.table import open_samples
+from som_dask.training.batch import TrainingConfig, fit
+from tests.reference.twins import plain_bmus
+
+LATTICE = Lattice(4, 6)
+
+
+@pytest.fixture
+def cells(rng):
+    values = rng.normal(size=(9000, 3))
+    coords = {
+        "marker": np.array(["a", "b", "c"], dtype=object),
+        "cell": np.arange(9000) * 2,
+        "plate": ("cell", np.arange(9000) % 7),
+    }
+    return xr.DataArray(values, dims=("cell", "marker"), coords=coords, name="cells").chunk(cell=1000)
+
+
+@pytest.fixture
+def model(cells):
+    return fit(cells, LATTICE, TrainingConfig(epochs=2))
+
+
+def opened(place):
+    return xr.open_zarr(place, chunks=None, consolidated=False).load()
+
+
+def test_labels_are_those_of_the_plain_rule(cells, model):
+    labels = assign(cells, model).compute()
+    bmu, _, distance = plain_bmus(cells.values[:500], codebook_of(model))
+    np.testing.assert_array_equal(labels["bmu_row"][:500], bmu // 6)
+    np.testing.assert_array_equal(labels["bmu_col"][:500], bmu % 6)
+    np.testing.assert_allclose(labels["distance"][:500], distance, rtol=1e-12)
+    assert float(labels["distance"].mean()) == pytest.approx(float(model["quantization_error"][-1]), rel=1e-12)
+
+
+def test_labels_have_the_samples_dimension_and_coordinates(cells, model):
+    labels = assign(cells, model)
+    assert {name: (v.dims, v.dtype) for name, v in labels.data_vars.items()} == {
+        "bmu_row": (("cell",), np.int32),
+        "bmu_col": (("cell",), np.int32),
+        "distance": (("cell",), np.float64),
+    }
+    np.testing.assert_array_equal(labels["cell"], cells["cell"])
+    np.testing.assert_array_equal(labels["plate"], cells["plate"])
+
+
+def test_nothing_is_computed_before_it_is_asked_for(model):
+    def fail(block):
+        raise AssertionError("computed")
+
+    lazy = da.map_blocks(fail, da.zeros((9000, 3), chunks=(3000, 3)), dtype=np.float64, meta=np.empty((0, 0)))
+    labels = assign(lazy, model)
+    with pytest.raises(AssertionError, match="computed"):
+        labels.compute()
+
+
+def test_values_that_are_not_finite(cells, model):
+    bad = cells.values.copy()
+    bad[5, 1] = np.inf
+    with pytest.raises(DataError, match="1 NaN or infinite"):
+        block_labels(bad, SharedCodebook(codebook_of(model), LATTICE))
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_a_store_holds_the_same(url, cells, model, tmp_path):
+    place = "memory://inference/labels.zarr" if url else tmp_path / "labels.zarr"
+    seen = []
+    summary = label_store(cells, model, place, overwrite=True, on_progress=lambda done, of: seen.append((done, of)))
+    wanted = assign(cells, model).compute()
+    found = opened(place)
+    xr.testing.assert_identical(found.drop_attrs(), wanted.drop_attrs())
+    assert (summary.samples, summary.blocks, summary.blocks_before) == (9000, 3, 0)
+    assert summary.quantization_error == pytest.approx(float(wanted["distance"].mean()), rel=1e-12)
+    assert seen == [(0, 3), (3, 3)]
+    if not url:
+        assert os.listdir(tmp_path) == ["labels.zarr"]
+
+
+def test_uneven_blocks_fill_whole_chunks(model, rng):
+    values = rng.normal(size=(9000, 3))
+    uneven = da.from_array(values, chunks=((3000, 5000, 1000), 3))
+    label_store(uneven, model, "memory://inference/uneven.zarr", overwrite=True)
+    wanted = assign(values, model).compute()
+    np.testing.assert_array_equal(opened("memory://inference/uneven.zarr")["distance"], wanted["distance"])
+
+
+KILLED = """
+import os, signal, sys
+from som_dask.analysis import label_store as inference
+count = 0
+plain = inference.block_labels
+def dies(*arguments):
+    global count
+    count += 1
+    if count == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(*arguments)
+inference.block_labels = dies
+import dask
+dask.config.set(scheduler="sync")
+inference.label_store("cells.zarr", "model.zarr", "labels.zarr")
+"""
+
+
+def test_a_killed_run_does_only_what_is_missing(cells, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inference, "BLOCKS_AT_ONCE", 2)
+    cells.drop_vars("marker").chunk(cell=1000).to_dataset().to_zarr("cells.zarr", consolidated=False)
+    monkeypatch.setattr("som_dask.samples.table.MIN_BLOCK_ROWS", 1000)
+    save_model(model, "model.zarr")
+    script = "import som_dask.samples.table as s; s.MIN_BLOCK_ROWS = 1000\n" + KILLED
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
+    assert not os.path.exists("labels.zarr")
+    done, plain = [], inference.block_labels
+
+    def counted(block, *rest):
+        done.append(len(block))
+        return plain(block, *rest)
+
+    monkeypatch.setattr(inference, "block_labels", counted)
+    summary = label_store("cells.zarr", "model.zarr", "labels.zarr")
+    assert summary.blocks == 9
+    assert summary.blocks_before == 3
+    assert len(done) == 6
+    np.testing.assert_array_equal(opened("labels.zarr")["distance"], assign(cells, model)["distance"].compute())
+
+
+def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    place = tmp_path / "labels.zarr"
+    with monkeypatch.context() as patched:
+        patched.setattr(inference, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            label_store(cells, model, place)
+    other = fit(cells, LATTICE, TrainingConfig(epochs=3))
+    with pytest.raises(StorageError, match=r"another run \(other model\)"):
+        label_store(cells, other, place)
+    assert label_store(cells, model, place).blocks_before == 3
+    label_store(cells, other, place, overwrite=True)
+    np.testing.assert_array_equal(opened(place)["bmu_row"], assign(cells, other)["bmu_row"].compute())
+
+
+def test_other_features_write_nothing(cells, model, tmp_path):
+    with pytest.raises(SchemaError):
+        label_store(cells.isel(marker=[1, 0, 2]), model, tmp_path / "labels.zarr")
+    with pytest.raises(SchemaError):
+        assign(cells.astype(np.float32), model)
+    assert os.listdir(tmp_path) == []
+
+
+def test_soft_labels_go_on_where_a_run_stopped(tmp_path, monkeypatch, rng):
+    values = rng.normal(size=(1000, 3))
+    model = fit(values, LATTICE, TrainingConfig(epochs=2))
+    samples = open_samples(da.from_array(values, chunks=(250, 3)), block_size=250 * 24)
+    plain, seen = inference._write_block, []
+
+    def dies(*arguments):
+        seen.append(1)
+        if len(seen) > 2:
+            raise OSError("no space left")
+        return plain(*arguments)
+
+    with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
+        patched.setattr(inference, "_write_block", dies)
+        with pytest.raises(StorageError):
+            label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+    with pytest.raises(StorageError, match="unfinished labels of another run"):
+        label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3, "membership": "gaussian"})
+    summary = label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+    assert (summary.blocks, summary.blocks_before) == (4, 2)
+    wanted = assign_soft(samples, model, 2, kind="gaussian").compute()
+    with xr.open_zarr(tmp_path / "soft.zarr", consolidated=True) as stored:
+        xr.testing.assert_equal(stored.load(), wanted)
+
+
+def test_soft_labels_that_can_not_be(tmp_path, rng):
+    values = rng.normal(size=(100, 3))
+    model = fit(values, LATTICE, TrainingConfig(epochs=1))
+    for soft, message in (({"k": 0}, "k must be"), ({"k": 2, "membership": "hard"}, "hard")):
+        with pytest.raises(ParameterError, match=message):
+            label_store(values, model, tmp_path / "soft.zarr", soft=soft)
+    with pytest.raises(ParameterError, match="use device 'cpu'"):
+        label_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+"""`som-dask clusters`: what it tells and writes, and what it refuses."""
+
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from som_dask.analysis.clusters import cluster_codebook
+from som_dask.io.models import open_model
+from tests.system.test_bad_input import run, store
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, rng):
+    """A working directory with a trained model."""
+    monkeypatch.chdir(tmp_path)
+    store("cells.zarr", rng.normal(size=(500, 3)))
+    train = ("train", "cells.zarr", "--output", "model.zarr", "--rows", "4", "--cols", "5", "--epochs", "2")
+    assert run(*train) == 0
+    return tmp_path
+
+
+def test_scores_and_sizes_are_told(capsys):
+    capsys.readouterr()
+    assert run("clusters", "model.zarr") == 0
+    out, err = capsys.readouterr()
+    found = cluster_codebook("model.zarr")
+    lines = out.splitlines()
+    assert err == ""
+    assert len(lines) == found.sizes["n_clusters"] + found.sizes["cluster"]
+    (chosen,) = (line for line in lines if line.endswith("chosen"))
+    assert chosen.startswith(f"{found.attrs['n_clusters']} clusters ")
+    assert f"{float(found['cluster_score'].max()):.4g}" in chosen
+    nodes, hits = int(found["cluster_nodes"][0]), int(found["cluster_hits"][0])
+    assert f"cluster 0           {nodes} nodes, {hits} samples ({hits / 500:.1%})" in lines
+
+
+def test_clusters_are_written(capsys):
+    options = ("--n-clusters", "3", "--method", "kmeans", "--seed", "4", "--not-weighted-by-hits")
+    assert run("clusters", "model.zarr", *options, "--output", "clusters.zarr") == 0
+    assert "clusters            clusters.zarr\n3 clusters" in capsys.readouterr().out
+    found = xr.open_zarr("clusters.zarr", consolidated=False).load()
+    wanted = cluster_codebook("model.zarr", 3, "kmeans", seed=4, weighted_by_hits=False)
+    xr.testing.assert_equal(found, wanted)
+    assert found.attrs == wanted.attrs
+    assert found.attrs["model_codebook_sha256"] == open_model("model.zarr").attrs["codebook_sha256"]
+    assert run("clusters", "model.zarr", "--output", "clusters.zarr") == 5
+    assert run("clusters", "model.zarr", "--output", "clusters.zarr", "--overwrite") == 0
+    assert xr.open_zarr("clusters.zarr", consolidated=False).attrs["method"] == "agglomerative"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments"),
+    [
+        (2, "from 1 to 20", ["model.zarr", "--n-clusters", "21"]),
+        (2, "kmeans", ["model.zarr", "--weighted-by-hits"]),
+        (2, "ward", ["model.zarr", "--method", "ward"]),
+        (5, "does not exist", ["nowhere.zarr"]),
+        (5, "not a som_dask model", ["cells.zarr"]),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(status, words, arguments, capsys):
+    capsys.readouterr()
+    assert run("clusters", *arguments, "--output", "out.zarr") == status
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert words in line
+    assert not [name for name in os.listdir() if "out" in name]
+
+
+def test_the_model_is_not_overwritten():
+    before = open_model("model.zarr")["codebook"].values
+    assert run("clusters", "model.zarr", "--output", "model.zarr", "--overwrite") != 0
+    np.testing.assert_array_equal(open_model("model.zarr")["codebook"], before)

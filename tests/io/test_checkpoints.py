@@ -1,0 +1,100 @@
+"""Checkpoints: whole or not at all, the last three, and a way back from damage."""
+
+import numpy as np
+import pytest
+
+from som_dask.errors import CheckpointError, StorageError
+from som_dask.io import files as storage
+from som_dask.io.checkpoints import KEPT, Checkpoint, CheckpointFolder
+
+IDENTITY = {"rows": 2, "features": ("a", "b"), "support": None}
+
+
+def checkpoint(epochs, value=1.5):
+    history = {"radius": np.arange(epochs, dtype=np.float64)}
+    return Checkpoint(epochs, np.full((4, 2), value), history, IDENTITY)
+
+
+def test_what_is_read_is_what_was_saved(tmp_path):
+    folder = CheckpointFolder(tmp_path / "new" / "folder")
+    folder.save(checkpoint(3))
+    found = folder.resume(IDENTITY)
+    assert found.epochs_done == 3
+    np.testing.assert_array_equal(found.codebook, checkpoint(3).codebook)
+    np.testing.assert_array_equal(found.history["radius"], [0.0, 1.0, 2.0])
+
+
+def test_the_last_three_are_kept(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    for epochs in range(1, 7):
+        folder.save(checkpoint(epochs))
+    assert [file.name[:12] for file in folder.files()] == ["epoch-000004", "epoch-000005", "epoch-000006"]
+    assert len(list(tmp_path.iterdir())) == KEPT
+
+
+def test_each_save_is_told_once_it_is_whole(tmp_path):
+    told = []
+    folder = CheckpointFolder(tmp_path, on_save=lambda saved, file: told.append((saved.epochs_done, file.exists())))
+    folder.save(checkpoint(1))
+    folder.save(checkpoint(2))
+    assert told == [(1, True), (2, True)]
+
+
+def test_it_is_plain_numpy_without_pickle(tmp_path):
+    file = CheckpointFolder(tmp_path).save(checkpoint(1))
+    with np.load(file, allow_pickle=False) as arrays:
+        assert {"codebook", "epochs_done", "identity", "history_radius"} == set(arrays.files)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_one_falls_back_to_the_one_before(damage, tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(checkpoint(1))
+    file = folder.save(checkpoint(2))
+    data = bytearray(file.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    file.write_bytes({"truncated": data[:-7], "flipped": data, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="damaged"):
+        assert folder.latest().epochs_done == 1
+
+
+def test_all_damaged_is_an_error(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(checkpoint(1)).write_bytes(b"?")
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(CheckpointError, match="every checkpoint"):
+        folder.latest()
+
+
+def test_a_write_that_fails_leaves_those_before(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(checkpoint(1))
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", no_space)
+    with pytest.raises(StorageError, match="No space left"):
+        folder.save(checkpoint(2))
+    assert [path.name[:12] for path in tmp_path.iterdir()] == ["epoch-000001"]
+    assert folder.latest().epochs_done == 1
+
+
+def test_what_differs_is_named(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(checkpoint(1))
+    with pytest.raises(CheckpointError, match=r"rows \(2 there, 3 here\)"):
+        folder.resume({**IDENTITY, "rows": 3})
+    with pytest.raises(CheckpointError, match="support"):
+        folder.resume({**IDENTITY, "support": 2.0})
+
+
+def test_clear_removes_its_own_files_only(tmp_path):
+    folder = CheckpointFolder(tmp_path / "c")
+    folder.save(checkpoint(1))
+    folder.clear()
+    assert not folder.path.exists()
+    folder.save(checkpoint(1))
+    (folder.path / "notes.txt").write_text("mine")
+    folder.clear()
+    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]

@@ -1,0 +1,79 @@
+"""Cluster: safe settings, on this machine only, and clear words where there is none."""
+
+from pathlib import Path
+
+import dask
+import pytest
+
+from som_dask.errors import ClusterError, ParameterError
+from som_dask.passes import cluster
+from som_dask.passes.cluster import connected, safe_settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_nothing_asked_for_is_no_client():
+    with connected() as client:
+        assert client is None
+
+
+@pytest.mark.cluster
+def test_a_cluster_of_its_own_is_safe_and_local():
+    with connected(workers=2, threads_per_worker=1) as client:
+        info = client.scheduler_info()
+        assert len(info["workers"]) == 2
+        assert info["address"].startswith("tcp://127.0.0.1:")
+        assert all(address.startswith("tcp://127.0.0.1:") for address in info["workers"])
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+
+        def settings(dask_scheduler):
+            return dask_scheduler.allowed_failures, dask_scheduler.worker_ttl, dask_scheduler.no_workers_timeout
+
+        assert client.run_on_scheduler(settings) == (50, 60, 300)
+        (address,) = {str(s.getsockname()[0]) for s in sockets_of(client)}
+        assert address == "127.0.0.1"
+    assert dask.config.get("distributed.scheduler.allowed-failures") == 3  # as it was
+
+
+def sockets_of(client):
+    """The sockets on which the scheduler's dashboard listens."""
+    return list(client.cluster.scheduler.http_server._sockets.values())
+
+
+@pytest.mark.cluster
+def test_a_running_cluster_is_used(tmp_path):
+    with connected(workers=1, threads_per_worker=1) as own:
+        own.write_scheduler_file(str(tmp_path / "s.json"))
+        for way in ({"scheduler": own.scheduler.address}, {"scheduler_file": tmp_path / "s.json"}):
+            with connected(**way) as client:
+                assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_ways_exclude_each_other():
+    with (
+        pytest.raises(ParameterError, match="--workers and --scheduler"),
+        connected(workers=1, scheduler="tcp://h:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1, "threads_per_worker": 0}], ids=str)
+def test_numbers_that_are_none(options):
+    with pytest.raises(ParameterError, match="positive"), connected(**options):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_scheduler(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with pytest.raises(ClusterError, match="scheduler at tcp"), connected(scheduler="tcp://127.0.0.1:9"):
+        pass
+    with pytest.raises(ClusterError, match="does not exist"), connected(scheduler_file=tmp_path / "none.json"):
+        pass
+
+
+def test_the_settings_for_other_clusters_are_the_same():
+    deployed = (ROOT / "deploy" / "dask.yaml").read_text()
+    assert deployed == (ROOT / "som_dask" / "dask.yaml").read_text()
+    assert safe_settings()["distributed.scheduler.allowed-failures"] == 50
+    assert safe_settings()["som-dask.dashboard-address"].startswith("127.0.0.1:")

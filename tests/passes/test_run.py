@@ -1,0 +1,252 @@
+"""Reduction: a tree by order, one codebook for all tasks, and errors of the cluster made clear."""
+
+import dataclasses
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask.delayed import delayed
+from distributed import KilledWorker
+from distributed.scheduler import NoWorkerError
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageError
+from som_dask.passes import compute as computing
+from som_dask.passes import run as reduction
+from som_dask.passes.compute import compute, guarded, kept
+from som_dask.passes.run import FAN_IN, epoch_sums, summarize, tree_sum
+from som_dask.samples.table import Samples
+from tests.reference.twins import sums_of
+
+LATTICE = Lattice(3, 4)
+
+
+class Live:
+    """An array that is read when a block is computed, as from a store."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim = values, values.shape, values.dtype, 2
+
+    def __getitem__(self, key):
+        return self.values[key].copy()
+
+
+@pytest.fixture
+def values(rng):
+    return rng.normal(size=(1000, 2))
+
+
+def samples(values, rows=100):
+    return Samples(da.from_array(Live(values), chunks=(rows, -1)), None)
+
+
+@pytest.mark.parametrize("n", [1, 2, FAN_IN, FAN_IN + 1, FAN_IN**2 + 5])
+def test_the_tree_keeps_the_order(n):
+    parts = [delayed((i,)) for i in range(n)]
+    root = tree_sum(parts)
+    assert root.compute() == tuple(range(n))
+    added = [key for key in dict(root.__dask_graph__()) if str(key).startswith("add_up")]
+    level, count = n, 0
+    while level > 1:
+        # A part left alone goes up as it is.
+        groups = -(-level // FAN_IN)
+        count += groups - (level % FAN_IN == 1)
+        level = groups
+    assert len(added) == count
+
+
+def test_no_parts_are_an_error():
+    with pytest.raises(DataError):
+        tree_sum([])
+
+
+def test_an_epoch_is_the_sums_of_everything(values):
+    codebook = values[:12]
+    summary = summarize(samples(values))
+    for precision, tolerance in (("exact", 0), ("fast", 1e-12)):
+        found = epoch_sums(samples(values), codebook, LATTICE, summary, precision=precision)
+        wanted = sums_of(values, codebook, LATTICE, precision=precision)
+        np.testing.assert_allclose(found.sums, wanted.sums, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(found.counts, wanted.counts)
+        assert found.distance == pytest.approx(wanted.distance, rel=tolerance, abs=0)
+        assert (found.misses, found.samples) == (wanted.misses, 1000)
+
+
+def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
+    graphs = []
+
+    def look(*values):
+        graphs.append(dict(values[0].__dask_graph__()))
+        return dask.compute(*values)
+
+    monkeypatch.setattr(reduction, "compute", look)
+    codebook, summary = values[:12], summarize(samples(values))
+    graphs.clear()
+    with dask.config.set(scheduler="threads", num_workers=10):
+        epoch_sums(samples(values), codebook, LATTICE, summary)
+    (graph,) = graphs
+    names = [str(key).split("-")[0] for key in graph]
+    assert names.count("broadcast_codebook") == 1
+    assert names.count("block_sums") == 10
+
+
+def test_a_count_that_does_not_add_up_is_an_error(values):
+    good = samples(values)
+
+    class Longer(Samples):
+        n_samples = 1001
+
+    with pytest.raises(ClusterError, match="counted 1000 samples of 1001"):
+        epoch_sums(Longer(good.array, None), values[:12], LATTICE, summarize(good))
+
+
+@pytest.mark.parametrize("row", [0, 420, 999])
+def test_a_block_that_changed_is_named(values, row):
+    data = samples(values)
+    summary = summarize(data)
+    values[row, 1] = np.nextafter(values[row, 1], 0)  # by its last bit
+    first = row // 100 * 100
+    with pytest.raises(DataError, match=rf"block {row // 100} \(rows {first} to {first + 99}\) of .* has changed"):
+        epoch_sums(data, values[:12], LATTICE, summary)
+
+
+def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
+    summary = summarize(samples(values, 100))
+    codebook = values[:12].copy()
+    found, wanted = (epoch_sums(samples(values, rows), codebook, LATTICE, summary) for rows in (37, 100))
+    np.testing.assert_array_equal(found.sums, wanted.sums)
+    values[3] = values[4]
+    with pytest.raises(DataError, match="other samples than the first pass"):
+        epoch_sums(samples(values, 37), codebook, LATTICE, summary)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch):
+    graphs = []
+    monkeypatch.setattr(
+        reduction, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v)
+    )
+    lattice = Lattice(30, 40)
+    data, codebook = samples(values, 50), np.tile(values, (2, 1))[:1200]
+    summary = summarize(data)
+    wanted = sums_of(values, codebook, lattice)
+    graphs.clear()
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        found = epoch_sums(data, codebook, lattice, summary)
+    np.testing.assert_array_equal(found.sums, wanted.sums)
+    assert found.distance == wanted.distance
+    (graph,) = graphs
+    assert sum(str(key).startswith("block_sums") for key in graph) == threads  # 1000 samples on 1200 nodes
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        groups = reduction.groups_of_blocks(data, 12)
+    assert len(groups) == min(reduction.GROUPS_A_THREAD * threads, 20)
+    assert [i for group in groups for i in group] == list(range(20))
+    values[733, 0] += 1
+    with pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"):
+        epoch_sums(data, codebook, lattice, summary)
+
+
+@pytest.mark.parametrize("changed", [1e6, np.nan])
+def test_a_block_with_values_beyond_the_range_is_named(changed, values):
+    data, codebook = samples(values, 50), values[:12].copy()
+    summary = summarize(data)
+    values[733, 0] = changed
+    with (
+        dask.config.set(scheduler="threads", num_workers=1),
+        pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"),
+    ):
+        epoch_sums(data, codebook, LATTICE, summary)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups_of_blocks_do_not_grow_with_the_number_of_samples(weighted):
+    sizes = []
+    for n in (10**7, 10**8):
+        array = da.zeros((n, 8), chunks=(2**15, -1))  # 2 MiB, computed before their group begins
+        weights = da.ones(n, chunks=2**15) if weighted else None
+        some = Samples(array, None, weights=weights)
+        with dask.config.set(scheduler="threads", num_workers=2):
+            groups = reduction.groups_of_blocks(some, 100)
+            kept_groups = reduction.groups_of_blocks(dataclasses.replace(some, in_memory=True), 100)
+        assert [i for group in groups for i in group] == list(range(array.numblocks[0]))
+        sizes.append(max(map(len, groups)) * 2**15 * (80 if weighted else 64))
+        assert len(kept_groups) == 2 * reduction.GROUPS_A_THREAD  # what is in memory may be added up at once
+    assert sizes[0] == sizes[1] <= reduction.GROUP_BYTES
+
+
+def test_a_block_counted_twice_is_an_error(values, monkeypatch):
+    good = samples(values)
+
+    def twice(parts):
+        return tree_sum([*parts[:-1], parts[0]])
+
+    summary = summarize(good)
+    monkeypatch.setattr(reduction, "tree_sum", twice)
+    with (
+        dask.config.set(scheduler="threads", num_workers=10),
+        pytest.raises(DataError, match="other samples than the first pass"),
+    ):
+        epoch_sums(good, values[:12], LATTICE, summary)
+
+
+def test_kept_in_memory_if_they_fit(values, monkeypatch):
+    read = []
+
+    def load(block):
+        read.append(len(block))
+        return block
+
+    lazy = Samples(
+        da.from_array(values, chunks=(100, -1)).map_blocks(load, dtype=values.dtype, meta=values[:0]), None
+    )
+    for keep, memory, reads in [("memory", 0, 10), ("stream", 1e12, 20), ("auto", 1e12, 10), ("auto", 1000, 20)]:
+        monkeypatch.setattr(computing, "_memory", lambda memory=memory: memory)
+        read.clear()
+        held = kept(lazy, keep)
+        for _ in range(2):
+            summarize(held)
+        assert len(read) == reads, (keep, memory)
+
+
+def test_the_summary_is_that_of_the_data(values):
+    summary = summarize(samples(values))
+    assert summary.samples == 1000
+    np.testing.assert_array_equal(summary.minimum, values.min(axis=0))
+    np.testing.assert_array_equal(summary.maximum, values.max(axis=0))
+    assert summary.fingerprint == summarize(samples(values, 333)).fingerprint
+
+
+def test_blocks_with_nan_are_named(values):
+    values[[250, 251, 990], 1] = np.nan
+    with pytest.raises(DataError, match=r"3 NaN or infinite values, in block 2 \(rows 200 to 299\), 9 \(rows 900"):
+        summarize(samples(values))
+
+
+@pytest.mark.parametrize(
+    ("raised", "wanted"),
+    [
+        (KilledWorker("chunk_sums-1", None, 3), MemoryLimitError),
+        (MemoryError(), MemoryLimitError),
+        (NoWorkerError("x", 1.0), ClusterError),
+        (TimeoutError("late"), ClusterError),
+        (OSError(5, "Input/output error"), StorageError),
+        (DataError("mine"), DataError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_are_made_clear(raised, wanted):
+    with pytest.raises(wanted), guarded():
+        raise raised
+
+
+def test_blas_has_one_thread_while_computing():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    (found,) = compute(delayed(threads)())
+    assert found
+    assert set(found) == {1}
