@@ -3,46 +3,62 @@
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
-from som_dask.analysis.clusters import cluster_codebook, sample_clusters
+from som_dask.analysis.clusters import clusters, sample_clusters
 from som_dask.analysis.evaluation import evaluate
-from som_dask.analysis.label_store import assign, label_store
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
 from som_dask.analysis.node_summary import summarize_labels, summarize_values
-from som_dask.analysis.soft_labels import assign_soft
+from som_dask.analysis.soft_labels import infer_soft
 from som_dask.errors import SomError
 from som_dask.io.models import open_model, save_model
 from som_dask.io.registry import Registry
 from som_dask.io.unstack import unstack_features
 from som_dask.kohonen_map import KohonenMap
-from som_dask.plotting.report import report_html, write_report
-from som_dask.samples.table import Samples, open_samples
-from som_dask.training.batch import Epoch, TrainingConfig, fit, train
-from som_dask.training.online import fit_online
+from som_dask.plotting.report import report_html
+from som_dask.plotting.report import write_report as report
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.retrain import RetrainingConfig, retrain
+from som_dask.training.run import Epoch
+from som_dask.training.train import epochs, train
 
 __all__ = [
     "Epoch",
+    "Execution",
     "KohonenMap",
     "Lattice",
+    "MapConfig",
     "OnlineConfig",
     "Registry",
+    "RetrainingConfig",
     "Samples",
     "SomError",
-    "TrainingConfig",
     "__version__",
-    "assign",
-    "assign_soft",
-    "cluster_codebook",
+    "clusters",
+    "epochs",
     "evaluate",
-    "fit",
-    "fit_online",
-    "label_store",
+    "infer",
+    "infer_soft",
+    "infer_to_store",
     "open_model",
     "open_samples",
+    "report",
     "report_html",
+    "retrain",
     "sample_clusters",
     "save_model",
     "summarize_labels",
     "summarize_values",
     "train",
     "unstack_features",
-    "write_report",
 ]
+ROOMS = (
+    *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
+    "errors",
+)
+
+
+def __dir__() -> list[str]:
+    """The public names, and the rooms of the house."""
+    return sorted({*__all__, *ROOMS})

@@ -1,4 +1,4 @@
-"""The exceptions of som_dask: one family, each with the exit status that the command line ends with.
+"""The exceptions of som_dask: one family, each with the exit status of the command line.
 
 Every message is one line that names the thing at fault and what to do about it.
 """
@@ -31,7 +31,7 @@ class ParameterError(SomError, ValueError):
 
 
 class CheckpointError(SomError):
-    """A checkpoint is missing, damaged, or of another run."""
+    """A checkpoint is missing, damaged, or belongs to another run."""
 
     exit_status = 3
 
@@ -43,7 +43,7 @@ class DataError(SomError, ValueError):
 
 
 class SchemaError(DataError):
-    """The data's features are not those the model was trained on."""
+    """The features of the data are not those that the model was trained on."""
 
 
 class StorageError(SomError, OSError):
@@ -53,7 +53,7 @@ class StorageError(SomError, OSError):
 
 
 class ModelExistsError(StorageError, FileExistsError):
-    """A registry has given the key to a model before."""
+    """A registry already has a model with this key."""
 
 
 class ModelNotFoundError(StorageError, FileNotFoundError):
@@ -67,12 +67,12 @@ class ClusterError(SomError, RuntimeError):
 
 
 class MemoryLimitError(SomError, MemoryError):
-    """A worker has not enough memory for the work asked of it."""
+    """A worker does not have enough memory for its work."""
 
     exit_status = 7
 
 
 class Interrupted(SomError):
-    """The run was asked to stop; what it had finished is on disk and it can be resumed."""
+    """The run was asked to stop; its finished work is on disk, and it can be resumed."""
 
     exit_status = 75

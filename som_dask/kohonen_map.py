@@ -1,11 +1,7 @@
-"""KohonenMap: the map as one object, for those who want no more than to train it, look at it and use it."""
+"""KohonenMap: the map as one object that can be trained, looked at and used."""
 
 from __future__ import annotations
 
-import base64
-import html
-import inspect
-import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,71 +13,40 @@ import xarray as xr
 from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.lattice import Boundary, Lattice, Topology
 from som_dask.algorithm.online_rule import OnlineConfig
-from som_dask.analysis.clusters import cluster_codebook
-from som_dask.analysis.label_store import assign
-from som_dask.analysis.soft_labels import assign_soft
-from som_dask.engine.device import Device
+from som_dask.analysis.clusters import clusters
+from som_dask.analysis.evaluation import evaluate
+from som_dask.analysis.labels import infer
+from som_dask.analysis.soft_labels import infer_soft
 from som_dask.errors import ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import lattice_of, open_model, save_model
-from som_dask.plotting.classes import plot_clusters, plot_label_pies, plot_majority
-from som_dask.plotting.fields import plot_fields
-from som_dask.plotting.history import plot_training
-from som_dask.plotting.maps import plot_colors, plot_hits, plot_u_matrix, save_figure
-from som_dask.plotting.planes import plot_plane, plot_planes
-from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles
-from som_dask.training.batch import Epoch, TrainingConfig, fit, train
-from som_dask.training.online import fit_online
+from som_dask.plotting.kinds import PictureKind, draw_picture_of_kind, save_picture_of_kind, show_in_notebook
+from som_dask.plotting.report import write_report
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.retrain import RetrainingConfig, retrain
+from som_dask.training.run import Epoch
+from som_dask.training.train import epochs, train
 
 __all__ = ["Algorithm", "KohonenMap", "PictureKind"]
 
 Algorithm = Literal["batch", "online"]
-PictureKind = Literal[
-    "colors",
-    "u_matrix",
-    "hits",
-    "plane",
-    "planes",
-    "profiles",
-    "training",
-    "clusters",
-    "cluster_profiles",
-    "label_pies",
-    "majority",
-    "fields",
-]
-PICTURES: dict[str, Callable[..., Any]] = {
-    "colors": plot_colors,
-    "u_matrix": plot_u_matrix,
-    "hits": plot_hits,
-    "plane": plot_plane,
-    "planes": plot_planes,
-    "profiles": plot_profiles,
-    "training": plot_training,
-    "clusters": plot_clusters,
-    "cluster_profiles": plot_cluster_profiles,
-    "label_pies": plot_label_pies,
-    "majority": plot_majority,
-    "fields": plot_fields,
-}
-PANELS = ("planes", "training", "fields")  # kinds of several axes
 
 
 @dataclass(frozen=True, eq=False)
 class KohonenMap:
-    """A self-organizing map. It never changes: training gives another one.
+    """A self-organizing map. It never changes: training returns a new one.
 
     Parameters
     ----------
     rows, cols : int
-        Nodes along the two sides.
+        Number of rows and of columns of nodes.
     topology : {"hexagonal", "rectangular"}
     boundary : {"planar", "cylindrical", "toroidal"}
 
     Raises
     ------
     ParameterError
-        If there is no such lattice.
+        If the lattice is not possible.
 
     Examples
     --------
@@ -100,7 +65,7 @@ class KohonenMap:
     _model: xr.Dataset | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        _ = self.lattice  # which refuses what can't be
+        _ = self.lattice  # raises if the lattice is not possible
 
     @property
     def lattice(self) -> Lattice:
@@ -114,25 +79,25 @@ class KohonenMap:
 
     @property
     def codebook(self) -> xr.DataArray:
-        """Weights of the nodes, ``(row, col, feature)`` float64, in the data's units: a copy."""
-        return self._trained()["codebook"].copy(deep=True)
+        """A copy of the codebook, ``(row, col, feature)`` float64, in the data's units."""
+        return self._require_model()["codebook"].copy(deep=True)
 
     @property
     def quantization_error(self) -> float:
-        """Mean Euclidean distance of the training samples to their best matching units."""
-        return float(self._trained()["quantization_error"][-1])
+        """Mean distance of the training samples to their best matching units, in the map's own space."""
+        return float(self._require_model()["quantization_error"][-1])
 
     @property
     def topographic_error(self) -> float:
         """Share of the training samples whose two best matching units are not adjacent."""
-        return float(self._trained()["topographic_error"][-1])
+        return float(self._require_model()["topographic_error"][-1])
 
-    def _trained(self) -> xr.Dataset:
+    def _require_model(self) -> xr.Dataset:
         if self._model is None:
             raise ParameterError("this map is not trained yet; call train(data), which returns a trained one")
         return self._model
 
-    def _with(self, model: xr.Dataset) -> KohonenMap:
+    def _replace_model(self, model: xr.Dataset) -> KohonenMap:
         return replace(self, _model=model)
 
     def train(
@@ -140,38 +105,38 @@ class KohonenMap:
         data: Any,
         algorithm: Algorithm = "batch",
         *,
-        weights: Any = None,
+        sample_weights: Any = None,
         feature_weights: Any = None,
         codebook: Any = None,
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: bool = False,
-        on_epoch: Callable[[Any], None] | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
         **options: Any,
     ) -> KohonenMap:
-        """Train on some data.
+        """Train on data and return the trained map.
 
         Parameters
         ----------
-        data : anything that `som_dask.samples.table.open_samples` takes
+        data : anything that `som_dask.open_samples` takes
         algorithm : {"batch", "online"}
-            The batch rule, for data of any size, or Kohonen's rule of one sample after the other.
-        weights, feature_weights : optional
-            How much each sample and each feature counts; see `som_dask.training.batch.train`. The batch rule only.
+            The batch rule, for data of any size, or Kohonen's online rule, which presents one sample after the other.
+        sample_weights, feature_weights : optional
+            How much each sample and each feature counts; see `som_dask.train`. For the batch rule only.
         codebook : (rows, cols, D) array, optional
-            To start from, such as another map's `codebook`.
+            Codebook to start from, in the data's units, such as the `codebook` of another map.
         checkpoints : path or CheckpointFolder, optional
             Where to save the state.
         resume : bool
-            Continue from the newest checkpoint there.
+            Continue from the newest checkpoint in `checkpoints`.
         on_epoch : callable, optional
-            Called with each `Epoch`, or `Iteration` of the online rule.
+            Called with each `Epoch`.
         **options
-            Of `som_dask.training.batch.TrainingConfig`, or of `som_dask.algorithm.online_rule.OnlineConfig`.
+            Fields of `som_dask.MapConfig` and `som_dask.Execution`, or of `som_dask.OnlineConfig`.
 
         Returns
         -------
         KohonenMap
-            A trained one; this one stays as it is.
+            The trained map; this one is not changed.
 
         Raises
         ------
@@ -179,50 +144,101 @@ class KohonenMap:
             For an unknown algorithm or option.
         DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
         """
-        if algorithm not in get_args(Algorithm):
-            raise ParameterError(f"algorithm must be one of {get_args(Algorithm)}, got {algorithm!r}")
+        config, execution = _configure(algorithm, options)
         if checkpoints is not None and not isinstance(checkpoints, CheckpointFolder):
             checkpoints = CheckpointFolder(checkpoints)
-        common: dict[str, Any] = {"codebook": _values(codebook), "checkpoints": checkpoints, "resume": resume}
-        if algorithm == "online":
-            if weights is not None or feature_weights is not None:
-                raise ParameterError("the online rule takes no weights; use the batch rule")
-            config = _configured(OnlineConfig, options)
-            return self._with(fit_online(data, self.lattice, config, on_iteration=on_epoch, **common))
-        common |= {"weights": weights, "feature_weights": feature_weights}
-        return self._with(fit(data, self.lattice, _configured(TrainingConfig, options), on_epoch=on_epoch, **common))
+        model = train(
+            data,
+            self.lattice,
+            config,
+            execution,
+            sample_weights=sample_weights,
+            feature_weights=feature_weights,
+            codebook=_values_of(codebook),
+            checkpoints=checkpoints,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+        return self._replace_model(model)
 
     def epochs(
-        self, data: Any, *, weights: Any = None, feature_weights: Any = None, codebook: Any = None, **options: Any
+        self,
+        data: Any,
+        algorithm: Algorithm = "batch",
+        *,
+        sample_weights: Any = None,
+        feature_weights: Any = None,
+        codebook: Any = None,
+        **options: Any,
     ) -> Iterator[Epoch]:
-        """Train by the batch rule, one epoch each time the next is asked for: to watch, plot or stop.
+        """Train epoch by epoch, for example to watch, plot or stop: each is computed when it is asked for.
 
         Parameters
         ----------
-        data, weights, feature_weights, codebook, **options
+        data, algorithm, sample_weights, feature_weights, codebook, **options
             As for `train`.
 
         Yields
         ------
-        som_dask.training.batch.Epoch
+        Epoch
         """
-        return train(
+        config, execution = _configure(algorithm, options)
+        return epochs(
             data,
             self.lattice,
-            _configured(TrainingConfig, options),
-            weights=weights,
+            config,
+            execution,
+            sample_weights=sample_weights,
             feature_weights=feature_weights,
-            codebook=_values(codebook),
+            codebook=_values_of(codebook),
         )
 
-    def infer(self, data: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
-        """Best matching unit of each sample, lazily: nothing is read until the result is computed.
+    def retrain(
+        self,
+        data: Any,
+        *,
+        sample_weights: Any = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+        **options: Any,
+    ) -> KohonenMap:
+        """Train this map further on new data, from its codebook and with its scaling.
 
         Parameters
         ----------
-        data : anything that `som_dask.samples.table.open_samples` takes
+        data : anything that `som_dask.open_samples` takes
+        sample_weights : optional
+            Weights of the new samples.
+        on_epoch : callable, optional
+            Called with each `Epoch`.
+        **options
+            Fields of `som_dask.RetrainingConfig`, `som_dask.Execution` and `som_dask.MapConfig`. The last replace
+            those that this map was trained with.
+
+        Returns
+        -------
+        KohonenMap
+            The attributes of its dataset hold how far the data have drifted; see `som_dask.retrain`.
+        """
+        _refuse_unknown(options, RetrainingConfig, Execution, MapConfig)
+        model, _ = retrain(
+            data,
+            self._require_model(),
+            _take(RetrainingConfig, options),
+            _take(Execution, options),
+            sample_weights=sample_weights,
+            on_epoch=on_epoch,
+            **options,
+        )
+        return self._replace_model(model)
+
+    def infer(self, data: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
+        """Find the best matching unit of each sample, lazily: nothing is read until the result is computed.
+
+        Parameters
+        ----------
+        data : anything that `som_dask.open_samples` takes
         missing : {"error", "drop", "mask"}, optional
-            What becomes of samples that lack features; by default as in training. See `som_dask.assign`.
+            How samples that lack features are treated; by default as in training. See `som_dask.infer`.
         device : {"cpu", "gpu"}
 
         Returns
@@ -237,23 +253,31 @@ class KohonenMap:
         SchemaError
             If the features are not those that it was trained on.
         """
-        return assign(data, self._trained(), missing=missing, device=device)
+        return infer(data, self._require_model(), missing=missing, device=device)
 
     def infer_soft(self, data: Any, k: int = 3, **options: Any) -> xr.Dataset:
-        """The k nearest nodes of each sample and how much it belongs to each, lazily; see `som_dask.assign_soft`."""
-        return assign_soft(data, self._trained(), k, **options)
+        """Find the k nearest nodes of each sample and its membership in each, lazily; see `som_dask.infer_soft`."""
+        return infer_soft(data, self._require_model(), k, **options)
+
+    def evaluate(self, data: Any, **options: Any) -> xr.Dataset:
+        """Measure how well the map represents data; see `som_dask.evaluate`."""
+        return evaluate(data, self._require_model(), **options)
 
     def clusters(self, n_clusters: int | None = None, **options: Any) -> xr.Dataset:
-        """The nodes in a few groups; see `som_dask.cluster_codebook`. Needs the extra ``analysis``."""
-        return cluster_codebook(self._trained(), n_clusters, **options)
+        """Group the nodes into a few clusters; see `som_dask.clusters`. Needs the extra ``analysis``."""
+        return clusters(self._require_model(), n_clusters, **options)
+
+    def report(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write all pictures and measures as one HTML page; see `som_dask.report`. Needs the extra ``plot``."""
+        write_report(self._require_model(), path, **options)
 
     def to_dataset(self) -> xr.Dataset:
-        """Codebook, hits, errors and all parameters; see `som_dask.io.models.model_dataset`. A copy."""
-        return self._trained().copy(deep=True)
+        """Return a copy of codebook, hits, errors and all parameters; see `som_dask.io.models.model_dataset`."""
+        return self._require_model().copy(deep=True)
 
     @classmethod
     def from_dataset(cls, model: xr.Dataset) -> KohonenMap:
-        """The map that a model is of."""
+        """Make a map from a model, a Dataset as `to_dataset` returns it."""
         lattice = lattice_of(model)
         return cls(
             lattice.rows, lattice.cols, lattice.topology, lattice.boundary, _model=open_model(model).copy(deep=True)
@@ -261,7 +285,7 @@ class KohonenMap:
 
     def save(self, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Save to a Zarr store at a path or URL; see `som_dask.io.models.save_model`."""
-        save_model(self._trained(), place, overwrite=overwrite)
+        save_model(self._require_model(), place, overwrite=overwrite)
 
     @classmethod
     def load(cls, place: str | os.PathLike[str]) -> KohonenMap:
@@ -275,12 +299,12 @@ class KohonenMap:
         ----------
         kind : str
             "colors", "u_matrix", "hits", "plane", "planes", "profiles", "training", "clusters", "cluster_profiles",
-            "label_pies", "majority" or "fields": which of the functions ``plot_KIND`` of `som_dask.plotting.maps` and
-            `som_dask.plotting.planes`, `plot_fields`, `plot_profiles`, `plot_training`, `plot_labels` beside it.
+            "label_pies", "majority" or "fields": the kind of picture, drawn by the function ``plot_KIND`` of
+            `som_dask.plotting`.
         ax : matplotlib Axes, optional
-            By default that of a new figure. Kinds of several panels take a sequence of axes.
+            By default the axes of a new figure. Kinds with several panels take a sequence of axes.
         **options
-            Of that function, such as ``feature="red"`` of "plane".
+            Arguments of that function, such as ``feature="red"`` for "plane".
 
         Returns
         -------
@@ -291,16 +315,7 @@ class KohonenMap:
         ParameterError
             If matplotlib is missing, the map is not trained, or there is no such kind or option.
         """
-        if kind not in PICTURES:
-            raise ParameterError(f"kind must be one of {', '.join(PICTURES)}, got {kind!r}")
-        draw = PICTURES[kind]
-        given = options if ax is None else {"axes" if kind in PANELS else "ax": ax, **options}
-        model = self._trained()
-        try:
-            inspect.signature(draw).bind(model, **given)
-        except TypeError as error:
-            raise ParameterError(f"can't draw {kind}: {error}") from error
-        return draw(model, **given)
+        return draw_picture_of_kind(self._require_model(), kind, ax, **options)
 
     def save_image(
         self,
@@ -308,7 +323,7 @@ class KohonenMap:
         kind: PictureKind = "colors",
         **options: Any,
     ) -> None:
-        """Save a picture of the map: PNG, PDF or SVG by the ending of `path`.
+        """Save a picture of the map as PNG, PDF or SVG, depending on the ending of `path`.
 
         Parameters
         ----------
@@ -316,8 +331,8 @@ class KohonenMap:
         kind : str
             As for `plot`.
         **options
-            As for `plot`: of "colors" the three `features` taken as red, green and blue, by default the first three,
-            and `limits`, values shown as dark and as full.
+            As for `plot`. For "colors": `features`, the three features shown as red, green and blue, by default the
+            first three, and `limits`, the values shown as dark and as full color.
 
         Raises
         ------
@@ -325,54 +340,47 @@ class KohonenMap:
             If matplotlib is missing, the map is not trained, there are not three features, or there is no such kind
             or option.
         """
-        axes = self.plot(kind, **options)
-        save_figure(axes[0] if kind in PANELS else axes, path)
+        save_picture_of_kind(self._require_model(), path, kind, **options)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the lattice, the errors and a small picture."""
+        """Return what a notebook shows: the lattice, the errors and a small picture."""
         facts = {"lattice": f"{self.rows} x {self.cols}, {self.topology}, {self.boundary}"}
-        picture = ""
-        if self.is_trained:
-            model = self._trained()
+        if self._model is None:
+            facts["codebook"] = "none: not trained yet"
+        else:
+            features = [str(name) for name in self._model["feature"].values]
             facts |= {
-                "features": ", ".join(str(name) for name in model["feature"].values[:8])
-                + (" ..." if model.sizes["feature"] > 8 else ""),
-                "samples": f"{int(model['hits'].sum()):,}",
+                "features": ", ".join(features[:8]) + (" ..." if len(features) > 8 else ""),
+                "samples": f"{int(self._model['hits'].sum()):,}",
                 "quantization error": f"{self.quantization_error:.6g}",
                 "topographic error": f"{self.topographic_error:.4g}",
             }
-            picture = self._small_picture()
-        else:
-            facts["codebook"] = "none: not trained yet"
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in facts.items()
-        )
-        return (
-            f"<div style='display:flex;align-items:center;gap:1em'><div><b>KohonenMap</b><table>{rows}</table></div>"
-            f"{picture}</div>"
-        )
-
-    def _small_picture(self) -> str:
-        """The U-matrix as an HTML image; nothing where matplotlib is missing."""
-        buffer = io.BytesIO()
-        try:
-            ax: Any = plot_u_matrix(self._trained())
-        except ParameterError:
-            return ""
-        ax.figure.savefig(buffer, format="png", dpi=50, bbox_inches="tight")
-        data = base64.b64encode(buffer.getvalue()).decode()
-        return f"<img alt='U-matrix' src='data:image/png;base64,{data}'>"
+        return show_in_notebook(facts, self._model)
 
 
-def _values(codebook: Any) -> np.ndarray | None:
+def _values_of(codebook: Any) -> np.ndarray | None:
     return codebook.values if isinstance(codebook, xr.DataArray) else codebook
 
 
-def _configured(kind: Any, options: dict[str, Any]) -> Any:
-    """A configuration, with unknown options named."""
-    known = kind.__dataclass_fields__
-    unknown = [name for name in options if name not in known]
+def _configure(algorithm: Algorithm, options: dict[str, Any]) -> tuple[MapConfig | OnlineConfig, Execution | None]:
+    """Make the configuration of an algorithm and that of the execution; refuse unknown options."""
+    if algorithm not in get_args(Algorithm):
+        raise ParameterError(f"algorithm must be one of {get_args(Algorithm)}, got {algorithm!r}")
+    if algorithm == "online":
+        _refuse_unknown(options, OnlineConfig)
+        return OnlineConfig(**options), None
+    _refuse_unknown(options, MapConfig, Execution)
+    return _take(MapConfig, options), _take(Execution, options)
+
+
+def _take(kind: Any, options: dict[str, Any]) -> Any:
+    """Make a configuration of the options that belong to it, and remove these from `options`."""
+    return kind(**{name: options.pop(name) for name in list(options) if name in kind.__dataclass_fields__})
+
+
+def _refuse_unknown(options: dict[str, Any], *kinds: Any) -> None:
+    known = {kind.__name__: tuple(kind.__dataclass_fields__) for kind in kinds}
+    unknown = [name for name in options if not any(name in names for names in known.values())]
     if unknown:
-        raise ParameterError(f"there is no option {', '.join(unknown)}; {kind.__name__} knows {', '.join(known)}")
-    return kind(**options)
+        told = "; ".join(f"{kind} knows {', '.join(names)}" for kind, names in known.items())
+        raise ParameterError(f"there is no option {', '.join(unknown)}; {told}")

@@ -10,16 +10,17 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from som_dask import kohonen_map
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
-from som_dask.analysis.clusters import cluster_codebook
-from som_dask.analysis.label_store import assign
-from som_dask.analysis.soft_labels import assign_soft
+from som_dask.analysis.clusters import clusters
+from som_dask.analysis.labels import infer
+from som_dask.analysis.soft_labels import infer_soft
 from som_dask.errors import CheckpointError, ParameterError, SchemaError
 from som_dask.kohonen_map import KohonenMap
-from som_dask.training.batch import TrainingConfig, fit
-from som_dask.training.online import fit_online
+from som_dask.plotting import kinds
+from som_dask.training.config import MapConfig
+from som_dask.training.retrain import RetrainingConfig, retrain
+from som_dask.training.train import train
 
 PNG = b"\x89PNG"
 
@@ -34,19 +35,25 @@ def trained(values):
     return KohonenMap(5, 6).train(values, epochs=3)
 
 
-def test_batch_training_is_fit(values, trained):
-    model = fit(values, Lattice(5, 6), TrainingConfig(epochs=3))
+def test_batch_training_is_train(values, trained):
+    model = train(values, Lattice(5, 6), MapConfig(epochs=3))
     np.testing.assert_array_equal(trained.codebook, model["codebook"])
     assert trained.quantization_error == model["quantization_error"].values[-1]
     assert trained.topographic_error == model["topographic_error"].values[-1]
 
 
-def test_online_training_is_fit_online(values):
+def test_how_the_work_is_done_is_an_option_too(values, trained):
+    streamed = KohonenMap(5, 6).train(values, epochs=3, keep="stream")
+    assert (streamed.to_dataset().attrs["keep"], trained.to_dataset().attrs["keep"]) == ("stream", "auto")
+    np.testing.assert_array_equal(streamed.codebook, trained.codebook)
+
+
+def test_online_training_is_train_by_the_online_rule(values):
     seen = []
     som = KohonenMap(5, 6, "rectangular").train(
-        values, "online", iterations=4, learning_rate=0.3, on_epoch=lambda iteration: seen.append(iteration.index)
+        values, "online", epochs=4, learning_rate=0.3, on_epoch=lambda epoch: seen.append(epoch.index)
     )
-    model = fit_online(values, Lattice(5, 6, "rectangular"), OnlineConfig(iterations=4, learning_rate=0.3))
+    model = train(values, Lattice(5, 6, "rectangular"), OnlineConfig(epochs=4, learning_rate=0.3))
     np.testing.assert_array_equal(som.codebook, model["codebook"])
     assert seen == [0, 1, 2, 3]
 
@@ -69,8 +76,21 @@ def test_a_map_never_changes(values, trained):
 
 def test_training_goes_on_from_a_codebook(values, trained):
     on = trained.train(values, epochs=1, codebook=trained.codebook)
-    wanted = fit(values, Lattice(5, 6), TrainingConfig(epochs=1), codebook=trained.codebook.values)
+    wanted = train(values, Lattice(5, 6), MapConfig(epochs=1), codebook=trained.codebook.values)
     np.testing.assert_array_equal(on.codebook, wanted["codebook"])
+
+
+def test_retraining_goes_on_with_new_data(values, trained, rng):
+    new, seen = rng.random((200, 4)), []
+    on = trained.retrain(
+        new, epochs=2, keep="stream", patience=5, on_epoch=lambda epoch: seen.append(epoch.index)
+    ).to_dataset()
+    wanted, drift = retrain(new, trained.to_dataset(), RetrainingConfig(epochs=2))
+    np.testing.assert_array_equal(on["codebook"], wanted["codebook"])
+    assert on.attrs["drift_old_map_on_new_data"] == drift.new_data
+    assert (on.attrs["keep"], on.attrs["patience"], seen) == ("stream", 5, [0, 1])
+    with pytest.raises(ParameterError, match="no option epoch; RetrainingConfig knows epochs"):
+        trained.retrain(new, epoch=2)
 
 
 def test_epochs_can_be_watched(values, trained):
@@ -79,10 +99,10 @@ def test_epochs_can_be_watched(values, trained):
     np.testing.assert_array_equal(states[-1].codebook, trained.codebook)
 
 
-def test_labels_are_those_of_assign_and_lazy(values, trained):
+def test_labels_are_those_of_infer_and_lazy(values, trained):
     lazy = trained.infer(da.from_array(values, chunks=(100, -1)))
     assert lazy["distance"].chunks is not None
-    xr.testing.assert_equal(lazy.compute(), assign(values, trained.to_dataset()).compute())
+    xr.testing.assert_equal(lazy.compute(), infer(values, trained.to_dataset()).compute())
     with pytest.raises(SchemaError):
         trained.infer(values[:, :2])
 
@@ -128,7 +148,7 @@ def test_a_notebook_sees_a_picture(trained, monkeypatch):
     def missing(model):
         raise ParameterError("pictures need matplotlib")
 
-    monkeypatch.setattr(kohonen_map, "plot_u_matrix", missing)
+    monkeypatch.setattr(kinds, "plot_u_matrix", missing)
     assert "<img" not in trained._repr_html_()
 
 
@@ -145,22 +165,26 @@ def test_clear_errors(values, trained, tmp_path):
         KohonenMap(2, 2).infer(values)
     with pytest.raises(ParameterError, match="algorithm must be one of"):
         KohonenMap(2, 2).train(values, "annealed")
-    with pytest.raises(ParameterError, match="no option epoch; TrainingConfig knows epochs"):
+    with pytest.raises(ParameterError, match="no option epoch; MapConfig knows epochs"):
         KohonenMap(2, 2).train(values, epoch=3)
+    with pytest.raises(ParameterError, match=r"no option kep; MapConfig knows .*; Execution knows device, keep"):
+        KohonenMap(2, 2).train(values, kep="stream")
+    with pytest.raises(ParameterError, match="no option keep; OnlineConfig knows epochs"):
+        KohonenMap(2, 2).train(values, "online", keep="stream")
     with pytest.raises(ParameterError, match="kind must be"):
         trained.save_image(tmp_path / "x.png", kind="portrait")
     with pytest.raises(ParameterError):
         KohonenMap(0, 2)
 
 
-def test_clusters_and_soft_assignment(rng):
+def test_clusters_and_soft_labels(rng):
     pytest.importorskip("sklearn")
     colors = rng.random((40, 3))
     colored = KohonenMap(4, 5).train(colors, epochs=3)
-    xr.testing.assert_identical(colored.clusters(3), cluster_codebook(colored.to_dataset(), 3))
+    xr.testing.assert_identical(colored.clusters(3), clusters(colored.to_dataset(), 3))
     assert colored.clusters(method="kmeans").attrs["method"] == "kmeans"
     soft = colored.infer_soft(colors, 2, kind="gaussian").compute()
-    xr.testing.assert_equal(soft, assign_soft(colors, colored.to_dataset(), 2, kind="gaussian").compute())
+    xr.testing.assert_equal(soft, infer_soft(colors, colored.to_dataset(), 2, kind="gaussian").compute())
     np.testing.assert_array_equal(soft["node_row"].isel(neighbor=0), colored.infer(colors)["bmu_row"])
     for ask in (KohonenMap(2, 2).clusters, lambda: KohonenMap(2, 2).infer_soft(colors)):
         with pytest.raises(ParameterError, match="not trained"):

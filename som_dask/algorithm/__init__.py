@@ -1,1 +1,1 @@
-"""The map on arrays, as textbooks have it: lattice, neighborhood, batch rule, online rule, measures."""
+"""The self-organizing map on arrays, as in a textbook: lattice, neighborhood, batch rule, online rule, measures."""

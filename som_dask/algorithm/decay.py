@@ -1,4 +1,4 @@
-"""Decay of the neighborhood radius (and of a learning rate) from epoch to epoch."""
+"""Decay of the neighborhood radius, or of a learning rate, from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Literal, get_args
 import numpy as np
 
 from som_dask.errors import ParameterError
-from som_dask.numerics.matmul import DIGITS
+from som_dask.numerics.decimals import DIGITS
 
-__all__ = ["Decay", "decay", "default_initial_radius", "radii"]
+__all__ = ["Decay", "decay", "default_initial_radius", "radius_schedule"]
 
 Decay = Literal["exponential", "linear", "asymptotic"]
 
 
 def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = True) -> np.ndarray:
-    r"""Values that fall (or rise) from `start` to `end` in `n` steps.
+    r"""Compute `n` values that fall (or rise) from `start` to `end`.
 
-    With f = t / (n - 1) for t = 0 .. n - 1 (f = t / n if not `endpoint`):
+    With f = t / (n - 1) for t = 0 .. n - 1, or f = t / n without `endpoint`, the values are
 
-    * exponential: ``start * (end / start) ** f``. This is ``start * exp(-t / lambda)`` with
-      ``lambda = n / ln(start / end)`` when `endpoint` is false; with ``end = 1`` it is the radius of
-      Kohonen's per-sample rule.
+    * exponential: ``start * (end / start) ** f``. Without `endpoint` this is ``start * exp(-t / lambda)`` with
+      ``lambda = n / ln(start / end)``; with ``end = 1`` it is then the radius of Kohonen's online rule.
     * linear: ``start + (end - start) * f``.
     * asymptotic: ``start / (1 + (start / end - 1) * f)``, a hyperbola.
 
-    Each value is rounded to float64 from more digits, so it is the same on every machine.
+    Each value is computed to more digits than a float64 holds and then rounded, so it is the same on every machine.
 
     Parameters
     ----------
@@ -35,9 +34,9 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
     start, end : float
         Positive and finite.
     n : int
-        Number of values; with one value it is `start`.
+        Number of values. If it is 1, the only value is `start`.
     endpoint : bool
-        Whether the last value is `end`; otherwise `end` would be reached one step later.
+        Whether the last value is `end`. Otherwise `end` would be reached one step after the last value.
 
     Returns
     -------
@@ -46,7 +45,7 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
     Raises
     ------
     ParameterError
-        For an unknown kind, a negative `n`, or a value that is not positive and finite.
+        For an unknown kind, for a negative `n`, or if `start` or `end` is not positive and finite.
     """
     if kind not in get_args(Decay):
         raise ParameterError(f"decay must be one of {get_args(Decay)}, got {kind!r}")
@@ -55,10 +54,10 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
     for name, value in (("initial", start), ("final", end)):
         if not (np.isfinite(value) and value > 0):
             raise ParameterError(f"the {name} value of a decay must be positive and finite, got {value}")
-    # In decimals, rounded at the end: math libraries differ in the last bit of a power, and start / end may be
-    # beyond the range of float64.
+    # Decimals are rounded at the end, because math libraries differ in the last bit of a power, and start / end may
+    # lie beyond the range of float64.
     first, last, steps = Decimal(float(start)), Decimal(float(end)), max(n - 1 if endpoint else n, 1)
-    with localcontext(DIGITS) as context:  # no difference is taken, so none is lost beside a larger one
+    with localcontext(DIGITS) as context:  # no formula takes a difference, so no digits cancel
         if kind == "exponential":
             rate = context.ln(last / first)
             values = [first * context.exp(rate * t / steps) for t in range(n)]
@@ -70,11 +69,11 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
 
 
 def default_initial_radius(rows: int, cols: int, final: float, share: float = 0.5) -> float:
-    """A share of the longer side of the map, in lattice units, and never below the final radius."""
+    """Return a share of the longer side of the map, in lattice units, but at least the final radius."""
     return max(max(rows, cols) * share, final)
 
 
-def radii(
+def radius_schedule(
     kind: Decay,
     rows: int,
     cols: int,
@@ -84,17 +83,23 @@ def radii(
     given: Sequence[float] | None,
     share: float = 0.5,
 ) -> np.ndarray:
-    """The neighborhood radius of every epoch.
+    """Compute the neighborhood radius of every epoch.
 
     Parameters
     ----------
-    kind, initial, final
-        As in `decay`; ``initial=None`` means `default_initial_radius`, by `share`.
+    kind : {"exponential", "linear", "asymptotic"}
+        See `decay`.
     rows, cols : int
         Size of the lattice.
     epochs : int
+    initial : float, optional
+        First radius, in lattice units; `default_initial_radius` by default.
+    final : float
+        Last radius, in lattice units.
     given : sequence of float, optional
-        An explicit list, one radius an epoch, which replaces all the others.
+        An explicit list of one radius for each epoch, to be used instead of a decay.
+    share : float
+        Argument of `default_initial_radius`.
 
     Returns
     -------
@@ -103,7 +108,8 @@ def radii(
     Raises
     ------
     ParameterError
-        If an explicit list has another length than `epochs` or holds a value that is not positive.
+        If a decay is not possible (see `decay`), or if an explicit list does not have the length `epochs` or has a
+        value that is not positive and finite.
     """
     if given is None:
         start = default_initial_radius(rows, cols, final, share) if initial is None else initial

@@ -1,4 +1,4 @@
-"""From a row of the data to what the map sees: features scaled and weighted, missing values left out or kept."""
+"""The space in which a map lies: features scaled and weighted, missing values left out or kept, and the metric."""
 
 from __future__ import annotations
 
@@ -9,39 +9,46 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from som_dask.algorithm.metrics import METRICS, Metric, MetricRule
 from som_dask.errors import DataError
 
-__all__ = ["Metric", "Missing", "Part", "Preparation"]
+__all__ = ["FeatureSpace", "Missing", "Part"]
 
 Missing = Literal["error", "drop", "mask"]
-Metric = Literal["euclidean", "cosine"]
 
 
 class Part(NamedTuple):
-    """Rows of a tile that are treated alike.
+    """The rows of a tile that are treated alike.
 
     Attributes
     ----------
     values : (m, K) float64
-        In the map's own space; NaN where a value is missing, which is nowhere if `whole`.
+        Points of the map's space; NaN where a value is missing, which is nowhere if `complete`.
     rows : (m,) int64, or None
         Which rows of the tile they are; None for all.
     weights : (m,) float64, or None
-    whole : bool
+        Of the samples.
+    complete : bool
+        Whether no value is missing.
     """
 
     values: np.ndarray
     rows: np.ndarray | None
     weights: np.ndarray | None
-    whole: bool
+    complete: bool
+
+    def rows_from(self, start: int) -> slice | np.ndarray:
+        """Which rows of a block they are, whose row `start` is the tile's first."""
+        return slice(start, start + len(self.values)) if self.rows is None else start + self.rows
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
+class FeatureSpace:
     r"""How samples x of D features become points z of the map's own space, in which K of them are left.
 
     ``z_j = sqrt(v_j) (x_j - center_j) / scale_j`` for the features j that are used, so that squared distances are
-    weighted by v; with the metric "cosine" z is then divided by its length.
+    weighted by v; with a metric that compares sizes, such as "manhattan", v stands for its root. With a metric on the
+    unit sphere, such as "cosine", z is then divided by its length.
 
     Attributes
     ----------
@@ -52,11 +59,12 @@ class Preparation:
     used : (D,) bool
         The other features were missing in all samples.
     missing : {"error", "drop", "mask"}
-        What becomes of samples with missing values: never met; left out; kept with the features that they have.
-    metric : {"euclidean", "cosine"}
+        What becomes of samples with missing values: they are never met; they are left out; they are kept with the
+        features that they know.
+    metric : {"euclidean", "cosine", "manhattan"}
     weighted : bool
         Whether the samples carry weights.
-    masked : bool
+    gaps : bool
         Whether some of the samples lack some of the features used.
     """
 
@@ -67,17 +75,27 @@ class Preparation:
     missing: Missing = "error"
     metric: Metric = "euclidean"
     weighted: bool = False
-    masked: bool = False
+    gaps: bool = False
 
     @classmethod
-    def none(cls, n_features: int) -> Preparation:
-        """Samples as they are."""
+    def plain(cls, n_features: int) -> FeatureSpace:
+        """The data's own space: samples as they are."""
         zeros, ones = np.zeros(n_features), np.ones(n_features)
         return cls(zeros, ones, ones, np.ones(n_features, dtype=bool))
 
-    def for_inference(self, missing: Missing) -> Preparation:
-        """The same for samples to label: without weights, of which some may lack features."""
-        return replace(self, missing=missing, weighted=False, masked=missing == "mask")
+    def for_inference(self, missing: Missing) -> FeatureSpace:
+        """The same space for samples to label, which have no weights and of which some may lack features."""
+        return replace(self, missing=missing, weighted=False, gaps=missing == "mask")
+
+    @property
+    def rule(self) -> MetricRule:
+        """What the metric asks for."""
+        return METRICS[self.metric]
+
+    @property
+    def n_used(self) -> int:
+        """K, the number of features used."""
+        return int(np.count_nonzero(self.used))
 
     @functools.cached_property
     def columns(self) -> np.ndarray | None:
@@ -86,51 +104,54 @@ class Preparation:
 
     @functools.cached_property
     def _steps(self) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Center, scale and root of the feature weights, each (K,); None where it changes nothing."""
-        center, scale, root = (a[self.used] for a in (self.center, self.scale, np.sqrt(self.feature_weights)))
+        """Center, scale and factors, each (K,); None where it changes nothing."""
+        center, scale, factors = (a[self.used] for a in (self.center, self.scale, self.factors))
         return (
             center if np.any(center != 0) else None,
             scale if np.any(scale != 1) else None,
-            root if np.any(root != 1) else None,
+            factors if np.any(factors != 1) else None,
         )
+
+    @property
+    def factors(self) -> np.ndarray:
+        """What scaled features are multiplied by, (D,), so that what the metric adds up is weighted by v."""
+        return np.sqrt(self.feature_weights) if self.rule.compares == "squares" else self.feature_weights
 
     @property
     def changes_values(self) -> bool:
         """Whether the map's space is another than the data's, but for features left out."""
-        return any(step is not None for step in self._steps) or self.metric == "cosine"
+        return any(step is not None for step in self._steps) or self.rule.on_sphere
 
     @property
-    def plain(self) -> bool:
-        """Whether samples are taken as they are, each once."""
+    def takes_samples_as_they_are(self) -> bool:
+        """Whether samples are points as they are, and each counts once."""
         return not (self.changes_values or self.weighted) and self.columns is None and self.missing == "error"
 
-    def n_columns(self) -> int:
-        """Number of sums of each node: see `som_dask.engine.exact_sums`."""
-        n_used = int(np.count_nonzero(self.used))
-        if self.masked:
-            return 2 * n_used + 2
-        return n_used + 1 if self.weighted or self.metric == "cosine" else n_used
+    @property
+    def weighs_samples(self) -> bool:
+        """Whether the samples of a node are weighed, not only counted."""
+        return self.weighted or self.gaps
 
-    def scaled(self, values: np.ndarray) -> np.ndarray:
-        """z of values (..., D), without the cosine's length: (..., K) float64, a new array."""
+    def scale_values(self, values: np.ndarray) -> np.ndarray:
+        """z of values (..., D), not yet divided by its length: (..., K) float64, a new array."""
         values = np.array(values, dtype=np.float64)
         if self.columns is not None:
             values = np.ascontiguousarray(values[..., self.columns])
-        center, scale, root = self._steps
+        center, scale, factors = self._steps
         if center is not None:
             values -= center
         if scale is not None:
             values /= scale
-        if root is not None:
-            values *= root
+        if factors is not None:
+            values *= factors
         return values
 
-    def physical(self, points: np.ndarray) -> np.ndarray:
+    def to_data_units(self, points: np.ndarray) -> np.ndarray:
         """x of points (M, K) of the map's space, in the data's units: (M, D), NaN for features not used."""
-        center, scale, root = self._steps
+        center, scale, factors = self._steps
         values = np.array(points, dtype=np.float64)
-        if root is not None:
-            values /= root
+        if factors is not None:
+            values /= factors
         if scale is not None:
             values *= scale
         if center is not None:
@@ -141,13 +162,13 @@ class Preparation:
         result[:, self.columns] = values
         return result
 
-    def on_sphere(self, points: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    def to_sphere(self, points: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         """Points (n, K) divided by their lengths where the metric asks for it.
 
         Zeros, where opposite samples cancel each other, have no direction: they become what is in `before`, (n, K),
         or else stay.
         """
-        if self.metric != "cosine":
+        if not self.rule.on_sphere:
             return points
         lengths = _lengths(points)
         result = points / np.where(lengths > 0, lengths, 1.0)[:, None]
@@ -159,24 +180,24 @@ class Preparation:
         Raises
         ------
         DataError
-            If the metric is "cosine" and a sample has no direction: all its values are zero.
+            If the metric is on the sphere and a sample has no direction: all its values are zero.
         """
-        if self.plain:
+        if self.takes_samples_as_they_are:
             yield Part(tile, None, None, True)
             return
-        values = self.scaled(tile) if self.changes_values or self.columns is not None else tile
+        values = self.scale_values(tile) if self.changes_values or self.columns is not None else tile
         taken = np.ones(len(tile), dtype=bool)
         if weights is not None:
             taken &= weights > 0
-        whole = taken
+        complete = taken
         if self.missing != "error":
             lacking = np.isnan(values)
-            whole = taken & ~lacking.any(axis=1)
+            complete = taken & ~lacking.any(axis=1)
             if self.missing == "mask":
                 taken &= ~lacking.all(axis=1)
             else:
-                taken = whole
-        if self.metric == "cosine":
+                taken = complete
+        if self.rule.on_sphere:
             lengths = _lengths(values)
             if not (lengths[taken] > 0).all():
                 zeros = np.count_nonzero(~(lengths[taken] > 0))
@@ -186,12 +207,12 @@ class Preparation:
                 )
             with np.errstate(invalid="ignore"):  # zeros among the rows that are left out
                 values = values / lengths[:, None]
-        for some, complete in ((whole, True), (taken & ~whole, False)):
+        for some, is_complete in ((complete, True), (taken & ~complete, False)):
             if some.all() and len(some):
-                yield Part(values, None, weights, complete)
+                yield Part(values, None, weights, is_complete)
             elif some.any():
                 rows = np.flatnonzero(some)
-                yield Part(values[rows], rows, None if weights is None else weights[rows], complete)
+                yield Part(values[rows], rows, None if weights is None else weights[rows], is_complete)
 
 
 def _lengths(points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Initial codebooks."""
+"""Initial codebooks: at random, from samples, or on the plane of the principal components."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
 from som_dask.numerics.eigen import principal_components
 
-__all__ = ["Initialization", "given_codebook", "plane_codebook", "random_codebook", "sampled_rows"]
+__all__ = ["Initialization", "check_codebook", "draw_rows", "plane_codebook", "random_codebook"]
 
 Initialization = Literal["pca", "random", "sample"]
 
 
 def random_codebook(lattice: Lattice, minimum: np.ndarray, maximum: np.ndarray, seed: int) -> np.ndarray:
-    """Weights drawn uniformly from the range of each feature.
+    """Draw weights uniformly from the range of each feature.
 
     Parameters
     ----------
     lattice : Lattice with M nodes
     minimum, maximum : (D,) float64
+        Range of each feature.
     seed : int
 
     Returns
@@ -32,25 +33,32 @@ def random_codebook(lattice: Lattice, minimum: np.ndarray, maximum: np.ndarray, 
     return minimum * (1 - fraction) + maximum * fraction
 
 
-def sampled_rows(n_samples: int, number: int, seed: int) -> np.ndarray:
-    """Which samples become initial weights.
+def draw_rows(n_samples: int, number: int, seed: int) -> np.ndarray:
+    """Draw the row numbers of the samples that become initial weights.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of samples to draw from.
+    number : int
+        How many to draw.
+    seed : int
 
     Returns
     -------
     (number,) int64
-        Row numbers, all different where there are samples enough.
+        Row numbers, all different if there are enough samples.
     """
     rng = np.random.default_rng(seed)
     return rng.choice(n_samples, size=number, replace=n_samples < number)
 
 
 def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    r"""Weights on the plane of the two largest principal components.
+    r"""Place the weights on the plane of the two largest principal components.
 
-    The lattice is stretched to one standard deviation on either side of the mean: its longer side along the
-    first component, its shorter one along the second (Kohonen, *Self-Organizing Maps*, 3rd ed., 2001,
-    section 3.7). Each component points where its largest coefficient is positive, so the map does not come
-    out mirrored by chance.
+    The lattice reaches one standard deviation to either side of the mean, with its longer side along the first
+    component and its shorter side along the second (Kohonen, *Self-Organizing Maps*, 3rd ed., 2001, section 3.7). The
+    largest coefficient of each component is positive, so that the map is not mirrored by chance.
 
     Parameters
     ----------
@@ -70,17 +78,20 @@ def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -
     codebook = np.broadcast_to(mean, (lattice.n_nodes, len(mean))).copy()
     for rank, axis in enumerate(np.argsort(-side, kind="stable")):
         if rank < len(mean):
-            # Not an outer product through BLAS, whose result would depend on the machine.
+            # Not np.outer or a product through BLAS, whose result could depend on the machine.
             codebook += place[:, axis, None] * (deviations[rank] * directions[rank])
     return codebook
 
 
-def given_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> np.ndarray:
-    """Check a codebook given by the caller.
+def check_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> np.ndarray:
+    """Check a codebook that the caller has given.
 
     Parameters
     ----------
-    codebook : (M, D) or (rows, cols, D), real and finite
+    codebook : (M, D) or (rows, cols, D) array, real and finite
+    lattice : Lattice with M nodes
+    n_features : int
+        D.
 
     Returns
     -------
@@ -89,7 +100,7 @@ def given_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> n
     Raises
     ------
     ParameterError
-        If it has another shape or holds NaN or infinity.
+        If the codebook has another shape, is not made of real numbers, or holds NaN or infinity.
     """
     try:
         array = np.asarray(codebook)

@@ -1,4 +1,4 @@
-"""The lattice: where the nodes of a map lie, how far apart they are, and which are neighbors."""
+"""The lattice of a map: where its nodes lie, how far apart they are, and which of them are neighbors."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ __all__ = ["Boundary", "Lattice", "Topology"]
 Topology = Literal["hexagonal", "rectangular"]
 Boundary = Literal["planar", "toroidal", "cylindrical"]
 
-ROW_HEIGHT = np.sqrt(3.0) / 2.0  # of a hexagonal lattice whose neighbors are all at distance 1
+ROW_HEIGHT = np.sqrt(3.0) / 2.0  # between rows of a hexagonal lattice whose neighbors are all at distance 1
 
 
 @dataclass(frozen=True)
 class Lattice:
     """A two-dimensional grid of nodes.
 
-    Nodes are numbered row by row: node ``row * cols + col``. Lengths are in lattice units: the distance
-    between two nearest nodes is 1.
+    Nodes are numbered row by row, so the flat index of a node is ``row * cols + col``. Lengths are in lattice units:
+    the distance between two nearest nodes is 1.
 
     Parameters
     ----------
-    rows, cols : int
-        Number of rows and columns, each at least 1.
+    rows : int
+        Number of rows of nodes, at least 1.
+    cols : int
+        Number of columns of nodes, at least 1.
     topology : {"hexagonal", "rectangular"}
-        On a hexagonal lattice odd rows are shifted by half a node to the right and rows are sqrt(3)/2
-        apart, so that all six neighbors of a node lie at distance 1 (Kohonen, *Self-Organizing Maps*,
+        How the nodes are arranged. On a hexagonal lattice odd rows are shifted to the right by half a node, and rows
+        are sqrt(3)/2 apart, so that all six neighbors of a node lie at distance 1 (Kohonen, *Self-Organizing Maps*,
         3rd ed., 2001, section 3.2).
     boundary : {"planar", "toroidal", "cylindrical"}
-        A cylindrical lattice wraps around in the direction of the columns, a toroidal one in both.
+        Which edges of the map are joined: none, all of them, or the left one with the right one. A cylindrical
+        lattice wraps around in x, so that its last column is next to its first. A toroidal one wraps around in both
+        directions.
 
     Raises
     ------
     ParameterError
-        If a size is not a positive integer, a name is unknown, or a hexagonal torus has an odd number of
-        rows (its rows could not join without a seam).
+        If a size is not a positive integer, if a name is unknown, or if a hexagonal torus has an odd number of rows,
+        which could not be joined without a seam.
     """
 
     rows: int
@@ -78,37 +82,42 @@ class Lattice:
 
     @property
     def periods(self) -> tuple[float, float]:
-        """Lengths in x and y after which the lattice repeats; infinity where it does not wrap."""
+        """Lengths in x and y after which the lattice repeats, infinity where it does not wrap."""
         x = np.inf if self.boundary == "planar" else float(self.cols)
         y = self.rows * self.row_height if self.boundary == "toroidal" else np.inf
         return x, y
 
     def row_offsets(self) -> np.ndarray:
-        """x of the first node of each row, (rows,) float64, in lattice units."""
+        """Return x of the first node in each row, (rows,) float64, in lattice units."""
         if self.topology == "hexagonal":
             return 0.5 * (np.arange(self.rows) % 2)
         return np.zeros(self.rows)
 
     def positions(self) -> np.ndarray:
-        """Positions of the nodes.
+        """Return the positions of all nodes.
 
         Returns
         -------
         (M, 2) float64
-            x and y of each node in lattice units: ``x = col + 0.5 (row mod 2)``, ``y = row sqrt(3)/2`` on a
-            hexagonal lattice, ``x = col``, ``y = row`` on a rectangular one.
+            x and y of each node in lattice units: ``x = col + 0.5 (row mod 2)`` and ``y = row sqrt(3)/2`` on a
+            hexagonal lattice, ``x = col`` and ``y = row`` on a rectangular one.
         """
         x = np.arange(self.cols)[None, :] + self.row_offsets()[:, None]
         y = np.broadcast_to(np.arange(self.rows)[:, None] * self.row_height, self.shape)
         return np.stack([x, y], axis=-1).reshape(self.n_nodes, 2)
 
     def squared_distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Squared grid distances between nodes `a` and nodes `b` (flat indices, broadcast together).
+        """Compute squared grid distances between nodes.
+
+        Parameters
+        ----------
+        a, b : int arrays
+            Flat indices of nodes, broadcast together.
 
         Returns
         -------
         float64 array
-            Squared Euclidean distances in lattice units, the shorter way round where the lattice wraps.
+            Squared Euclidean distances in lattice units, by the shorter way where the lattice wraps.
         """
         row_a, col_a = np.divmod(np.asarray(a), self.cols)
         row_b, col_b = np.divmod(np.asarray(b), self.cols)
@@ -118,7 +127,7 @@ class Lattice:
     def offsets(
         self, row_a: np.ndarray, col_a: np.ndarray, row_b: np.ndarray, col_b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Absolute x and y offsets between nodes (float64, lattice units), the shorter way round."""
+        """Compute abs(dx) and abs(dy) between nodes, float64 in lattice units, the shorter way where it wraps."""
         starts = self.row_offsets()
         x = np.abs((col_a + starts[row_a]) - (col_b + starts[row_b]))
         y = np.abs(row_a - row_b) * self.row_height
@@ -126,30 +135,50 @@ class Lattice:
         return np.minimum(x, np.abs(period_x - x)), np.minimum(y, np.abs(period_y - y))
 
     def grid_distances(self, nodes: np.ndarray | None = None) -> np.ndarray:
-        """Grid distances from `nodes` (flat indices, default all) to every node: (k, M) float64."""
+        """Compute the grid distances from some nodes to every node.
+
+        Parameters
+        ----------
+        nodes : (k,) int, optional
+            Flat indices; all nodes by default.
+
+        Returns
+        -------
+        (k, M) float64, in lattice units
+        """
         every = np.arange(self.n_nodes)
         nodes = every if nodes is None else np.atleast_1d(nodes)
         return np.sqrt(self.squared_distances(nodes[:, None], every[None, :]))
 
     @property
     def adjacency_radius(self) -> float:
-        """Two different nodes are adjacent when their distance is below this.
+        """Distance below which two different nodes are neighbors.
 
-        Six neighbors at distance 1 on a hexagonal lattice; on a rectangular one eight, the diagonal ones at
-        sqrt(2) included, as MiniSom counts them.
+        A node has six neighbors at distance 1 on a hexagonal lattice. On a rectangular one it has eight, including
+        the diagonal ones at distance sqrt(2), as MiniSom counts them.
         """
         return 1.25 if self.topology == "hexagonal" else 1.5
 
     def adjacent(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Whether nodes `a` and `b` (flat indices, broadcast together) are equal or neighbors: bool."""
+        """Return whether nodes are equal or neighbors.
+
+        Parameters
+        ----------
+        a, b : int arrays
+            Flat indices of nodes, broadcast together.
+
+        Returns
+        -------
+        bool array
+        """
         return self.squared_distances(a, b) < self.adjacency_radius**2
 
     def neighbor_table(self) -> np.ndarray:
-        """Each node's neighbors: (M, 8) int64 flat indices, filled up with the node itself."""
+        """Return the neighbors of each node, (M, 8) int64 flat indices, filled up with the node itself."""
         return _neighbor_table(self)
 
     def neighbor_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """All ordered pairs of different adjacent nodes: two int64 arrays of equal length, sorted."""
+        """Return all ordered pairs of neighboring nodes: two int64 arrays of equal length, sorted."""
         node = np.arange(self.n_nodes)
         row, col = np.divmod(node, self.cols)
         pairs = []
@@ -170,6 +199,7 @@ class Lattice:
 
 @functools.lru_cache(maxsize=8)  # each block of samples asks for it
 def _neighbor_table(lattice: Lattice) -> np.ndarray:
+    """Build the table that `Lattice.neighbor_table` returns."""
     first, second = lattice.neighbor_pairs()
     table = np.repeat(np.arange(lattice.n_nodes)[:, None], 8, axis=1)
     start = np.searchsorted(first, np.arange(lattice.n_nodes))

@@ -1,7 +1,7 @@
-"""Tiles of a map for online training: squares of 16 x 16 nodes, small enough to stay in a core's first cache.
+"""Tiles of a map for online training: squares of 16 x 16 nodes that fit into the first cache of a core.
 
-A tile is (D, 16, 16) float64, so that the nodes of a row lie side by side as the lanes of two vectors. The innermost
-loops are written in LLVM's vector types through numba: with its plain loops training takes three times as long. No
+A tile is (D, 16, 16) float64, so the weights of 16 nodes in a row lie side by side and fill two vectors. The
+innermost loops use LLVM's vector types, because with plain numba loops training takes three times as long. No
 operation is fused or reordered, so the results are the same bits on every machine.
 """
 
@@ -14,18 +14,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["SIDE", "catch_up", "cut", "fit_box", "joined", "search_tile"]
+from som_dask.numerics.simd import DOUBLE, INDEX, Vectors
 
-SIDE = 16  # nodes; a tile of three features takes 6 KiB
-WIDTH = 8  # of a vector of doubles: an AVX-512 register; LLVM splits it where registers are narrower
-HALVES = SIDE // WIDTH
-DOUBLE, INDEX, SHORT = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
-VECTOR = ir.VectorType(DOUBLE, WIDTH)
-UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
+__all__ = ["SIDE", "catch_up", "cut_tiles", "fit_box", "join_tiles", "search_tile"]
+
+SIDE = 16  # of a tile, in nodes; a tile of three features takes 6 KiB
+DOUBLES = Vectors(DOUBLE, 8)
+HALVES = SIDE // DOUBLES.width
 
 
-def cut(grid: np.ndarray, row_tiles: int, col_tiles: int) -> np.ndarray:
-    """Weights (rows, cols, D) as tiles (T, D, 16, 16), the last ones filled up with zeros."""
+def cut_tiles(grid: np.ndarray, row_tiles: int, col_tiles: int) -> np.ndarray:
+    """Cut weights (rows, cols, D) into tiles (T, D, 16, 16). Tiles at the edge are filled up with zeros."""
     rows, cols, n_features = grid.shape
     padded = np.zeros((row_tiles * SIDE, col_tiles * SIDE, n_features))
     padded[:rows, :cols] = grid
@@ -33,56 +32,35 @@ def cut(grid: np.ndarray, row_tiles: int, col_tiles: int) -> np.ndarray:
     return np.ascontiguousarray(parts).reshape(row_tiles * col_tiles, n_features, SIDE, SIDE)
 
 
-def joined(tiles: np.ndarray, rows: int, cols: int, col_tiles: int) -> np.ndarray:
-    """The reverse of `cut`: (rows, cols, D), a copy."""
+def join_tiles(tiles: np.ndarray, rows: int, cols: int, col_tiles: int) -> np.ndarray:
+    """Join tiles into weights (rows, cols, D), a copy: the inverse of `cut_tiles`."""
     n_features = tiles.shape[1]
     parts = tiles.reshape(-1, col_tiles, n_features, SIDE, SIDE).transpose(0, 3, 1, 4, 2)
     return np.ascontiguousarray(parts.reshape(-1, col_tiles * SIDE, n_features)[:rows, :cols])
 
 
-def _vectors(builder, address):
-    """Pointer to the vectors at an address."""
-    return builder.inttoptr(address, VECTOR.as_pointer())
-
-
-def _load(builder, pointer, index):
-    value = builder.load(builder.gep(pointer, [index]))
-    value.align = 8
-    return value
-
-
-def _store(builder, value, pointer, index):
-    builder.store(value, builder.gep(pointer, [index])).align = 8
-
-
-def _same_in_all(builder, scalar):
-    """A vector with `scalar` in every place."""
-    vector = builder.insert_element(UNDEFINED, scalar, ir.Constant(SHORT, 0))
-    return builder.shuffle_vector(vector, UNDEFINED, ir.Constant(ir.VectorType(SHORT, WIDTH), [0] * WIDTH))
-
-
 @intrinsic
 def _move_row(typing_context, weights, n_features, vector, factors, factor):
-    """``w[j, l] += (factor * factors[l]) * (vector[j] - w[j, l])`` for 16 lanes l and all features j.
+    """Compute ``w[j, l] += (factor * factors[l]) * (vector[j] - w[j, l])`` for 16 nodes l and all features j.
 
-    Arguments but the number `n_features` and the float `factor` are addresses; a tile's features lie 256 doubles
+    `n_features` is an int and `factor` a float; the other arguments are addresses. Features of a tile lie 256 doubles
     apart.
     """
     signature = types.void(types.intp, types.intp, types.intp, types.intp, types.float64)
 
     def codegen(context, builder, signature, arguments):
         weights, n_features, vector, factors, factor = arguments
-        weights, factors = _vectors(builder, weights), _vectors(builder, factors)
-        vector, factor = builder.inttoptr(vector, DOUBLE.as_pointer()), _same_in_all(builder, factor)
-        shares = [builder.fmul(factor, _load(builder, factors, ir.Constant(INDEX, half))) for half in range(HALVES)]
+        weights, factors = DOUBLES.point(builder, weights), DOUBLES.point(builder, factors)
+        vector, factor = builder.inttoptr(vector, DOUBLE.as_pointer()), DOUBLES.repeat(builder, factor)
+        shares = [builder.fmul(factor, DOUBLES.load(builder, factors, half)) for half in range(HALVES)]
         with cgutils.for_range(builder, n_features) as feature:
-            value = _same_in_all(builder, builder.load(builder.gep(vector, [feature.index])))
+            value = DOUBLES.repeat(builder, builder.load(builder.gep(vector, [feature.index])))
             first = builder.mul(feature.index, ir.Constant(INDEX, SIDE * HALVES))
             for half, share in enumerate(shares):
                 place = builder.add(first, ir.Constant(INDEX, half))
-                weight = _load(builder, weights, place)
+                weight = DOUBLES.load(builder, weights, place)
                 step = builder.fmul(share, builder.fsub(value, weight))
-                _store(builder, builder.fadd(weight, step), weights, place)
+                DOUBLES.store(builder, builder.fadd(weight, step), weights, place)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -90,28 +68,30 @@ def _move_row(typing_context, weights, n_features, vector, factors, factor):
 
 @intrinsic
 def _square_row(typing_context, weights, n_features, vector, squared, least):
-    """``squared[l] = sum_j (vector[j] - w[j, l])^2`` for 16 lanes; where it is less, ``least[l] = squared[l]``."""
+    """Compute ``squared[l] = sum_j (vector[j] - w[j, l])^2`` for 16 nodes l, and lower ``least[l]`` to it.
+
+    `n_features` is an int; the other arguments are addresses.
+    """
     signature = types.void(*[types.intp] * 5)
 
     def codegen(context, builder, signature, arguments):
         weights, n_features, vector, squared, least = arguments
-        weights, squared, least = (_vectors(builder, address) for address in (weights, squared, least))
+        weights, squared, least = (DOUBLES.point(builder, address) for address in (weights, squared, least))
         vector = builder.inttoptr(vector, DOUBLE.as_pointer())
         # LLVM turns these variables into registers.
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * WIDTH)) for _ in range(HALVES)]
+        sums = [cgutils.alloca_once_value(builder, DOUBLES.constant(0.0)) for _ in range(HALVES)]
         with cgutils.for_range(builder, n_features) as feature:
-            value = _same_in_all(builder, builder.load(builder.gep(vector, [feature.index])))
+            value = DOUBLES.repeat(builder, builder.load(builder.gep(vector, [feature.index])))
             first = builder.mul(feature.index, ir.Constant(INDEX, SIDE * HALVES))
             for half, total in enumerate(sums):
-                weight = _load(builder, weights, builder.add(first, ir.Constant(INDEX, half)))
+                weight = DOUBLES.load(builder, weights, builder.add(first, ir.Constant(INDEX, half)))
                 difference = builder.fsub(value, weight)
                 builder.store(builder.fadd(builder.load(total), builder.fmul(difference, difference)), total)
         for half, total in enumerate(sums):
-            place, result = ir.Constant(INDEX, half), builder.load(total)
-            _store(builder, result, squared, place)
-            before = _load(builder, least, place)
-            lower = builder.select(builder.fcmp_ordered("<", result, before), result, before)
-            _store(builder, lower, least, place)
+            result = builder.load(total)
+            DOUBLES.store(builder, result, squared, half)
+            lower = DOUBLES.lower(builder, result, DOUBLES.load(builder, least, half))
+            DOUBLES.store(builder, lower, least, half)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -119,25 +99,27 @@ def _square_row(typing_context, weights, n_features, vector, squared, least):
 
 @intrinsic
 def _column_ranges(typing_context, weights, height, least, most):
-    """Least and most of each of 16 lanes over some rows of a tile: addresses, but for the number of rows."""
+    """Find the least and the greatest weight in each of 16 columns over the first rows of a tile, for one feature.
+
+    `height` is the number of rows; the other arguments are addresses.
+    """
     signature = types.void(*[types.intp] * 4)
 
     def codegen(context, builder, signature, arguments):
         weights, height, least, most = arguments
-        weights, least, most = (_vectors(builder, address) for address in (weights, least, most))
-        firsts = [_load(builder, weights, ir.Constant(INDEX, half)) for half in range(HALVES)]
+        weights, least, most = (DOUBLES.point(builder, address) for address in (weights, least, most))
+        firsts = [DOUBLES.load(builder, weights, half) for half in range(HALVES)]
         lows = [cgutils.alloca_once_value(builder, first) for first in firsts]
         highs = [cgutils.alloca_once_value(builder, first) for first in firsts]
         with cgutils.for_range(builder, height) as row:
             start = builder.mul(row.index, ir.Constant(INDEX, HALVES))
             for half, (low, high) in enumerate(zip(lows, highs, strict=True)):
-                value = _load(builder, weights, builder.add(start, ir.Constant(INDEX, half)))
-                for sign, kept in (("<", low), (">", high)):
-                    before = builder.load(kept)
-                    builder.store(builder.select(builder.fcmp_ordered(sign, value, before), value, before), kept)
+                value = DOUBLES.load(builder, weights, builder.add(start, ir.Constant(INDEX, half)))
+                builder.store(DOUBLES.lower(builder, value, builder.load(low)), low)
+                builder.store(DOUBLES.higher(builder, value, builder.load(high)), high)
         for half, (low, high) in enumerate(zip(lows, highs, strict=True)):
-            _store(builder, builder.load(low), least, ir.Constant(INDEX, half))
-            _store(builder, builder.load(high), most, ir.Constant(INDEX, half))
+            DOUBLES.store(builder, builder.load(low), least, half)
+            DOUBLES.store(builder, builder.load(high), most, half)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -145,7 +127,19 @@ def _column_ranges(typing_context, weights, height, least, most):
 
 @numba.njit(nogil=True, cache=True)
 def fit_box(tile, tiles, rows, cols, col_tiles, low, high):
-    """Make a tile's box, ``low[:, tile]`` to ``high[:, tile]``, as narrow as its weights."""
+    """Make the box of a tile, ``low[:, tile]`` to ``high[:, tile]``, as narrow as its weights allow.
+
+    Parameters
+    ----------
+    tile : int
+    tiles : (T, D, 16, 16) float64
+    rows, cols : int
+        Size of the map, in nodes.
+    col_tiles : int
+        Number of tiles side by side.
+    low, high : (D, T) float64
+        Changed in place.
+    """
     height = min(SIDE, rows - tile // col_tiles * SIDE)
     width = min(SIDE, cols - tile % col_tiles * SIDE)
     lanes = np.empty((2, SIDE))
@@ -162,7 +156,7 @@ def fit_box(tile, tiles, rows, cols, col_tiles, low, high):
 
 @numba.njit(nogil=True, cache=True)
 def catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, col_tiles, bmu):
-    """Do the updates of a tile that are pending, in order.
+    """Apply the pending updates of a tile, in order.
 
     Parameters
     ----------
@@ -170,12 +164,16 @@ def catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, 
     vectors : (n, D) float64
     tiles : (T, D, 16, 16) float64
         Changed in place.
-    pending, counts : (T, n) int64, (T,) int64
-        Numbers of the vectors whose updates a tile has yet to take, and how many; set to 0.
+    pending : (T, n) int64
+        Indices of the vectors whose updates a tile has not taken yet.
+    counts : (T,) int64
+        How many these are; that of the tile becomes 0.
     by_row, by_col : (rows - 1 + padded rows,), (3, cols - 1 + padded cols) float64
-        The factors of ``alpha theta``; see `som_dask.algorithm.online_rule`.
-    rows, cols, col_tiles : int
-        Of the map.
+        The factors of ``alpha theta``; see `som_dask.algorithm.online_updates.update_factors`.
+    rows, cols : int
+        Size of the map, in nodes.
+    col_tiles : int
+        Number of tiles side by side.
     bmu : (n,) int64
         Flat indices of the vectors' best matching units.
     """
@@ -197,24 +195,29 @@ def catch_up(tile, vectors, tiles, pending, counts, by_row, by_col, rows, cols, 
 
 @numba.njit(nogil=True, cache=True)
 def search_tile(tile, vector, tiles, rows, cols, col_tiles, best, node, squared, least):
-    """The best of a tile's nodes, if it is better than the best so far.
+    """Search a tile for a node that is nearer to a vector than the best node so far.
 
     Parameters
     ----------
     tile : int
     vector : (D,) float64
     tiles : (T, D, 16, 16) float64
-    rows, cols, col_tiles : int
-        Of the map.
-    best, node : float, int
-        Squared distance and flat index of the best node so far.
+    rows, cols : int
+        Size of the map, in nodes.
+    col_tiles : int
+        Number of tiles side by side.
+    best : float
+        Squared distance of the best node so far.
+    node : int
+        Its flat index.
     squared, least : (16, 16), (16,) float64
-        Overwritten.
+        Working memory.
 
     Returns
     -------
-    best, node : float, int
-        The lowest index on ties.
+    best : float
+    node : int
+        The best node, including those of the tile; the lowest index on ties.
     """
     top, left = tile // col_tiles * SIDE, tile % col_tiles * SIDE
     height, width = min(SIDE, rows - top), min(SIDE, cols - left)

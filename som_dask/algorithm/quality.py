@@ -1,34 +1,41 @@
-"""How good a map is, and what it looks like: errors, distortion, U-matrix, hits."""
+"""Measures of how good a map is and what it looks like: errors, distortion, U-matrix, hits."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.neighborhood import Neighborhood, smooth
+from som_dask.algorithm.neighborhood import Neighborhood
+from som_dask.algorithm.smoothing import smooth
 
 __all__ = ["distortion", "hit_histogram", "node_means", "quantization_error", "topographic_error", "u_matrix"]
 
 
 def quantization_error(distance: np.ndarray) -> float:
-    """Mean Euclidean distance of the samples to their best matching units, in the data's units.
+    """Compute the mean distance of the samples to their best matching units.
 
     Parameters
     ----------
     distance : (n,) float64
+        Euclidean distance of each sample, in the data's units.
+
+    Returns
+    -------
+    float, in the data's units
     """
     return float(np.mean(distance))
 
 
 def topographic_error(bmu: np.ndarray, second: np.ndarray, lattice: Lattice) -> float:
-    """Share of samples whose best and second best matching units are not adjacent (Kiviluoto, 1996).
+    """Compute the share of samples whose two best matching units are not neighbors (Kiviluoto, 1996).
 
-    Adjacent are the six neighbors on a hexagonal lattice, the eight on a rectangular one (diagonals
-    included), over the seam where the lattice wraps. On a map of one node the error is 0.
+    A node has six neighbors on a hexagonal lattice and eight, with the diagonal ones, on a rectangular lattice. Where
+    the lattice wraps, nodes across the seam are neighbors too. On a map of one node the error is 0.
 
     Parameters
     ----------
-    bmu, second : (n,) int64 flat indices
+    bmu, second : (n,) int64
+        Flat indices of the best and the second best matching unit of each sample.
     lattice : Lattice
 
     Returns
@@ -39,7 +46,7 @@ def topographic_error(bmu: np.ndarray, second: np.ndarray, lattice: Lattice) -> 
 
 
 def u_matrix(codebook: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Mean Euclidean distance of each node's weights to those of its neighbors (Ultsch and Siemon, 1990).
+    """Compute the mean distance of each node's weights to those of its neighbors (Ultsch and Siemon, 1990).
 
     Parameters
     ----------
@@ -49,11 +56,11 @@ def u_matrix(codebook: np.ndarray, lattice: Lattice) -> np.ndarray:
     Returns
     -------
     (rows, cols) float64
-        In the data's units; 0 for a node without neighbors.
+        Euclidean distances in the codebook's units; 0 for a node without neighbors.
     """
     first, second = lattice.neighbor_pairs()
     _, exponent = np.frexp(np.abs(codebook).max(initial=0.0))
-    exponent = int(exponent) if abs(exponent) > 400 else 0  # else squares overflow or vanish
+    exponent = int(exponent) if abs(exponent) > 400 else 0  # otherwise squares would overflow or vanish
     codebook = np.ldexp(codebook, -exponent) if exponent else codebook
     squared = np.zeros(len(first))
     for feature in codebook.T:  # one feature at a time: no (pairs, D) array
@@ -64,12 +71,34 @@ def u_matrix(codebook: np.ndarray, lattice: Lattice) -> np.ndarray:
 
 
 def hit_histogram(bmu: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Count samples per node: flat indices (n,) int64 -> (rows, cols) int64."""
+    """Count the samples of each node.
+
+    Parameters
+    ----------
+    bmu : (n,) int64
+        Flat index of the best matching unit of each sample.
+    lattice : Lattice
+
+    Returns
+    -------
+    (rows, cols) int64
+    """
     return np.bincount(bmu, minlength=lattice.n_nodes).reshape(lattice.shape)
 
 
 def node_means(total: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """``total / number``, of equal shapes or broadcast: float64, NaN where the number is zero."""
+    """Divide sums by numbers of samples.
+
+    Parameters
+    ----------
+    total, number : arrays
+        Sums and the numbers (or weights) of the samples in them, broadcast together.
+
+    Returns
+    -------
+    float64 array
+        ``total / number``, NaN where the number is zero.
+    """
     total, number = np.broadcast_arrays(np.asarray(total, dtype=np.float64), number)
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
@@ -84,24 +113,26 @@ def distortion(
     neighborhood: Neighborhood,
     radius: float,
 ) -> float:
-    r"""Mean distortion of the samples: what the batch rule lowers while its radius stays.
+    r"""Compute the mean distortion of the samples, which the batch rule lowers as long as the radius is constant.
 
-    ``E = 1/N sum_i sum_j h(|r_c(i) - r_j|, radius) |x_i - w_j|^2``, the sum over features that the sample has
-    (Lampinen and Oja, J. Math. Imaging and Vision 2, 1992; Vesanto, Sulkava and Hollmen, WSOM 2003).
+    ``E = 1/N sum_i sum_j h(|r_c(i) - r_j|, radius) |x_i - w_j|^2``, where the squared distance is over the features
+    that the sample has (Lampinen and Oja, J. Math. Imaging and Vision 2, 1992; Vesanto, Sulkava and Hollmen, WSOM
+    2003).
 
-    No sample is needed, only sums of each node c about its own weights. With d = x - w_c and feature by feature
-    ``sum (x - w_j)^2 = sum d^2 + 2 (w_c - w_j) sum d + n (w_c - w_j)^2``, so that H, which is symmetric, is applied
-    to 1, w and w^2 alone. The weights are taken less their mean. What cancels is of the size of the codebook's
-    variance: E is good to about 1e-16 of N times that.
+    The samples themselves are not needed, only sums over the samples of each node c about the weights of c. With
+    d = x - w_c, for each feature ``sum (x - w_j)^2 = sum d^2 + 2 (w_c - w_j) sum d + n (w_c - w_j)^2``, so that H,
+    which is symmetric, has to be applied only to 1, w and w^2. The mean of the codebook is subtracted from the
+    weights first. The terms that cancel are then of the size of the codebook's variance, and the rounding error is
+    about 1e-16 of this size.
 
     Parameters
     ----------
     known : (M, D) int64 or float64
-        Number, or weight, of the samples of each node that have the feature.
+        Number, or total weight, of the samples of each node that have the feature.
     sums, squares : (M, D) float64
-        Of d and d^2 over those, times their weights.
+        Sums of d and of d^2 over these samples, times their weights.
     weight : float
-        N, or the weight of all samples.
+        N, or the total weight of all samples.
     codebook : (M, D) float64
     lattice : Lattice with M nodes
     neighborhood : Neighborhood
@@ -111,7 +142,7 @@ def distortion(
     Returns
     -------
     float
-        In squared units of the codebook; nan without samples. Infinite or nan where squares overflow.
+        In squared units of the codebook. NaN without samples; infinite or NaN if squares overflow.
     """
     if not weight > 0:
         return float("nan")

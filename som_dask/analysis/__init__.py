@@ -1,1 +1,1 @@
-"""What a trained map tells: labels, measures, clusters, summaries of nodes."""
+"""Analyses with a trained map: labels, measures of quality, clusters, and summaries of nodes."""

@@ -1,4 +1,4 @@
-"""Labels: every sample's best matching unit and its distance, lazily, on the samples' own dimensions."""
+"""Infer labels: the best matching unit of each sample and its distance, on the dimensions of the samples."""
 
 from __future__ import annotations
 
@@ -12,40 +12,34 @@ import xarray as xr
 from dask.delayed import delayed
 
 from som_dask._version import __version__
-from som_dask.algorithm.feature_space import Missing, Preparation
-from som_dask.engine.batch import SharedCodebook, nearest
-from som_dask.engine.device import Device
+from som_dask.algorithm.feature_space import FeatureSpace, Missing
+from som_dask.engine.block import Block
+from som_dask.engine.codebook import SharedCodebook
+from som_dask.engine.engines import engine_for
 from som_dask.errors import DataError
-from som_dask.io.models import codebook_of, lattice_of, preparation_of
-from som_dask.samples.for_model import opened
+from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
+from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
 
-__all__ = [
-    "LABELS",
-    "NEIGHBOR",
-    "Column",
-    "LabelTask",
-    "assign",
-    "block_labels",
-    "refuse_unusable",
-]
+__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "infer", "label_block", "refuse_unusable"]
 
-NEIGHBOR = "neighbor"  # the dimension of what is told of several nodes
-NO_UNIT = np.int32(-1)  # in a store, for samples that are left out
+NEIGHBOR = "neighbor"  # the dimension of variables with values for several nodes
+NO_NODE = np.int32(-1)  # fill value in a store, for samples that are left out
 
 
 @dataclass(frozen=True)
 class Column:
-    """Where a variable of the labels stands in their table, (n, columns) float64.
+    """The columns of one variable in a table of labels, (n, columns) float64.
 
     Attributes
     ----------
     first : int
+        Index of the first column.
     width : int, optional
-        Numbers a sample; None for a single one, without a dimension for it.
+        Number of columns; None for one column, and a variable without a dimension for columns.
     long_name : str
     place : bool
-        Whether it is a row or column of the lattice: a whole number.
+        Whether the variable is a row or column of the lattice, which is an integer.
     """
 
     first: int
@@ -54,7 +48,7 @@ class Column:
     place: bool = False
 
     def of(self, table: Any, missing: Missing) -> Any:
-        """Its part of a NumPy or dask table: of int32 if it is a place and no sample is left out."""
+        """Return the variable from a NumPy or dask table: as int32 if it is a place and no sample is left out."""
         values = table[:, self.first] if self.width is None else table[:, self.first : self.first + self.width]
         return values.astype(np.int32) if self.place and missing == "error" else values
 
@@ -66,43 +60,44 @@ LABELS = {
 }
 
 
-def block_labels(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
-    """Row, column and distance of each sample's best matching unit.
+def label_block(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
+    """Find row, column and distance of the best matching unit of each sample in a block.
 
     Parameters
     ----------
     block : (n, D) array of real numbers
     shared : SharedCodebook
-        Its preparation tells what becomes of missing values; features that it does not use are ignored.
+        Its space says how missing values are treated; features that it does not use are ignored.
 
     Returns
     -------
     (n, 3) float64
-        ``row, col, distance``; the integers are exact, NaN for samples left out.
+        Columns ``row, col, distance``; NaN for samples that are left out.
 
     Raises
     ------
     DataError
-        If a value is infinite, or NaN where none may be missing.
+        If a value is infinite, or NaN although none may be missing.
     """
-    refuse_unusable(block, shared.preparation)
+    refuse_unusable(block, shared.space)
     labels = np.empty((len(block), 3))
-    bmu, labels[:, 2] = nearest(block, shared)
-    labels[:, 0], labels[:, 1] = np.divmod(bmu, shared.lattice.cols)
-    labels[bmu < 0] = np.nan
+    found = shared.find(Block.of(block))
+    labels[:, 0], labels[:, 1] = np.divmod(found.bmu, shared.lattice.cols)
+    labels[:, 2] = found.distance
+    labels[found.bmu < 0] = np.nan
     return labels
 
 
-def refuse_unusable(block: np.ndarray, preparation: Preparation) -> None:
-    """See that a block, (n, D), has no values in the features used that can't be compared with a codebook.
+def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
+    """Refuse a block, (n, D), with values that can't be compared with a codebook in the features that are used.
 
     Raises
     ------
     DataError
-        If a value is infinite, or NaN where none may be missing.
+        If a value is infinite, or NaN although none may be missing.
     """
-    values = block if preparation.columns is None else block[:, preparation.columns]
-    strict = preparation.missing == "error"
+    values = block if space.columns is None else block[:, space.columns]
+    strict = space.missing == "error"
     good = np.isfinite(values) if strict else ~np.isinf(values)
     if not good.all():
         bad = good.size - np.count_nonzero(good)
@@ -112,12 +107,21 @@ def refuse_unusable(block: np.ndarray, preparation: Preparation) -> None:
 
 @dataclass(frozen=True)
 class LabelTask:
-    """What is labelled with what, and how."""
+    """A task: samples to label, and the model to label them with.
+
+    Attributes
+    ----------
+    samples : Samples
+    model : xarray.Dataset
+    missing : {"error", "drop", "mask"}
+        How samples that lack features are treated.
+    device : {"cpu", "gpu"}
+    """
 
     samples: Samples
     model: xr.Dataset
     missing: Missing
-    device: Device
+    device: str
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -126,27 +130,28 @@ class LabelTask:
 
     @property
     def make(self) -> Callable[[np.ndarray, SharedCodebook], np.ndarray] | None:
-        """What makes the table of a block of samples; None for `block_labels`."""
+        """The function that makes the table of a block; None for `label_block`."""
         return None
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What the labels are besides the best matching unit, as JSON values."""
+        """Attributes of the labels that say what they are, as JSON values; none for best matching units."""
         return {}
 
     @classmethod
-    def of(cls, data: Any, model: Any, missing: Missing | None, device: Device, **others: Any) -> Self:
-        """Open both and see that they fit together."""
-        return cls(*opened(data, model, missing), device, **others)
+    def of(cls, data: Any, model: Any, missing: Missing | None, device: str, **others: Any) -> Self:
+        """Open samples and model, and check that they fit together."""
+        return cls(*open_for_model(data, model, missing), device, **others)
 
-    def shared(self) -> SharedCodebook:
-        """The codebook for the workers."""
-        preparation = preparation_of(self.model).for_inference(self.missing)
-        return SharedCodebook(codebook_of(self.model), lattice_of(self.model), self.device, preparation=preparation)
+    def share_codebook(self) -> SharedCodebook:
+        """Prepare the codebook for the workers."""
+        space = feature_space_of(self.model).for_inference(self.missing)
+        codebook, lattice = scaled_codebook_of(self.model), lattice_of(self.model)
+        return SharedCodebook(codebook, lattice, space, engine_for(self.device))
 
-    def labels(self, table: Any) -> xr.Dataset:
-        """A table of labels, (n, columns), on the samples' own dimensions."""
-        labels = self.samples.labelled(
+    def make_labels(self, table: Any) -> xr.Dataset:
+        """Put a table of labels, (n, columns), on the dimensions of the samples, as a Dataset with attributes."""
+        labels = self.samples.to_dataset(
             {name: column.of(table, self.missing) for name, column in self.columns.items()},
             {name: NEIGHBOR for name, column in self.columns.items() if column.width is not None},
         )
@@ -155,9 +160,9 @@ class LabelTask:
             if name != "distance":
                 labels[name].attrs["units"] = "1"
             if column.place and self.missing != "error":
-                # As integers in a store, which xarray decodes to these very numbers.
-                labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_UNIT)
-        labels["distance"].attrs.update(self._distance_attrs())
+                # Integers in a store, which xarray decodes to these float64.
+                labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_NODE)
+        labels["distance"].attrs.update(self._describe_distance())
         labels.attrs.update(
             **self.kind,
             model_codebook_sha256=self.model.attrs["codebook_sha256"],
@@ -169,56 +174,58 @@ class LabelTask:
         return labels
 
     @property
-    def _what(self) -> str:
+    def _target(self) -> str:
         return "best matching unit"
 
-    def table(self) -> Any:
-        """The table of all samples, a dask array (n, columns) in the blocks of the samples."""
+    def make_table(self) -> Any:
+        """Label all samples, lazily: a dask array (n, columns) float64 in the blocks of the samples."""
         width = sum(column.width or 1 for column in self.columns.values())
         return self.samples.array.map_blocks(
-            self.make or block_labels,
-            delayed(self.shared(), pure=False),
+            self.make or label_block,
+            delayed(self.share_codebook(), pure=False),
             dtype=np.float64,
             chunks=(self.samples.block_rows, (width,)),
             meta=np.empty((0, width)),
         )
 
-    def _distance_attrs(self) -> dict[str, str]:
-        preparation = preparation_of(self.model)
-        if preparation.metric == "cosine":
-            return {"long_name": f"1 less the cosine of the angle to the {self._what}", "units": "1"}
-        if preparation.changes_values:
-            return {"long_name": f"Euclidean distance to the {self._what}, features scaled and weighted"}
-        return {} if self.samples.units is None else {"units": self.samples.units}
+    def _describe_distance(self) -> dict[str, str]:
+        space = feature_space_of(self.model)
+        name = f"{space.rule.noun} to the {self._target}"
+        if space.rule.on_sphere:
+            return {"long_name": name, "units": "1"}
+        if space.changes_values:
+            return {"long_name": f"{name}, features scaled and weighted"}
+        units = {} if self.samples.units is None else {"units": self.samples.units}
+        return {"long_name": f"{name}, in the data's units", **units}
 
 
-def assign(data: Any, model: Any, *, missing: Missing | None = None, device: Device = "cpu") -> xr.Dataset:
-    """Label samples with a trained map, lazily: nothing is read until the result is computed.
+def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
+    """Infer labels of samples with a trained map, lazily: nothing is read until the result is computed.
 
     Parameters
     ----------
-    data : anything that `som_dask.samples.table.open_samples` takes
-        Variables and dimensions are those of training, unless it is opened already.
+    data : anything that `som_dask.samples.open.open_samples` takes
+        Variables and dimensions are those of training, unless the samples are already open.
     model : xarray.Dataset, or path or URL of a saved model
     missing : {"error", "drop", "mask"}, optional
-        What becomes of samples that lack features, by NaN: an error; left out; compared by the features that they
-        have, left out only if they have none. By default as in training.
+        How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared
+        by the features that they have, and left out only if they have none. By default as in training.
     device : {"cpu", "gpu"}
 
     Returns
     -------
     xarray.Dataset
         ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units unless the map
-        scales them) on the samples' own dimensions and coordinates, one dask block for each block of samples.
-        With `missing` other than "error" rows and columns are float64, NaN for samples left out; in a store
-        they are int32 with the fill value -1.
+        scales them or has another metric) on the dimensions and coordinates of the samples, one dask block for each
+        block of samples. With `missing` other than "error", rows and columns are float64 with NaN for samples that
+        are left out; in a store they are int32 with the fill value -1.
 
     Raises
     ------
     SchemaError
-        If the features are not the model's.
+        If the features are not those of the model.
     DataError
-        When computed, if a value is infinite, or NaN where none may be missing.
+        When computed, if a value is infinite, or NaN although none may be missing.
     """
     task = LabelTask.of(data, model, missing, device)
-    return task.labels(task.table())
+    return task.make_labels(task.make_table())

@@ -1,4 +1,4 @@
-"""Samples of each node by class, and moments of their values, block by block: they add up."""
+"""Counts of samples by node and class, and moments of values by node; those of blocks add up."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pandas as pd
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import DataError
 
-__all__ = ["ClassCounts", "NodeMoments", "flat_nodes"]
+__all__ = ["ClassCounts", "NodeMoments", "flatten_nodes"]
 
 MOST_CLASSES = 4096
 
 
-def flat_nodes(row: np.ndarray, col: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Flat indices of nodes: int64, -1 where row or col is NaN or negative (the sample was left out).
+def flatten_nodes(row: np.ndarray, col: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Return flat indices of nodes: int64, -1 where row or col is NaN or negative (the sample was left out).
 
     Raises
     ------
@@ -38,15 +38,15 @@ def flat_nodes(row: np.ndarray, col: np.ndarray, lattice: Lattice) -> np.ndarray
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Samples of each node and class; they add up.
+    """Number of samples by node and class; counts add up.
 
     Attributes
     ----------
     classes : (C,) object
-        In the order in which they were met.
+        The classes, in the order in which they were found.
     counts : (M, C) int64
     no_node, no_class : int
-        Samples that were left out: those without a node, and those with a node and no class.
+        Number of samples that are left out: those without a node, and those with a node but no class.
     """
 
     classes: np.ndarray
@@ -56,8 +56,8 @@ class ClassCounts:
 
     @classmethod
     def of(cls, row: np.ndarray, col: np.ndarray, classes: np.ndarray, lattice: Lattice) -> ClassCounts:
-        """Of one block, arrays of one shape."""
-        node = flat_nodes(row, col, lattice).ravel()
+        """Count the samples of one block: row, column and class of each, arrays of one shape."""
+        node = flatten_nodes(row, col, lattice).ravel()
         values = np.asarray(classes).ravel()
         kind = values.dtype.kind
         code, unique = pd.factorize(
@@ -81,8 +81,14 @@ class ClassCounts:
         counts[:, [place[value] for value in other.classes]] += other.counts
         return ClassCounts(_objects(place), counts, self.no_node + other.no_node, self.no_class + other.no_class)
 
-    def ordered(self) -> ClassCounts:
-        """With the classes in ascending order."""
+    def sort_classes(self) -> ClassCounts:
+        """Return the counts with the classes in ascending order.
+
+        Raises
+        ------
+        DataError
+            If the classes have no common order.
+        """
         try:
             order = sorted(range(len(self.classes)), key=lambda i: self.classes[i])
         except TypeError as error:
@@ -92,7 +98,7 @@ class ClassCounts:
 
 
 def _objects(values: Iterable[Any]) -> np.ndarray:
-    """Values as an array of objects, one each even where they are sequences."""
+    """Return values as an array of objects, with one element for each value even if it is a sequence."""
     items = list(values)
     result = np.empty(len(items), dtype=object)
     result[:] = items
@@ -108,13 +114,13 @@ def _refuse_many(n_classes: int) -> None:
 
 @dataclass(frozen=True)
 class NodeMoments:
-    """Number, mean and squared deviations of some values of each node; they add up.
+    """Number, mean and squared deviations of values by node; moments add up.
 
     Attributes
     ----------
     count : (M,) int64
     mean, deviation : (M,) float64
-        Mean, and sum of the squared deviations from it; 0 for nodes without values.
+        Mean, and sum of the squared deviations from the mean; 0 for nodes without values.
     """
 
     count: np.ndarray
@@ -123,8 +129,8 @@ class NodeMoments:
 
     @classmethod
     def of(cls, row: np.ndarray, col: np.ndarray, values: np.ndarray, lattice: Lattice) -> NodeMoments:
-        """Of one block, in two passes: the mean, then the deviations from it."""
-        node = flat_nodes(row, col, lattice).ravel()
+        """Compute the moments of one block in two steps: the mean, and then the deviations from it."""
+        node = flatten_nodes(row, col, lattice).ravel()
         values = np.asarray(values, dtype=np.float64).ravel()
         if np.isinf(values).any():
             raise DataError("the values to summarize hold infinities; make them missing (NaN) first")
@@ -133,13 +139,13 @@ class NodeMoments:
         count = np.bincount(node, minlength=n_nodes).astype(np.int64, copy=False)
         number = np.maximum(count, 1)
         mean = np.bincount(node, weights=values, minlength=n_nodes) / number
-        # Once more: what rounding left of the mean of the deviations.
+        # Add the mean of the deviations, which only rounding keeps from being 0.
         mean += np.bincount(node, weights=values - mean[node], minlength=n_nodes) / number
         rest = values - mean[node]
         return cls(count, mean, np.bincount(node, weights=rest * rest, minlength=n_nodes))
 
     def __add__(self, other: NodeMoments) -> NodeMoments:
-        # Chan, Golub and LeVeque (1983): no difference of large squares.
+        # Chan, Golub and LeVeque (1983): this formula does not subtract large squares.
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         apart = np.where((self.count > 0) & (other.count > 0), other.mean - self.mean, 0.0)

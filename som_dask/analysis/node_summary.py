@@ -1,76 +1,79 @@
-"""What the samples of each node have in common: their classes, and the mean of what else is known of them."""
+"""Summarize the samples of each node: their classes, and the mean of other variables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.node_counts import ClassCounts, NodeMoments
 from som_dask.errors import DataError
 from som_dask.io.models import lattice_of, open_model
-from som_dask.passes.compute import compute
-from som_dask.passes.run import tree_sum
+from som_dask.passes.run import run_over_arrays
 
-__all__ = ["summarize_labels", "summarize_values", "units_of"]
+__all__ = ["bmus_of", "summarize_labels", "summarize_values"]
 
 BINS = ("row", "col")
 
 
-def units_of(labels: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """``bmu_row`` and ``bmu_col`` of labels, on the same dimensions in the same order.
+def bmus_of(labels: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return ``bmu_row`` and ``bmu_col`` of labels, with their dimensions in the same order.
 
     Raises
     ------
     DataError
-        If there are none.
+        If the labels don't have both.
     """
     lacking = [name for name in ("bmu_row", "bmu_col") if name not in labels]
     if lacking:
-        raise DataError(f"the labels lack {' and '.join(lacking)}; give what assign or som-dask infer makes")
+        raise DataError(f"the labels lack {' and '.join(lacking)}; give what infer or som-dask infer makes")
     row = labels["bmu_row"]
     return row, labels["bmu_col"].transpose(*row.dims)
 
 
 def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset:
-    r"""What classes the samples of each node are of.
+    r"""Count the classes of the samples of each node.
 
-    Counted block by block and added up in a tree: no more than nodes x classes numbers are held at once.
+    Samples are counted block by block, and counts are added up in a tree, so that a task never holds more than a few
+    arrays of nodes x classes.
 
     Parameters
     ----------
     labels : xarray.Dataset
-        What `som_dask.assign` gives: ``bmu_row`` and ``bmu_col`` on any dimensions, missing for samples left out.
+        Result of `som_dask.infer`: ``bmu_row`` and ``bmu_col`` on any dimensions, missing for samples left out.
     classes : xarray.DataArray or array
-        Of strings, integers, booleans or dates, on the dimensions of the labels or some of them (an array: of their
-        shape). Missing values (NaN, None, NaT) are left out.
+        Strings, integers, booleans or dates, on the dimensions of the labels or some of them; an array must have the
+        shape of the labels. Missing values (NaN, None, NaT) are left out.
     model : xarray.Dataset, path or URL of a saved model, or Lattice
 
     Returns
     -------
     xarray.Dataset
-        ``class_count (row, col, class)`` int64, classes in ascending order; ``majority (row, col)``, the class that
-        most samples of the node have, the first on ties, missing for nodes without samples (so integers become
-        float64); ``purity (row, col)``, the share of that class, NaN without samples; ``entropy (row, col)``,
-        Shannon's of the shares in bits. Of the whole map: ``overall_purity``, the share of the samples that are of
-        the majority of their node (Manning, Raghavan and Schuetze, *Introduction to Information Retrieval*, 2008,
-        section 16.3), and ``overall_entropy``, the mean over the samples. attrs tell the samples left out.
+        ``class_count (row, col, class)`` int64, with the classes in ascending order; ``majority (row, col)``, the
+        most frequent class of the node, the first one on ties, missing for nodes without samples (so integers become
+        float64); ``purity (row, col)``, the share of that class, NaN for nodes without samples; ``entropy (row,
+        col)``, the Shannon entropy of the shares in bits. For the map: ``overall_purity``, the share of samples that
+        belong to the majority class of their node (Manning, Raghavan and Schuetze, *Introduction to Information
+        Retrieval*, 2008, section 16.3), and ``overall_entropy``, the mean of the entropy over the samples. The
+        attributes hold the numbers of samples counted and left out.
 
     Raises
     ------
     DataError
-        If dimensions or sizes do not fit, the labels are not of this map, no sample has both a node and a class,
-        there are more than 4096 classes, or they have no order.
+        If dimensions or sizes do not fit, if the labels are not of this map, if no sample has both a node and a
+        class, or if there are more than 4096 classes or they have no order.
     """
-    lattice = _lattice(model)
-    counts: ClassCounts = _summed(labels, _on_labels(labels, classes, "the classes"), ClassCounts.of, lattice)
-    counts = counts.ordered()
+    lattice = _lattice_of(model)
+    counts: ClassCounts = _add_up_by_node(
+        labels, _align_with_labels(labels, classes, "the classes"), ClassCounts.of, lattice
+    )
+    counts = counts.sort_classes()
     if not counts.counts.sum():
         raise DataError("no sample has both a node and a class")
     table = counts.counts.reshape(*lattice.shape, -1)
@@ -78,7 +81,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
     share = table / np.maximum(total, 1)[..., None]
     entropy = -np.sum(share * np.log2(share, out=np.zeros_like(share), where=table > 0), axis=-1)
     entropy = np.where(total > 0, np.maximum(entropy, 0.0), np.nan)
-    names = _class_coordinate(counts.classes)
+    names = _unify_classes(counts.classes)
     majority = xr.DataArray(names[table.argmax(axis=-1)], dims=BINS).where(xr.DataArray(total > 0, dims=BINS))
     return xr.Dataset(
         {
@@ -101,7 +104,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
                 {"long_name": "mean entropy of the classes of a sample's node", "units": "bit"},
             ),
         },
-        coords={"class": ("class", names), **_positions(lattice)},
+        coords={"class": ("class", names), **_positions_of(lattice)},
         attrs={
             "samples": int(total.sum()),
             "samples_without_node": counts.no_node,
@@ -112,42 +115,42 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
 
 
 def summarize_values(labels: xr.Dataset, values: Any, model: Any) -> xr.Dataset:
-    """Number, mean and standard deviation of other variables over the samples of each node.
+    """Compute number, mean and standard deviation of other variables over the samples of each node.
 
-    In each block in two passes, the mean and then the deviations from it; blocks are joined in a tree by the
+    Each block is read once, for the mean and then the deviations from it; blocks are combined in a tree by the
     formulas of Chan, Golub and LeVeque (*Algorithms for computing the sample variance*, The American Statistician
-    37, 1983). Nothing cancels for values far from zero; other blocks change the last digits only.
+    37, 1983). Values far from zero lose no digits; other blocks change only the last digits.
 
     Parameters
     ----------
     labels : xarray.Dataset
-        What `som_dask.assign` gives.
+        Result of `som_dask.infer`.
     values : xarray.Dataset, xarray.DataArray or array
-        Numbers or booleans on the dimensions of the labels or some of them; NaN is left out.
+        Numbers or booleans on the dimensions of the labels or some of them; NaN are left out.
     model : xarray.Dataset, path or URL of a saved model, or Lattice
 
     Returns
     -------
     xarray.Dataset
-        For each variable, ``NAME_mean``, ``NAME_std`` (divided by the number of values) and ``NAME_count`` ``(row,
-        col)``; NaN for nodes without values. A variable without a name is called "value".
+        For each variable ``NAME_mean``, ``NAME_std`` (with the number of values as the divisor) and ``NAME_count``,
+        all ``(row, col)``; NaN for nodes without values. A variable without a name is called "value".
 
     Raises
     ------
     DataError
         If dimensions, sizes or dtypes do not fit, or there are infinities.
     """
-    lattice = _lattice(model)
+    lattice = _lattice_of(model)
     if isinstance(values, xr.Dataset):
         variables = {str(name): values[name] for name in values.data_vars}
     else:
         variables = {str(getattr(values, "name", None) or "value"): values}
-    result = xr.Dataset(coords=_positions(lattice), attrs={"som_dask_version": __version__})
-    arrays = {name: _on_labels(labels, variable, name) for name, variable in variables.items()}
+    result = xr.Dataset(coords=_positions_of(lattice), attrs={"som_dask_version": __version__})
+    arrays = {name: _align_with_labels(labels, variable, name) for name, variable in variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "iufb":
             raise DataError(f"{name} has dtype {array.dtype}; numbers are needed (classes: summarize_labels)")
-    sums = _all_summed(labels, list(arrays.values()), NodeMoments.of, lattice)
+    sums = _add_up_all_by_node(labels, list(arrays.values()), NodeMoments.of, lattice)
     for (name, array), moments in zip(arrays.items(), sums, strict=True):
         some = moments.count > 0
         mean = np.where(some, moments.mean, np.nan)
@@ -161,24 +164,40 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any) -> xr.Dataset:
     return result
 
 
-def _lattice(model: Any) -> Lattice:
+@dataclass(frozen=True)
+class _Sums:
+    """Summaries of several variables that are added up together, so that one pass reads the labels only once."""
+
+    sums: tuple[Any, ...]
+
+    @classmethod
+    def of_blocks(cls, row: np.ndarray, col: np.ndarray, *others: Any) -> _Sums:
+        """Summarize a block; `others` are a block of each variable, the function that summarizes, and the lattice."""
+        *columns, of, lattice = others
+        return cls(tuple(of(row, col, column, lattice) for column in columns))
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
+
+
+def _lattice_of(model: Any) -> Lattice:
     return model if isinstance(model, Lattice) else lattice_of(open_model(model))
 
 
-def _positions(lattice: Lattice) -> dict[str, Any]:
+def _positions_of(lattice: Lattice) -> dict[str, Any]:
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     return {name: (BINS, values, {"units": "lattice units"}) for name, values in (("x", x), ("y", y))}
 
 
-def _class_coordinate(classes: np.ndarray) -> np.ndarray:
-    """Classes as an array of their own kind: integers, booleans, floats, dates; else objects."""
+def _unify_classes(classes: np.ndarray) -> np.ndarray:
+    """Return classes as an array of their own kind (integers, booleans, floats, dates), or else of objects."""
     values = np.array(classes.tolist()) if len({type(value) for value in classes}) == 1 else classes
     return values if values.dtype.kind in "iufbM" else classes
 
 
-def _on_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:
-    """Values as a DataArray on the labels' dimensions."""
-    row, _ = units_of(labels)
+def _align_with_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:
+    """Return values as a DataArray with the dimensions of the labels."""
+    row, _ = bmus_of(labels)
     if not isinstance(values, xr.DataArray):
         array = values if isinstance(values, dask.array.Array) else np.asarray(values)
         if array.shape != row.shape:
@@ -200,26 +219,18 @@ def _on_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:
     return values.expand_dims(missing).transpose(*row.dims)
 
 
-def _summed(labels: xr.Dataset, values: xr.DataArray, of: Callable[..., Any], lattice: Lattice) -> Any:
-    return _all_summed(labels, [values], of, lattice)[0]
+def _add_up_by_node(labels: xr.Dataset, values: xr.DataArray, of: Callable[..., Any], lattice: Lattice) -> Any:
+    return _add_up_all_by_node(labels, [values], of, lattice)[0]
 
 
-def _all_summed(
+def _add_up_all_by_node(
     labels: xr.Dataset, arrays: Sequence[xr.DataArray], of: Callable[..., Any], lattice: Lattice
 ) -> tuple[Any, ...]:
-    """Each array's summary by node: of the blocks, added up in a tree, all in one pass."""
-    row, col = (array.variable for array in units_of(labels))
+    """Summarize all arrays by node in one pass: block by block, added up in a tree."""
+    row, col = (array.variable for array in bmus_of(labels))
     variables = [row, col, *(array.variable for array in arrays)]
     if not any(variable.chunks for variable in variables):
         return tuple(of(row.values, col.values, array.values, lattice) for array in arrays)
-    dims = tuple(range(row.ndim))
     parts = [v.data if v.chunks else dask.array.from_array(v.values, chunks=-1) for v in variables]
-    _, parts = dask.array.core.unify_chunks(*(item for part in parts for item in (part, dims)))
-    blocks = [part.to_delayed().ravel().tolist() for part in parts]
-    task = delayed(of, pure=False)
-    return compute(
-        *(
-            tree_sum([task(*block, lattice) for block in zip(blocks[0], blocks[1], column, strict=True)])
-            for column in blocks[2:]
-        )
-    )
+    total: tuple[Any, ...] = run_over_arrays("node_summary", _Sums.of_blocks, parts, of, lattice).sums
+    return total

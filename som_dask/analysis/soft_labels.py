@@ -1,4 +1,4 @@
-"""Soft assignment: the k nearest nodes of every sample and how much it belongs to each, lazily."""
+"""Infer soft labels: the k nearest nodes of each sample, and its membership in each of them."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ import numpy as np
 import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
+from som_dask.algorithm.memberships import FUZZIFIER, Membership, entropies, memberships
 from som_dask.analysis.labels import Column, LabelTask, refuse_unusable
-from som_dask.engine.batch import SharedCodebook
-from som_dask.engine.nearest_k import FUZZIFIER, Membership, entropies, memberships, nearest_nodes
+from som_dask.engine.block import Block
+from som_dask.engine.codebook import SharedCodebook
+from som_dask.engine.nearest_k import check_k, check_metric, nearest_nodes
 from som_dask.errors import ParameterError
-from som_dask.io.models import lattice_of, preparation_of
+from som_dask.io.models import feature_space_of, lattice_of
 from som_dask.passes.compute import single_threaded_blas
 
-__all__ = ["SoftTask", "assign_soft", "block_soft_labels"]
+__all__ = ["SoftTask", "infer_soft", "label_block_softly"]
 
 
-def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options: Mapping[str, Any]) -> np.ndarray:
-    """Nodes, distances and memberships of each sample, side by side.
+def label_block_softly(block: np.ndarray, shared: SharedCodebook, k: int, options: Mapping[str, Any]) -> np.ndarray:
+    """Find nodes, distances and memberships of each sample in a block.
 
     Parameters
     ----------
     block : (n, D) array of real numbers
-        NaN where a value is missing, if the preparation allows it. Features that it does not use may be anything.
+        NaN where a value is missing, if the space allows it. Features that the space does not use are ignored.
     shared : SharedCodebook
     k : int
+        Number of nodes.
     options : mapping
-        Of `som_dask.engine.nearest_k.memberships`.
+        Arguments of `som_dask.algorithm.memberships.memberships`.
 
     Returns
     -------
     (n, 4 k + 2) float64, or 4 k + 1 for k = 1
-        k rows, k columns, k distances, k memberships, entropy and ambiguity, which is left out for k = 1; NaN for
-        samples left out.
+        Side by side: k rows, k columns, k distances, k memberships, entropy and, unless k = 1, ambiguity. NaN for
+        samples that are left out.
 
     Raises
     ------
     DataError
-        If a value is infinite, or NaN where none may be missing.
+        If a value is infinite, or NaN although none may be missing.
     """
-    refuse_unusable(block, shared.preparation)
+    refuse_unusable(block, shared.space)
     with single_threaded_blas():
-        nodes, distance = nearest_nodes(block, shared, k)
+        nodes, distance = nearest_nodes(Block.of(block), shared, k)
     out = nodes[:, :1] < 0
     row, col = np.divmod(nodes, shared.lattice.cols)
-    # On the sphere the squared distance is twice (1 - cosine).
-    straight = np.sqrt(2 * distance) if shared.preparation.metric == "cosine" else distance
-    membership = memberships(straight, **options)
+    membership = memberships(shared.space.rule.to_euclidean(distance), **options)
     parts = [np.where(out, np.nan, row), np.where(out, np.nan, col), distance, membership]
     parts.append(entropies(membership)[:, None])
     if k > 1:
@@ -63,7 +64,7 @@ def block_soft_labels(block: np.ndarray, shared: SharedCodebook, k: int, options
 
 @dataclass(frozen=True)
 class SoftTask(LabelTask):
-    """What is labelled softly with what, and how; see `assign_soft`."""
+    """A task that infers soft labels; see `infer_soft` for its attributes."""
 
     k: int = 3
     membership: Membership = "fuzzy"
@@ -71,17 +72,18 @@ class SoftTask(LabelTask):
     bandwidth: float | None = None
 
     def __post_init__(self) -> None:
-        k, n_nodes = self.k, lattice_of(self.model).n_nodes
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= n_nodes:
-            raise ParameterError(f"k must be a whole number from 1 to the map's {n_nodes} nodes, got {k!r}")
-        # Refuses what can't be before anything is read.
+        check_k(self.k, lattice_of(self.model).n_nodes)
+        check_metric(feature_space_of(self.model))
+        if self.device != "cpu":
+            raise ParameterError("soft labels are not computed on a GPU yet; use device 'cpu'")
+        # Raises for options that can't be used, before anything is read.
         memberships(np.ones((1, 1)), **self._options())
 
     def _options(self) -> dict[str, Any]:
         bandwidth = self.bandwidth
         if self.membership == "gaussian" and bandwidth is None:
             error = float(self.model["quantization_error"].values[-1])
-            bandwidth = float(np.sqrt(2 * error)) if preparation_of(self.model).metric == "cosine" else error
+            bandwidth = float(feature_space_of(self.model).rule.to_euclidean(error))
         return {"kind": self.membership, "fuzzifier": self.fuzzifier, "bandwidth": bandwidth}
 
     @property
@@ -102,22 +104,22 @@ class SoftTask(LabelTask):
 
     @property
     def make(self) -> Callable[[np.ndarray, SharedCodebook], np.ndarray]:
-        """What makes the table of a block of samples."""
-        return functools.partial(block_soft_labels, k=int(self.k), options=self._options())
+        """The function that makes the table of a block."""
+        return functools.partial(label_block_softly, k=int(self.k), options=self._options())
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What the labels are besides the best matching unit."""
+        """Attributes of the labels that say how memberships are computed, as JSON values."""
         options = self._options()
         parameter = "fuzzifier" if self.membership == "fuzzy" else "bandwidth"
         return {"membership_kind": self.membership, f"membership_{parameter}": options[parameter], "k": int(self.k)}
 
     @property
-    def _what(self) -> str:
+    def _target(self) -> str:
         return "node"
 
 
-def assign_soft(
+def infer_soft(
     data: Any,
     model: Any,
     k: int = 3,
@@ -127,42 +129,42 @@ def assign_soft(
     bandwidth: float | None = None,
     missing: Missing | None = None,
 ) -> xr.Dataset:
-    """The k nearest nodes of every sample and how much it belongs to each, lazily.
+    """Infer the k nearest nodes of each sample, and its membership in each of them, lazily.
 
     Parameters
     ----------
-    data : anything that `som_dask.samples.table.open_samples` takes
+    data : anything that `som_dask.samples.open.open_samples` takes
     model : xarray.Dataset, or path or URL of a saved model
     k : int
-        Number of nodes, from 1 to all; all memberships are among these.
+        Number of nodes, from 1 to that of the map. Memberships are divided among these nodes.
     kind : {"fuzzy", "gaussian"}
-        See `som_dask.engine.nearest_k.memberships`.
+        See `som_dask.algorithm.memberships.memberships`.
     fuzzifier : float
-        m of "fuzzy".
+        Exponent m of "fuzzy".
     bandwidth : float, optional
-        s of "gaussian", a Euclidean distance in the map's space; by default the model's final quantization error,
-        with the metric "cosine" the distance on the unit sphere that belongs to it.
+        Bandwidth s of "gaussian", a Euclidean distance in the map's space. By default the final quantization error of
+        the model; with the metric "cosine", the corresponding Euclidean distance on the unit sphere.
     missing : {"error", "drop", "mask"}, optional
-        What becomes of samples with missing values; by default what became of them in training.
+        How samples with missing values are treated; by default as in training.
 
     Returns
     -------
     xarray.Dataset
-        On the samples' own dimensions and coordinates: ``node_row``, ``node_col`` (int32, or float64 with NaN where
-        samples may be left out), ``distance`` (float64, in the map's space; 1 less the cosine with that metric) and
-        ``membership`` (float64, sums to 1) with the dimension ``neighbor``, nearest first; ``entropy`` of the
-        memberships over log k, from 0 to 1; and for k > 1 ``ambiguity``, the nearest distance over the second,
-        from 0, clear, to 1.
+        On the dimensions and coordinates of the samples. With the dimension ``neighbor``, nearest node first:
+        ``node_row`` and ``node_col`` (int32, or float64 with NaN if samples may be left out), ``distance`` (float64,
+        in the map's space; with the metric "cosine", 1 minus the cosine) and ``membership`` (float64, with sum 1).
+        For each sample: ``entropy`` of the memberships divided by log k, from 0 to 1, and for k > 1 ``ambiguity``,
+        the nearest distance divided by the second nearest, from 0 (clear) to 1.
 
     Raises
     ------
     SchemaError
-        If the features are not the model's.
+        If the features are not those of the model.
     ParameterError
-        For k, kind, fuzzifier or bandwidth out of range.
+        If k, kind, fuzzifier or bandwidth can't be used.
     DataError
-        When computed, if a value is infinite, or NaN where none may be missing.
+        When computed, if a value is infinite, or NaN although none may be missing.
     """
     options: dict[str, Any] = {"k": k, "membership": kind, "fuzzifier": fuzzifier, "bandwidth": bandwidth}
     task = SoftTask.of(data, model, missing, "cpu", **options)
-    return task.labels(task.table())
+    return task.make_labels(task.make_table())

@@ -1,4 +1,4 @@
-"""The command line's part for reading a map: `som-dask clusters`."""
+"""The command `som-dask clusters`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import get_args
 
 import click
 
-from som_dask.analysis.clusters import ClusterMethod, cluster_codebook
+from som_dask.analysis import clusters as analysis
+from som_dask.analysis.clusters import ClusterMethod
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import job_option, overwrite_option
-from som_dask.io.files import check_free
+from som_dask.cli.parameters import worded_option
 from som_dask.io.models import save_model
+from som_dask.io.outputs import check_free
 
 __all__ = ["clusters"]
 
@@ -19,15 +21,26 @@ __all__ = ["clusters"]
 @click.argument("model")
 @registry_option
 @job_option
-@click.option("--n-clusters", type=int, help="How many.  [default: from 2 to 15, by the silhouette]")
-@click.option("--method", type=click.Choice(get_args(ClusterMethod)), default=get_args(ClusterMethod)[0])
-@click.option("--seed", type=int, default=0, help="Of what is drawn at random: starts of kmeans.")
+@worded_option(
+    "--n-clusters",
+    type=int,
+    help="Number of clusters.",
+    default_words="that from 2 to 15 with the highest silhouette",
+)
 @click.option(
+    "--method",
+    type=click.Choice(get_args(ClusterMethod)),
+    default=get_args(ClusterMethod)[0],
+    help="Method: agglomerative clusters are connected regions of the map, those of kmeans need not be.",
+)
+@click.option("--seed", type=int, default=0, help="Seed of everything random.")
+@worded_option(
     "--weighted-by-hits/--not-weighted-by-hits",
     default=None,
-    help="Count each node as often as it has hits.  [default: for kmeans, which alone can]",
+    help="Count each node as often as it has hits.",
+    default_words="for kmeans, which alone can",
 )
-@click.option("--output", help="Zarr store to write the clusters to: a path or fsspec URL.")
+@click.option("--output", help="Write the clusters to this Zarr store, a path or fsspec URL.")
 @overwrite_option
 def clusters(
     model: str,
@@ -39,16 +52,16 @@ def clusters(
     output: str | None,
     overwrite: bool,
 ) -> None:
-    """Put the nodes of a MODEL into clusters, and tell their number and sizes.
+    """Put the nodes of a MODEL into clusters.
 
-    MODEL is a path, a URL, or a reference such as NAME@ENVIRONMENT to a registry's.
+    Their number and sizes are printed. MODEL is a path or URL, or names a model in a registry as for infer.
     """
     if output is not None:
         check_free(output, overwrite=overwrite, inputs=[model])
-    place, opened = open_named(model, registry)
+    path, opened = open_named(model, registry)
     if output is not None:
-        check_free(output, overwrite=overwrite, inputs=[place])
-    found = cluster_codebook(opened, n_clusters, method, seed=seed, weighted_by_hits=weighted_by_hits)
+        check_free(output, overwrite=overwrite, inputs=[path])
+    found = analysis.clusters(opened, n_clusters, method, seed=seed, weighted_by_hits=weighted_by_hits)
     if output is not None:
         save_model(found, output, overwrite=overwrite)  # which writes any Dataset, beside and by one rename
         click.echo(f"clusters            {output}")

@@ -1,169 +1,63 @@
-"""The demonstrations: a photograph redrawn in the colors of a map, and a large map that learns 40 colors."""
+"""The command `som-dask demo`."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import xarray as xr
+import click
 
-from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.online_rule import Iteration, OnlineConfig, initial_weights
-from som_dask.analysis.label_store import label_store
+from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.cli.info import echo_model
+from som_dask.cli.options import connect_as_asked
+from som_dask.cli.parameters import worded_option
+from som_dask.cli.progress import EpochBar
 from som_dask.errors import ParameterError
-from som_dask.io.files import beside, open_dataset, publish, remove
-from som_dask.io.models import save_model, store_encoding
-from som_dask.plotting.maps import plot_colors, plot_u_matrix, save_color_image, save_figure
-from som_dask.training.batch import Epoch, TrainingConfig, fit
-from som_dask.training.online import fit_online
+from som_dask.training.config import MapConfig
 
-__all__ = [
-    "COLORS_LATTICE",
-    "LATTICE",
-    "colors",
-    "photograph",
-    "run_colors",
-    "run_photograph",
-    "write_photograph",
-]
-
-LATTICE = Lattice(40, 40)
-COLORS_LATTICE = Lattice(400, 400, "rectangular")
-COLORS = 40
-CHUNK_ROWS = 8192
-FULL = 255.0
+__all__ = ["demo"]
 
 
-def photograph() -> np.ndarray:
-    """scikit-learn's bundled photograph ``flower.jpg``: (427, 640, 3) uint8.
+@click.command()
+@click.option("--output", default="som_dask_demo", help="Write everything to this folder.")
+@click.option(
+    "--case", type=click.Choice(["photograph", "colors"]), default="photograph", help="What to train a map on."
+)
+@click.option("--data-only", is_flag=True, help="Write the samples of the photograph and do nothing else.")
+@worded_option(
+    "--epochs",
+    type=int,
+    help="Number of epochs, which are passes over all samples.",
+    default_words=f"{MapConfig.epochs}, or {OnlineConfig.epochs} for colors",
+)
+@click.option("--workers", type=int, default=2, help="Number of worker processes; colors starts none.")
+def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: int) -> None:
+    """Train a map and draw pictures of it.
 
-    Raises
-    ------
-    ParameterError
-        If the extra ``demo`` is not installed.
+    The case photograph is a 40 x 40 map of the 273,280 pixels of a photograph, trained by the batch rule, and the
+    photograph redrawn from it. The case colors is a 400 x 400 map of 40 colors, trained by the online rule, from
+    noise to smooth patches.
     """
+    from som_dask.cli import demonstrations
+
+    if data_only and case != "photograph":
+        raise ParameterError("--data-only belongs to --case photograph; colors writes no input store")
+    config = MapConfig() if epochs is None else MapConfig(epochs=epochs)
+    folder = Path(output)
     try:
-        from sklearn.datasets import load_sample_image
-
-        return load_sample_image("flower.jpg")
-    except ImportError as error:
-        raise ParameterError("the demo needs scikit-learn and pillow: pip install 'som_dask[demo]'") from error
-
-
-def write_photograph(place: str | os.PathLike[str]) -> None:
-    """Write the photograph's pixels as samples, ``pixels (pixel, channel)`` uint8, into a chunked Zarr store."""
-    picture = photograph()
-    height, width, _ = picture.shape
-    y, x = np.divmod(np.arange(height * width), width)
-    dataset = xr.Dataset(
-        {"pixels": (("pixel", "channel"), picture.reshape(-1, 3), {"long_name": "brightness", "units": "1"})},
-        coords={
-            "channel": np.array(["red", "green", "blue"], dtype=object),
-            "y": ("pixel", y.astype(np.int32)),
-            "x": ("pixel", x.astype(np.int32)),
-        },
-        attrs={"title": "pixels of flower.jpg, row by row", "height": height, "width": width},
-    ).chunk(pixel=CHUNK_ROWS)
-    temporary = beside(place, "partial")
-    remove(temporary)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about consolidated metadata
-        dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
-    publish(temporary, place, overwrite=True)
-
-
-def run_photograph(
-    folder: Path, config: TrainingConfig, *, on_epoch: Callable[[Epoch], None] | None = None
-) -> tuple[xr.Dataset, dict[str, Path]]:
-    """Train a map on the photograph, label every pixel and draw the pictures.
-
-    Parameters
-    ----------
-    folder : Path
-        Where everything is written; what an earlier demo left there is replaced.
-    config : TrainingConfig
-    on_epoch : callable, optional
-
-    Returns
-    -------
-    model : xarray.Dataset
-    places : dict of str to Path
-        What was written, and where.
-    """
-    places = {
-        "samples": folder / "flower.zarr",
-        "model": folder / "model.zarr",
-        "labels": folder / "labels.zarr",
-        "map": folder / "map.png",
-        "U-matrix": folder / "u_matrix.png",
-        "photograph": folder / "photograph.png",
-    }
-    write_photograph(places["samples"])
-    model = fit(places["samples"], LATTICE, config, on_epoch=on_epoch)
-    save_model(model, places["model"], overwrite=True)
-    label_store(places["samples"], model, places["labels"], overwrite=True)
-    save_figure(plot_colors(model, limits=(0.0, FULL)), places["map"])
-    save_figure(plot_u_matrix(model), places["U-matrix"])
-    labels = open_dataset(places["labels"])
-    _draw_photograph(model, labels, places["photograph"])
-    return model, places
-
-
-def _draw_photograph(model: xr.Dataset, labels: xr.Dataset, path: Path) -> None:
-    """The photograph as it is, beside itself with each pixel in its node's color."""
-    from matplotlib.figure import Figure
-
-    original = photograph()
-    colors = model["codebook"].values[labels["bmu_row"].values, labels["bmu_col"].values]
-    redrawn = np.clip(colors / FULL, 0, 1).reshape(original.shape)
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    titles = ("photograph", f"redrawn in the {LATTICE.n_nodes} colors of the codebook")
-    for ax, title, picture in zip(figure.subplots(1, 2), titles, (original, redrawn), strict=True):
-        ax.imshow(picture)
-        ax.set_title(title)
-        ax.set_axis_off()
-    figure.savefig(path, dpi=150)
-
-
-def colors() -> xr.DataArray:
-    """40 colors drawn at random: ``(color, channel)`` (40, 3) float64, from 0 to 1."""
-    return xr.DataArray(
-        np.random.default_rng(0).random((COLORS, 3)),
-        dims=("color", "channel"),
-        coords={"channel": np.array(["red", "green", "blue"], dtype=object)},
-        name="colors",
-    )
-
-
-def run_colors(
-    folder: Path, config: OnlineConfig, *, on_iteration: Callable[[Iteration], None] | None = None
-) -> tuple[xr.Dataset, dict[str, Path]]:
-    """Train a map on 40 colors by the online rule, and draw it as it was at the start and is at the end.
-
-    Parameters
-    ----------
-    folder : Path
-        Where everything is written; what an earlier demo left there is replaced.
-    config : OnlineConfig
-    on_iteration : callable, optional
-
-    Returns
-    -------
-    model : xarray.Dataset
-    places : dict of str to Path
-        What was written, and where.
-    """
-    places = {
-        "model": folder / "colors_model.zarr",
-        "start": folder / "colors_start.png",
-        "end": folder / "colors_end.png",
-    }
-    start = initial_weights(COLORS_LATTICE, 3, config.seed)
-    save_color_image(start.reshape(*COLORS_LATTICE.shape, 3), places["start"])
-    model = fit_online(colors(), COLORS_LATTICE, config, on_iteration=on_iteration)
-    save_model(model, places["model"], overwrite=True)
-    save_color_image(model["codebook"].values, places["end"])
-    return model, places
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"can't make the folder {folder}: {error.strerror}; choose another --output") from error
+    if data_only:
+        demonstrations.write_photograph(folder / "flower.zarr")
+        click.echo(f"samples             {folder / 'flower.zarr'}")
+        return
+    if case == "colors":
+        online = OnlineConfig() if epochs is None else OnlineConfig(epochs=epochs)
+        with EpochBar(online.epochs) as bar:
+            model, paths = demonstrations.run_colors(folder, online, on_epoch=bar)
+    else:
+        with connect_as_asked(workers=workers), EpochBar(config.epochs) as bar:
+            model, paths = demonstrations.run_photograph(folder, config, on_epoch=bar)
+    echo_model(model, paths.pop("model"))
+    for name, path in paths.items():
+        click.echo(f"{name:<19} {path}")

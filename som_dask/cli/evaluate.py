@@ -5,30 +5,32 @@ from __future__ import annotations
 import functools
 import json
 import math
-from typing import Any, get_args
+from typing import Any
 
 import click
 import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
-from som_dask.analysis.evaluation import NEIGHBORS, SAMPLE, SCALARS
-from som_dask.analysis.evaluation import evaluate as evaluated
+from som_dask.analysis.evaluation import NEIGHBORS, SAMPLE
+from som_dask.analysis.evaluation import evaluate as evaluate_map
+from som_dask.analysis.evaluation_dataset import SCALARS
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import (
     cluster_options,
-    connected_as_asked,
+    connect_as_asked,
     input_options,
     job_option,
     log_options,
-    logged,
+    missing_option,
+    open_input,
     overwrite_option,
-    samples_of,
-    weights_option,
+    sample_weights_option,
+    with_telemetry,
 )
 from som_dask.io.event_log import EventLog
-from som_dask.io.files import check_free, lock
-from som_dask.io.models import save_labelled
-from som_dask.samples.for_model import samples_for
+from som_dask.io.models import save_labeled
+from som_dask.io.outputs import check_free, lock
+from som_dask.samples.for_model import open_samples_for
 
 __all__ = ["evaluate"]
 
@@ -36,29 +38,27 @@ __all__ = ["evaluate"]
 @click.command()
 @click.argument("model")
 @click.argument("input")
-@click.option("--output", help="Zarr store to write all measures to, those of the nodes too: a path or fsspec URL.")
+@click.option("--output", help="Write all measures, also of single nodes, to this Zarr store, a path or fsspec URL.")
 @click.option(
     "--sample",
     type=click.IntRange(0),
     default=SAMPLE,
-    help="Samples picked for trustworthiness and neighborhood preservation, at most; 0 leaves them out.",
+    help="Pick at most this many samples for trustworthiness and neighborhood preservation; 0 leaves the two out.",
 )
-@click.option("--neighbors", type=click.IntRange(1), default=NEIGHBORS, help="Neighbors of a sample in these two.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of which samples are picked.")
 @click.option(
-    "--missing",
-    type=click.Choice(get_args(Missing)),
-    help="What becomes of samples with missing values.  [default: as in training]",
+    "--neighbors", type=click.IntRange(1), default=NEIGHBORS, help="Number of neighbors of a sample in these two."
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the samples that are picked.")
+@missing_option
+@click.option("--json", "as_json", is_flag=True, help="Print the measures as JSON.")
 @registry_option
 @job_option
 @overwrite_option
 @input_options
-@weights_option
+@sample_weights_option
 @cluster_options
 @log_options
-@logged
+@with_telemetry
 def evaluate(
     model: str,
     input: str,
@@ -73,26 +73,27 @@ def evaluate(
     missing: Missing | None,
     **options: Any,
 ) -> None:
-    """Measure how good a trained MODEL is on the samples in INPUT.
+    """Measure how well a MODEL fits the samples in INPUT.
 
-    MODEL is a path or URL, or names a model in a registry as for infer. Tells the quantization and the topographic
-    error, the distortion, the topographic product, trustworthiness and neighborhood preservation.
+    The measures are the quantization error, the topographic error, the distortion, the topographic product,
+    trustworthiness and neighborhood preservation. MODEL is a path or URL, or names a model in a registry as for
+    infer.
     """
     if output is None:
-        place, opened = open_named(model, registry, tell=not as_json)
-        result = _measured(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
+        path, opened = open_named(model, registry, tell=not as_json)
+        result = _measure(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
     else:
         check_free(output, overwrite=overwrite, inputs=[model, input])
-        place, opened = open_named(model, registry, tell=not as_json)
-        check_free(output, overwrite=overwrite, inputs=[place])
+        path, opened = open_named(model, registry, tell=not as_json)
+        check_free(output, overwrite=overwrite, inputs=[path])
         with lock(output):
-            result = _measured(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
-            save_labelled(result, output, overwrite=overwrite)
+            result = _measure(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
+            save_labeled(result, output, overwrite=overwrite)
     told = {name: float(result[name]) for name in SCALARS if name in result}
-    log.event("evaluated", model=place, input=input, path=output, **told, samples=result.attrs["samples"])
+    log.event("evaluated", model=path, input=input, path=output, **told, samples=result.attrs["samples"])
     if as_json:
         plain = {name: None if math.isnan(value) else value for name, value in told.items()}
-        click.echo(json.dumps({"model": place, "output": output, **result.attrs, **plain}, indent=2))
+        click.echo(json.dumps({"model": path, "output": output, **result.attrs, **plain}, indent=2))
         return
     if output is not None:
         click.echo(f"evaluation                {output}")
@@ -105,7 +106,8 @@ def evaluate(
         click.echo(f"{name.replace('_', ' '):<25} {value:<10.4g}  {SCALARS[name]}")
 
 
-def _measured(opened: xr.Dataset, place: str, options: dict[str, Any], **how: Any) -> xr.Dataset:
-    samples = samples_of(place, options, functools.partial(samples_for, opened))
-    with connected_as_asked(**options):
-        return evaluated(samples, opened, **how)
+def _measure(opened: xr.Dataset, path: str, options: dict[str, Any], **how: Any) -> xr.Dataset:
+    """Evaluate a model on the samples at a path, on the cluster that the options ask for."""
+    samples = open_input(path, options, functools.partial(open_samples_for, opened))
+    with connect_as_asked(**options):
+        return evaluate_map(samples, opened, **how)

@@ -1,15 +1,16 @@
-"""The command line's part for registries: `som-dask models`, and what train and infer need of it."""
+"""The commands `som-dask models`, and what other commands need of registries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 import xarray as xr
 
+from som_dask.cli.options import is_given
+from som_dask.cli.parameters import combine_options, worded_option
 from som_dask.errors import ParameterError
 from som_dask.io.files import exists, is_url
 from som_dask.io.manifest import Entry
@@ -17,7 +18,7 @@ from som_dask.io.model_key import ModelKey
 from som_dask.io.models import open_model
 from som_dask.io.registry import ENVIRONMENT, MODEL_VERSION, PROMOTED, Registry, resolve
 
-__all__ = ["Target", "given_registry", "models", "open_named", "registry_option", "target_options", "training_target"]
+__all__ = ["Target", "models", "open_named", "registry_option", "require_registry", "take_target", "target_options"]
 
 VARIABLE = "SOM_DASK_REGISTRY"
 
@@ -26,20 +27,20 @@ registry_option = click.option(
     metavar="ROOT",
     envvar=VARIABLE,
     show_envvar=True,
-    help="Registry of models: a path or fsspec URL.",
+    help="Registry of models, a path or fsspec URL.",
 )
 
 
-def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of a command that saves a model to a registry."""
-    for option in (
-        click.option("--model-version", default=MODEL_VERSION, help="Version of yours: features, lattice."),
-        click.option("--environment", default=ENVIRONMENT, help="Environment in the registry."),
-        click.option("--name", help="Save the model to the registry under this name."),
-        registry_option,
-    ):
-        command = option(command)
-    return command
+target_options = combine_options(
+    registry_option,
+    click.option("--name", help="Save the model to the registry under this name."),
+    click.option("--environment", default=ENVIRONMENT, help="Environment in the registry."),
+    click.option(
+        "--model-version",
+        default=MODEL_VERSION,
+        help="Your own version of the model, which you change with its features or lattice.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Target:
         return self.registry.save(model, self.name, model_version=self.model_version)
 
 
-def training_target(options: dict[str, Any], output: str | None) -> Target | None:
-    """Take the options of `target_options` out of `options`; None if the model goes to no registry.
+def take_target(options: dict[str, Any], output: str | None) -> Target | None:
+    """Take the options of `target_options` out of `options`, and say where the model goes; None is to no registry.
 
     Parameters
     ----------
@@ -70,29 +71,28 @@ def training_target(options: dict[str, Any], output: str | None) -> Target | Non
     Raises
     ------
     ParameterError
-        If the model would go nowhere, or only part of a place in a registry is given.
+        If the model would go nowhere, or what is given is not enough to save it to a registry.
     StorageError
         If the registry can't be written to.
     """
     names = ("registry", "name", "environment", "model_version")
     root, name, environment, version = (options.pop(option) for option in names)
     if name is None:
-        given = click.get_current_context().get_parameter_source
         for option in names:
-            if given(option) not in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.ENVIRONMENT):
+            if is_given(option):
                 raise ParameterError(
                     f"--{option.replace('_', '-')} saves to a registry only with --name; give it too"
                 )
         if output is None:
             raise ParameterError("the model would go nowhere; give --output, or --registry and --name")
         return None
-    target = Target(Registry(given_registry(root), environment), name, version)
+    target = Target(Registry(require_registry(root), environment), name, version)
     target.registry.check_can_save(name, version)
     return target
 
 
 def open_named(model: str, root: str | None, *, tell: bool = True) -> tuple[str, xr.Dataset]:
-    """Open a model by its place, or by a reference such as ``photo@dev``.
+    """Open a model by its path, or by a reference such as ``photo@dev``.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def open_named(model: str, root: str | None, *, tell: bool = True) -> tuple[str,
 
     Returns
     -------
-    place : str
+    path : str
         Path or URL of its store.
     model : xarray.Dataset
 
@@ -118,17 +118,17 @@ def open_named(model: str, root: str | None, *, tell: bool = True) -> tuple[str,
     """
     if "@" not in model or is_url(model) or exists(model):
         return model, open_model(model)
-    root = given_registry(root)
+    root = require_registry(root)
     key = resolve(model, root)
     registry = Registry(root)
     opened = registry.load_key(key)
     if tell:
         click.echo(f"model               {key}")
-    return registry.place(key), opened
+    return registry.path(key), opened
 
 
-def given_registry(root: str | None) -> str:
-    """The registry's root, or a clear error."""
+def require_registry(root: str | None) -> str:
+    """Return the registry's root, or raise an error that says how to give one."""
     if not root:
         raise ParameterError(f"there is no registry; give --registry ROOT or set {VARIABLE}")
     return root
@@ -138,40 +138,41 @@ def given_registry(root: str | None) -> str:
 def models() -> None:
     """List, show, promote and delete the models of a registry.
 
-    A MODEL is NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]], where parts left out mean the newest, or
-    a key as `list` tells it.
+    A MODEL is NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]], where parts that are left out mean the
+    newest, or a key as `list` prints it.
     """
 
 
 @models.command("list")
 @registry_option
-@click.option("--environment", help="Of this environment only.  [default: of all]")
-@click.option("--name", help="Of this name only.")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@worded_option("--environment", help="List the models of this environment only.", default_words="all")
+@worded_option("--name", help="List the models of this name only.", default_words="all")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def list_models(registry: str | None, environment: str | None, name: str | None, as_json: bool) -> None:
-    """Tell the models there are, newest first."""
-    root = given_registry(registry)
-    places = [environment] if environment is not None else Registry(root).environments()
-    entries = [entry for place in places for entry in Registry(root, place).list() if name in (None, entry.key.name)]
-    entries.sort(key=lambda entry: (entry.created, entry.key.order()), reverse=True)
+    """List the models, newest first."""
+    root = require_registry(registry)
+    environments = [environment] if environment is not None else Registry(root).environments()
+    registries = [Registry(root, each) for each in environments]
+    entries = [entry for each in registries for entry in each.list() if name in (None, entry.key.name)]
+    entries.sort(key=lambda entry: (entry.created, entry.key.sort_key()), reverse=True)
     if as_json:
         click.echo(json.dumps([entry.to_dict() for entry in entries], indent=2))
         return
     width = max((len(str(entry.key)) for entry in entries), default=0)
     for entry in entries:
-        click.echo(f"{entry.key!s:<{width}}  {entry.created[:19]}Z  {_errors(entry)}")
+        click.echo(f"{entry.key!s:<{width}}  {entry.created[:19]}Z  {_format_errors(entry)}")
 
 
 @models.command()
 @click.argument("model")
 @registry_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def show(model: str, registry: str | None, as_json: bool) -> None:
-    """Tell where a MODEL came from and how good it is."""
-    root = given_registry(registry)
+    """Show where a MODEL came from and how good it is."""
+    root = require_registry(registry)
     key = resolve(model, root)
     entry = Registry(root).entry(key)
-    told = {**entry.to_dict(), "place": Registry(root).place(key)}
+    told = {**entry.to_dict(), "path": Registry(root).path(key)}
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -184,10 +185,10 @@ def show(model: str, registry: str | None, as_json: bool) -> None:
 @models.command()
 @click.argument("model")
 @registry_option
-@click.option("--to", default=PROMOTED, help="The environment to copy it to.")
+@click.option("--to", default=PROMOTED, help="Environment to copy the model to.")
 def promote(model: str, registry: str | None, to: str) -> None:
     """Copy a MODEL to another environment, as the next revision there."""
-    root = given_registry(registry)
+    root = require_registry(registry)
     source = resolve(model, root)
     click.echo(f"promoted            {source}")
     click.echo(f"to                  {Registry(root).promote(source, to)}")
@@ -197,12 +198,12 @@ def promote(model: str, registry: str | None, to: str) -> None:
 @click.argument("key")
 @registry_option
 def delete(key: str, registry: str | None) -> None:
-    """Delete the model with this whole KEY, as `list` tells it; its revision is not given again."""
+    """Delete the model with this KEY, whole as `list` prints it; its revision is not used again."""
     parsed = ModelKey.parse(key)
-    Registry(given_registry(registry)).delete(parsed)
+    Registry(require_registry(registry)).delete(parsed)
     click.echo(f"deleted             {parsed}")
 
 
-def _errors(entry: Entry) -> str:
+def _format_errors(entry: Entry) -> str:
     told = {"QE": entry.metrics.get("quantization_error"), "TE": entry.metrics.get("topographic_error")}
     return "  ".join(f"{name} {value:.4g}" for name, value in told.items() if value is not None)

@@ -1,77 +1,40 @@
-"""The options that the commands share, and what they do before the work begins."""
+"""Options that several commands have, and what is done with them before the work begins."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
-from som_dask.algorithm.online_rule import Iteration
+from som_dask.algorithm.feature_space import Missing
 from som_dask.cli.job_file import load_job
+from som_dask.cli.parameters import AreaOrNumbers, Names, Numbers, combine_options, worded_option
 from som_dask.errors import Interrupted, ParameterError
-from som_dask.io.event_log import DEFAULT_LEVEL, EventLog, Level, telemetry
-from som_dask.samples.table import DEFAULT_BLOCK_SIZE, Samples, open_samples
-from som_dask.samples.weights import AREA
-from som_dask.training.batch import Epoch, TrainingConfig
+from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
+from som_dask.samples.open import DEFAULT_BLOCK_SIZE, open_samples
+from som_dask.samples.table import Samples
 
 __all__ = [
-    "AreaOrNumbers",
-    "EpochBar",
-    "Names",
-    "Numbers",
     "cluster_options",
-    "connected_as_asked",
-    "device_option",
+    "connect_as_asked",
     "feature_weights_option",
     "input_options",
+    "is_given",
     "job_option",
     "log_options",
-    "logged",
-    "options_of",
+    "missing_option",
+    "open_input",
     "overwrite_option",
-    "samples_of",
-    "watched",
-    "weights_option",
+    "sample_weights_option",
+    "with_telemetry",
 ]
 
-
-class Numbers(click.ParamType):
-    """Numbers separated by commas, or a list in a job file."""
-
-    name, wanted = "a,b,...", "a list of numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        try:
-            return tuple(float(part) for part in parts)
-        except (TypeError, ValueError):
-            self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
-
-
-class Names(click.ParamType):
-    """Names separated by commas, or a list in a job file."""
-
-    name = "a,b,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not all(isinstance(part, str) and part.strip() for part in parts):
-            self.fail(f"{value!r} is not a list of names.", param, ctx)
-        return tuple(part.strip() for part in parts)
-
-
-class AreaOrNumbers(Numbers):
-    """The word area, or numbers."""
-
-    name, wanted = "area|a,b,...", "the word area or a list of numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == AREA else super().convert(value, param, ctx)
+AUTO = "auto"
 
 
 def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -79,15 +42,15 @@ def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         known = {str(p.name): p.type for p in ctx.command.params if p.name not in ("config", "help")}
         job = load_job(value, known)
         for key, entry in job.items():
-            if not isinstance(entry, _kinds(known[key])) or (
+            if not isinstance(entry, _list_kinds(known[key])) or (
                 isinstance(entry, bool) and not isinstance(known[key], click.types.BoolParamType)
             ):
                 raise ParameterError(f"the job file {value} has {key} = {entry!r}, which is not of the right kind")
         ctx.default_map = job
 
 
-def _kinds(option: click.ParamType) -> tuple[type, ...]:
-    """Kinds of TOML values that an option takes."""
+def _list_kinds(option: click.ParamType) -> tuple[type, ...]:
+    """Return the kinds of TOML values that an option takes."""
     if isinstance(option, click.types.BoolParamType):
         return (bool,)
     if isinstance(option, click.types.IntParamType):
@@ -97,70 +60,90 @@ def _kinds(option: click.ParamType) -> tuple[type, ...]:
     return (list, str) if isinstance(option, (Numbers, Names)) else (str, int)
 
 
-def options_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
 job_option = click.option(
     "--config",
     type=click.Path(dir_okay=False),
     is_eager=True,
     expose_value=False,
     callback=_read_job,
-    help="Job file in TOML with any of these options as keys; options given here override it.",
+    help="Read options from this TOML file, whose keys are their names; options given here override it.",
 )
-input_options = options_of(
-    click.option("--variable", help="Variable of the input store; needed where it has several."),
-    click.option("--variables", type=Names(), help="Several variables, as features beside each other."),
-    click.option("--sample-dims", type=Names(), help="Dimensions of the samples.  [default: those not of features]"),
-    click.option(
+input_options = combine_options(
+    click.option("--variable", help="Variable of the input store to use; needed where it has several."),
+    click.option("--variables", type=Names(), help="Several variables to use, as features side by side."),
+    worded_option(
+        "--sample-dims",
+        type=Names(),
+        help="Dimensions along which the samples lie.",
+        default_words="all but the feature dimensions",
+    ),
+    worded_option(
         "--feature-dims",
         type=Names(),
-        help="Dimensions of the features.  [default: those not of samples; feature, else the last of two]",
+        help="Dimensions along which the features lie.",
+        default_words="all but the sample dimensions; without those, feature, or else the last of two",
     ),
-    click.option("--dtype", help="Convert the samples to this dtype as they are read, such as float32."),
-    click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Most bytes of one block of samples."),
-    click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that are not stored as fill value."),
+    click.option("--dtype", help="Convert the samples to this dtype, such as float32, as they are read."),
+    click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Largest size of a block of samples."),
+    click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that the store lacks as its fill value."),
 )
-weights_option = click.option(
-    "--weights",
+sample_weights_option = worded_option(
+    "--sample-weights",
     metavar="area|VARIABLE",
-    help="How much each sample counts: area is cos(latitude), or a variable of the input store.",
+    help="How much each sample counts: area is the cosine of the latitude, or name a variable of the input store.",
+    default_words="all alike",
 )
-feature_weights_option = click.option(
+feature_weights_option = worded_option(
     "--feature-weights",
     type=AreaOrNumbers(),
     metavar="area|A,B,...",
-    help="How much each feature counts in squared distances: area is cos(latitude), or a number for each.",
+    help="How much each feature counts in squared distances: area is the cosine of the latitude, or give a number "
+    "for each.",
+    default_words="all alike",
 )
-cluster_options = options_of(
-    click.option("--workers", type=int, help="Start so many worker processes.  [default: threads of this one]"),
-    click.option("--threads", type=int, help="Threads of each of these workers.  [default: cores shared out]"),
-    click.option("--memory-limit", default="auto", help="Memory of each of these workers."),
-    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at this address."),
-    click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster that wrote this file."),
+missing_option = worded_option(
+    "--missing",
+    type=click.Choice(get_args(Missing)),
+    help="What becomes of samples with missing values (NaN): they are an error, are left out, or are compared by the "
+    "features that they have.",
+    default_words="as in training",
 )
-device_option = click.option(
-    "--device", type=click.Choice(["cpu", "gpu"]), default=TrainingConfig.device, help="What workers compute on."
+cluster_options = combine_options(
+    worded_option(
+        "--workers", type=int, help="Start this many worker processes.", default_words="threads of this process"
+    ),
+    worded_option(
+        "--threads", type=int, help="Threads of each of these workers.", default_words="the cores shared out"
+    ),
+    click.option("--memory-limit", default=AUTO, help="Memory limit of each of these workers, such as 4 GiB."),
+    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at this address."),
+    click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster whose scheduler wrote this file."),
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run left."
+    "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run has left."
 )
-log_options = options_of(
-    click.option("--log-file", type=click.Path(), metavar="FILE", help="Add the run's events to it as JSON lines."),
-    click.option("--log-stderr/--no-log-stderr", help="Events to standard error, in place of the progress bar."),
-    click.option("--log-level", type=click.Choice(get_args(Level)), default=DEFAULT_LEVEL, help="Of these two."),
-    click.option("--log-dask/--no-log-dask", help="Let the log records of Dask's client join them."),
+log_options = combine_options(
+    click.option(
+        "--log-file",
+        type=click.Path(),
+        metavar="FILE",
+        help="Append the events of the run to this file as JSON lines.",
+    ),
+    click.option(
+        "--log-stderr/--no-log-stderr", help="Write the events to standard error, in place of the progress bar."
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(get_args(Level)),
+        default=DEFAULT_LEVEL,
+        help="Leave out events below this level.",
+    ),
+    click.option("--log-dask/--no-log-dask", help="Log what Dask's client logs, too."),
 )
 
 
-def logged(command: Callable[..., None]) -> Callable[..., None]:
-    """A command within the telemetry that its options ask for, given to it as `log`."""
+def with_telemetry(command: Callable[..., None]) -> Callable[..., None]:
+    """Run a command with the telemetry that its options ask for, and give it that as `log`."""
 
     @functools.wraps(command)
     def run(log_file: str | None, log_level: Level, log_stderr: bool, log_dask: bool, **options: Any) -> None:
@@ -172,13 +155,16 @@ def logged(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def connected_as_asked(**options: Any) -> Iterator[None]:
-    """The cluster that was asked for, its dashboard told."""
-    from som_dask.passes.cluster import connected
+def connect_as_asked(
+    *, workers: int | None, threads: int | None = None, memory_limit: str = AUTO, **options: Any
+) -> Iterator[None]:
+    """Connect to the cluster that the options ask for, and tell where its dashboard is."""
+    from som_dask.passes.cluster import connect
 
-    if options["workers"] is None and (options["threads"] is not None or options["memory_limit"] != "auto"):
-        raise ParameterError("--threads and --memory-limit are of the workers that --workers starts; give it too")
-    with connected(threads_per_worker=options.pop("threads"), **options) as client:
+    if workers is None and (threads is not None or memory_limit != AUTO):
+        raise ParameterError("--threads and --memory-limit are for the workers that --workers starts; give it too")
+    options |= {"workers": workers, "threads_per_worker": threads, "memory_limit": memory_limit}
+    with connect(**options) as client:
         if client is not None:
             click.echo(f"dashboard: {client.dashboard_link}", err=True)
         try:
@@ -189,53 +175,16 @@ def connected_as_asked(**options: Any) -> Iterator[None]:
             raise
 
 
-def samples_of(place: str, options: dict[str, Any], open_them: Callable[..., Samples] = open_samples) -> Samples:
-    """The samples at a place by the options of `input_options` and of weights, which it takes out."""
+def is_given(name: str) -> bool:
+    """Return whether an option is given, on the command line or in the job file."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (ParameterSource.DEFAULT, ParameterSource.ENVIRONMENT)
+
+
+def open_input(path: str, options: dict[str, Any], open_path: Callable[..., Samples] = open_samples) -> Samples:
+    """Open samples as `input_options` and the options of weights say, and take these out of `options`."""
     names = (
         *("variable", "variables", "sample_dims", "feature_dims", "dtype", "block_size", "allow_missing_chunks"),
-        *("weights", "feature_weights"),
+        *("sample_weights", "feature_weights"),
     )
-    return open_them(place, **{name: options.pop(name) for name in names if name in options})
-
-
-def watched(log: EventLog | None) -> bool:
-    return sys.stderr.isatty() and not (log and log.stderr)
-
-
-class EpochBar:
-    """Progress of training: epoch, radius, errors, time left. Silent where nobody watches."""
-
-    def __init__(self, epochs: int, log: EventLog | None = None) -> None:
-        self.log = log
-        self.bar = click.progressbar(
-            length=epochs,
-            label="training",
-            item_show_func=self._show,
-            file=sys.stderr,
-            hidden=not watched(log),
-        )
-        self.done = 0
-
-    @staticmethod
-    def _show(epoch: Epoch | Iteration | None) -> str | None:
-        if epoch is None:
-            return None
-        if isinstance(epoch, Iteration):
-            return f"iteration {epoch.index + 1}  radius {epoch.radius:.3g}  QE {epoch.quantization_error:.4g}"
-        return (
-            f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  "
-            f"QE {epoch.quantization_error:.4g}  TE {epoch.topographic_error:.3g}"
-        )
-
-    def __enter__(self) -> EpochBar:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.__exit__(*error)
-
-    def __call__(self, epoch: Epoch | Iteration) -> None:
-        if self.log is not None:
-            self.log.epoch(epoch)
-        self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
-        self.done = epoch.index + 1
+    return open_path(path, **{name: options.pop(name) for name in names if name in options})

@@ -9,8 +9,9 @@ import xarray as xr
 
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import job_option
+from som_dask.cli.parameters import worded_option
 from som_dask.errors import StorageError
-from som_dask.io.files import open_zarr_node
+from som_dask.io.stores import open_zarr_node
 from som_dask.plotting.report import check_page, write_report
 
 __all__ = ["report"]
@@ -20,16 +21,17 @@ __all__ = ["report"]
 @click.argument("model")
 @registry_option
 @job_option
-@click.option("--output", default="report.html", help="HTML file to write: a path or fsspec URL.")
-@click.option("--title", help="Heading of the page.  [default: the model's place]")
-@click.option("--evaluation", metavar="STORE", help="Zarr store of measures, as `som-dask evaluate` writes it.")
-@click.option("--clusters", metavar="STORE", help="Zarr store of clusters, as `som-dask clusters` writes it.")
+@click.option("--output", default="report.html", help="Write this HTML file, a path or fsspec URL.")
+@worded_option("--title", help="Heading of the page.", default_words="Map MODEL")
+@click.option("--evaluation", metavar="STORE", help="Show these measures, the output of som-dask evaluate.")
+@click.option("--clusters", metavar="STORE", help="Show these clusters, the output of som-dask clusters.")
 @click.option(
     "--labels",
     metavar="STORE",
-    help="Zarr store of the classes in each node, as som_dask.summarize_labels gives them: not that of infer.",
+    help="Show the classes in each node, from a Zarr store of what som_dask.summarize_labels returns, not from the "
+    "output of som-dask infer.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the HTML page that is at the output.")
+@click.option("--overwrite", is_flag=True, help="Replace the HTML page that is there.")
 def report(
     model: str,
     registry: str | None,
@@ -40,27 +42,28 @@ def report(
     labels: str | None,
     overwrite: bool,
 ) -> None:
-    """Write a report of a MODEL, one HTML page: its pictures, quality, features, parameters and provenance.
+    """Write a report of a MODEL as one HTML page.
 
-    MODEL is a path, a URL, or NAME@ENVIRONMENT of a registry. The page needs no network and no other file.
+    It has pictures of the map, its quality, features, parameters and provenance, and needs no network and no other
+    file. MODEL is a path or URL, or names a model in a registry as for infer.
     """
     check_page(output, overwrite=overwrite)
     _, opened = open_named(model, registry)
     others = {
-        name: _opened(place)
-        for name, place in (("evaluation", evaluation), ("clusters", clusters), ("labels", labels))
-        if place is not None
+        name: _load_store(path)
+        for name, path in (("evaluation", evaluation), ("clusters", clusters), ("labels", labels))
+        if path is not None
     }
     write_report(opened, output, overwrite=overwrite, title=title or f"Map {model}", **others)
     click.echo(f"report              {output}")
 
 
-def _opened(place: str) -> xr.Dataset:
-    """A store of a few small variables, in memory."""
-    open_zarr_node(place)
+def _load_store(path: str) -> xr.Dataset:
+    """Load a store of a few small variables into memory."""
+    open_zarr_node(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about consolidated metadata
-            return xr.open_zarr(place, chunks=None).load()
+            return xr.open_zarr(path, chunks=None).load()
     except Exception as error:  # a damaged chunk raises whatever its codec raises
-        raise StorageError(f"can't read {place}: {error}; write it again") from error
+        raise StorageError(f"can't read {path}: {error}; write it again") from error

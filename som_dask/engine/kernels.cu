@@ -1,6 +1,6 @@
-// What a GPU does with a tile of samples: search, settle, measure, add up. Driven by cuda.py.
+// What a GPU does with a tile of samples: search, settle, measure, add up. Driven by gpu.py.
 //
-// The rules are those of bmu.py, accumulate.py and fingerprint.py, to the bit. Whatever decides or is added up is
+// The rules are those of strips.py, accumulate.py and numerics/hashing.py, to the bit. Whatever decides or is added up is
 // therefore float64 by intrinsics that round each operation by itself, which no option of the compiler fuses or
 // reorders, or integers. Only the scores are float32: their error bound holds for any order and for FMA.
 //
@@ -12,10 +12,10 @@
 // each time, 1 ms at memory speed, and leaves 1 % of the atomics.
 //
 // Parameters are pointers, long long and double only: one way to pass them. Compiled with -DCHUNK=k, the number of
-// features in shared memory at once; cuda.py chooses it so that it nearly divides the number of features.
+// features in shared memory at once; gpu.py chooses it so that it nearly divides the number of features.
 
-#ifndef CHUNK
-#define CHUNK 16
+#if !defined(CHUNK) || !defined(UNIT_ROUNDOFF_64) || !defined(LEAST_SQUARE)
+#error "compile with the options of compiler_options in gpu.py: the constants are those of error_bound.py"
 #endif
 
 constexpr int ROWS = 128, NODES = 128;  // of the tile of scores that a block has at a time
@@ -23,8 +23,6 @@ constexpr int SEARCH_THREADS = 256, THREADS = 128;
 constexpr int STRIP = 32;  // features staged at once where rows are read
 constexpr int RUN = 64;  // sorted rows that one thread adds up for a feature
 constexpr double LIMB = 1099511627776.0;  // 2^40
-constexpr double ROUNDOFF_64 = 1.0 / 9007199254740992.0;  // 2^-53
-constexpr double LARGEST_SQUARE = 1e30, LEAST_SQUARE = 1e-280;
 typedef unsigned long long Word;
 
 // Places in the array of totals.
@@ -98,9 +96,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) shift(
     __syncthreads();
   }
   if (own < rows) {
-    double size = __dsqrt_rn(squared) + radius;
-    double bound = gamma * radius * size + (double)(n_features + 8) * ROUNDOFF_64 * size * size;
-    bounds[first + own] = squared < LARGEST_SQUARE ? bound : -1.0;
+    double norm = __dsqrt_rn(squared), size = norm + radius;  // as score_error in error_bound.py
+    double error = gamma * radius * (norm + radius / 2);
+    error += (double)(n_features + PLAIN_ROUNDINGS) * UNIT_ROUNDOFF_64 * size * size;
+    bounds[first + own] = squared < LARGEST_NORM * LARGEST_NORM ? error : -1.0;
   }
 }
 
@@ -363,7 +362,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sort(const int* bmu, long 
     order[atomicAdd(starts + bmu[i], 1)] = (int)i;
 }
 
-// SplitMix64's finalizer; see fingerprint.py.
+// SplitMix64's finalizer; see numerics/hashing.py.
 __device__ __forceinline__ Word mix(Word z) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
@@ -421,7 +420,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) measure(
   if (threadIdx.x == 0) atomicAdd(totals + FINGERPRINT, hash);
 }
 
-// Takes the integer part off a number, and makes what is left ready for the next limb; see fixed.py.
+// Takes the integer part off a number, and makes what is left ready for the next limb; see numerics/fixed_point.py.
 __device__ __forceinline__ Word next_limb(double& scaled) {
   const double whole = trunc(scaled);
   scaled = __dmul_rn(__dsub_rn(scaled, whole), LIMB);

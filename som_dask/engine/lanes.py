@@ -1,10 +1,11 @@
 """Vector operations on float32 lanes, for the innermost loops of the search.
 
-A lane holds a node of a patch (64 of them), or a sample (16). Written in LLVM's vector types through numba, because
-no loop that numba is given keeps so many running scores in registers: these are 5 to 25 times faster than the plain
-loops that their tests hold them against. They are
-compiled for the machine they run on (AVX-512, AVX2, NEON ...) and need no compiler to be installed. Arguments are
-addresses, ``array.ctypes.data``, of float32 data without gaps.
+There are 64 lanes for the nodes of a patch, or 16 for samples. The operations use LLVM's vector types (see
+`som_dask.numerics.simd`), because numba does not keep so many running scores in registers when it compiles a plain
+loop: they are 5 to 25 times faster than the plain loops that the tests compare them with.
+
+Arguments that stand for arrays are addresses, ``array.ctypes.data``, of contiguous data, float32 unless said
+otherwise.
 """
 
 # mypy: disable-error-code="no-untyped-def, var-annotated"
@@ -13,6 +14,8 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from som_dask.numerics.simd import FLOAT, INDEX, SHORT, Vectors
 
 __all__ = [
     "LANES",
@@ -28,86 +31,74 @@ __all__ = [
 ]
 
 LANES = 64
-WIDTH = 16  # of one vector: an AVX-512 register; LLVM splits it where registers are narrower
-FLOAT, INDEX, SHORT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
-VECTOR = ir.VectorType(FLOAT, WIDTH)
-UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
-TOGETHER = WIDTH  # samples that `score_samples` takes
-AT_ONCE = 8  # nodes whose scores it adds up at the same time: enough to hide how long an addition takes
-
-
-def _vectors(builder, address):
-    """Pointer to the vectors at an address."""
-    return builder.inttoptr(address, VECTOR.as_pointer())
-
-
-def _load(builder, pointer, index):
-    value = builder.load(builder.gep(pointer, [index]))
-    value.align = 4
-    return value
+WIDTH = 16
+FLOATS, NUMBERS = Vectors(FLOAT, WIDTH), Vectors(SHORT, WIDTH)
+TOGETHER = WIDTH  # number of samples that `score_samples` takes
+AT_ONCE = 8  # number of nodes whose scores it adds up at the same time, enough to hide the latency of additions
 
 
 def _load_lanes(builder, address):
-    pointer = _vectors(builder, address)
-    return [_load(builder, pointer, ir.Constant(INDEX, k)) for k in range(LANES // WIDTH)]
-
-
-def _same_in_all(builder, scalar):
-    """A vector with `scalar` in every place."""
-    vector = builder.insert_element(UNDEFINED, scalar, ir.Constant(SHORT, 0))
-    return builder.shuffle_vector(vector, UNDEFINED, ir.Constant(ir.VectorType(SHORT, WIDTH), [0] * WIDTH))
+    """Load 64 lanes as a list of vectors."""
+    pointer = FLOATS.point(builder, address)
+    return [FLOATS.load(builder, pointer, k) for k in range(LANES // WIDTH)]
 
 
 def _multiply_add(builder, a, b, c):
-    """``a * b + c``, in one operation where the machine has it."""
-    name = f"llvm.fmuladd.v{WIDTH}f32"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
-    return builder.call(function, [a, b, c])
-
-
-def _lower(builder, a, b):
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
-
-def _higher(builder, a, b):
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+    """Return ``a * b + c``, computed in one operation if the machine has one."""
+    return FLOATS.call(builder, "fmuladd", a, b, c)
 
 
 def _lowest(builder, vectors):
-    """Lowest element of some vectors: halve again and again."""
+    """Return the lowest element of some vectors, by comparing one half with the other again and again."""
     while len(vectors) > 1:
-        vectors = [_lower(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        vectors = [FLOATS.lower(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
     (lowest,) = vectors
     step = WIDTH // 2
     while step:
-        turned = ir.Constant(ir.VectorType(SHORT, WIDTH), [(i + step) % WIDTH for i in range(WIDTH)])
-        lowest = _lower(builder, lowest, builder.shuffle_vector(lowest, lowest, turned))
+        turned = ir.Constant(NUMBERS.type, [(i + step) % WIDTH for i in range(WIDTH)])
+        lowest = FLOATS.lower(builder, lowest, builder.shuffle_vector(lowest, lowest, turned))
         step //= 2
     return builder.extract_element(lowest, ir.Constant(SHORT, 0))
 
 
 @intrinsic
 def score_lanes(typing_context, sample, n_features, weights, half_norms, scores):
-    """``scores[l] = half_norms[l] - sum_j sample[j] * weights[j, l]`` for 64 lanes; returns the lowest."""
+    """Score one sample against the 64 nodes of a patch, and return the lowest score.
+
+    ``scores[l] = half_norms[l] - sum_j sample[j] * weights[j, l]`` for node l.
+
+    Parameters
+    ----------
+    sample : (n_features,) float32
+    n_features : int
+    weights : (n_features, 64) float32
+    half_norms : (64,) float32
+    scores : (64,) float32
+        Filled.
+
+    Returns
+    -------
+    float32
+    """
     signature = types.float32(types.intp, types.intp, types.intp, types.intp, types.intp)
 
     def codegen(context, builder, signature, arguments):
         sample, n_features, weights, half_norms, scores = arguments
         sample = builder.inttoptr(sample, FLOAT.as_pointer())
-        weights = _vectors(builder, weights)
+        weights = FLOATS.point(builder, weights)
         # LLVM turns these variables into registers.
         sums = [cgutils.alloca_once_value(builder, start) for start in _load_lanes(builder, half_norms)]
         with cgutils.for_range(builder, n_features) as feature:
             value = builder.load(builder.gep(sample, [feature.index]))
-            factor = _same_in_all(builder, builder.fneg(value))
+            factor = FLOATS.repeat(builder, builder.fneg(value))
             first = builder.mul(feature.index, ir.Constant(INDEX, len(sums)))
             for k, total in enumerate(sums):
-                weight = _load(builder, weights, builder.add(first, ir.Constant(INDEX, k)))
+                weight = FLOATS.load(builder, weights, builder.add(first, ir.Constant(INDEX, k)))
                 builder.store(_multiply_add(builder, factor, weight, builder.load(total)), total)
         results = [builder.load(total) for total in sums]
-        target = _vectors(builder, scores)
+        target = FLOATS.point(builder, scores)
         for k, result in enumerate(results):
-            builder.store(result, builder.gep(target, [ir.Constant(INDEX, k)])).align = 4
+            FLOATS.store(builder, result, target, k)
         return _lowest(builder, results)
 
     return signature, codegen
@@ -115,32 +106,44 @@ def score_lanes(typing_context, sample, n_features, weights, half_norms, scores)
 
 @intrinsic
 def score_four(typing_context, samples, n_features, weights, half_norms, scores, stride, lowest):
-    """`score_lanes` for four samples that lie one after the other; scores is (4, 64), lowest is (4,).
+    """Score four samples as `score_lanes` does.
 
-    The rows of scores begin `stride` floats apart, a multiple of 16. Each weight that is loaded serves four
-    samples, so the multiplications and not the loads set the speed.
+    Each weight that is loaded serves four samples, so the speed depends on the multiplications and not on the loads.
+
+    Parameters
+    ----------
+    samples : (4, n_features) float32
+    n_features : int
+    weights : (n_features, 64) float32
+    half_norms : (64,) float32
+    scores : (4, 64) float32
+        Filled. Its rows begin `stride` floats apart.
+    stride : int
+        A multiple of 16.
+    lowest : (4,) float32
+        Filled with the lowest score of each sample.
     """
     signature = types.void(*[types.intp] * 7)
 
     def codegen(context, builder, signature, arguments):
         samples, n_features, weights, half_norms, scores, stride, lowest = arguments
         samples = builder.inttoptr(samples, FLOAT.as_pointer())
-        weights, target = _vectors(builder, weights), _vectors(builder, scores)
+        weights, target = FLOATS.point(builder, weights), FLOATS.point(builder, scores)
         lowest = builder.inttoptr(lowest, FLOAT.as_pointer())
         starts = _load_lanes(builder, half_norms)
         results = [[], [], [], []]
-        # Two vectors at a time: 8 sums fit into the registers of narrower machines too.
+        # Two vectors at a time, because 8 sums fit into the registers of narrower machines too.
         for half in (0, 2):
             sums = [[cgutils.alloca_once_value(builder, starts[half + k]) for k in range(2)] for _ in range(4)]
             with cgutils.for_range(builder, n_features) as feature:
                 first = builder.mul(feature.index, ir.Constant(INDEX, len(starts)))
                 vectors = [
-                    _load(builder, weights, builder.add(first, ir.Constant(INDEX, half + k))) for k in range(2)
+                    FLOATS.load(builder, weights, builder.add(first, ir.Constant(INDEX, half + k))) for k in range(2)
                 ]
                 for i in range(4):
                     place = builder.add(builder.mul(n_features, ir.Constant(INDEX, i)), feature.index)
                     value = builder.load(builder.gep(samples, [place]))
-                    factor = _same_in_all(builder, builder.fneg(value))
+                    factor = FLOATS.repeat(builder, builder.fneg(value))
                     for total, vector in zip(sums[i], vectors, strict=True):
                         builder.store(_multiply_add(builder, factor, vector, builder.load(total)), total)
             for i in range(4):
@@ -150,7 +153,7 @@ def score_four(typing_context, samples, n_features, weights, half_norms, scores,
             for k, result in enumerate(results[i]):
                 place = builder.mul(vectors_apart, ir.Constant(INDEX, i))
                 place = builder.add(place, ir.Constant(INDEX, k))
-                builder.store(result, builder.gep(target, [place])).align = 4
+                FLOATS.store(builder, result, target, place)
             builder.store(_lowest(builder, results[i]), builder.gep(lowest, [ir.Constant(INDEX, i)]))
         return context.get_dummy_value()
 
@@ -159,125 +162,120 @@ def score_four(typing_context, samples, n_features, weights, half_norms, scores,
 
 @intrinsic
 def score_samples(typing_context, samples, n_features, weights, half_norms, first_number, best, numbers):
-    """Scores of 16 samples and the 64 nodes of a patch, entered into the lowest that each sample has so far.
+    """Score 16 samples against the 64 nodes of a patch, and update the lowest scores of each sample.
 
     ``score = half_norms[l] + sum_j samples[j, i] * weights[j, l]`` for sample i and node l, whose number is
-    ``first_number + l``. On equal scores the one entered first stays.
+    ``first_number + l``. Of equal scores, the one entered first is kept.
 
     Parameters
     ----------
     samples : (n_features, 16) float32
         With their signs changed.
+    n_features : int
     weights : (n_features, 64) float32
     half_norms : (64,) float32
+    first_number : int
     best : (3, 16) float32
-        The three lowest scores of each sample, ascending; changed in place.
+        The three lowest scores of each sample so far, in ascending order; changed in place.
     numbers : (2, 16) int32
-        Of the nodes that have the two lowest; changed in place.
+        Numbers of the nodes that have the two lowest scores; changed in place.
     """
     signature = types.void(*[types.intp] * 7)
-    whole = ir.VectorType(SHORT, WIDTH)
 
     def codegen(context, builder, signature, arguments):
         samples, n_features, weights, half_norms, first_number, best, numbers = arguments
-        samples, best = _vectors(builder, samples), _vectors(builder, best)
+        samples, best = FLOATS.point(builder, samples), FLOATS.point(builder, best)
         weights = builder.inttoptr(weights, FLOAT.as_pointer())
         half_norms = builder.inttoptr(half_norms, FLOAT.as_pointer())
-        numbers = builder.inttoptr(numbers, whole.as_pointer())
+        numbers = NUMBERS.point(builder, numbers)
         first_number = builder.trunc(first_number, SHORT)
 
-        def places(pointer, count):
-            return [builder.gep(pointer, [ir.Constant(INDEX, k)]) for k in range(count)]
-
-        def loaded(pointer):
-            value = builder.load(pointer)
-            value.align = 4
-            return cgutils.alloca_once_value(builder, value)
-
-        kept = [loaded(place) for place in places(best, 3) + places(numbers, 2)]
+        places = [(FLOATS, best, k) for k in range(3)] + [(NUMBERS, numbers, k) for k in range(2)]
+        kept = [cgutils.alloca_once_value(builder, kind.load(builder, pointer, k)) for kind, pointer, k in places]
         with cgutils.for_range(builder, ir.Constant(INDEX, LANES // AT_ONCE)) as group:
             base = builder.mul(group.index, ir.Constant(INDEX, AT_ONCE))
             sums = []
             for k in range(AT_ONCE):
                 place = builder.gep(half_norms, [builder.add(base, ir.Constant(INDEX, k))])
-                sums.append(cgutils.alloca_once_value(builder, _same_in_all(builder, builder.load(place))))
+                sums.append(cgutils.alloca_once_value(builder, FLOATS.repeat(builder, builder.load(place))))
             with cgutils.for_range(builder, n_features) as feature:
                 row = builder.add(builder.mul(feature.index, ir.Constant(INDEX, LANES)), base)
-                values = _load(builder, samples, feature.index)
+                values = FLOATS.load(builder, samples, feature.index)
                 for k, total in enumerate(sums):
                     weight = builder.load(builder.gep(weights, [builder.add(row, ir.Constant(INDEX, k))]))
-                    factor = _same_in_all(builder, weight)
+                    factor = FLOATS.repeat(builder, weight)
                     builder.store(_multiply_add(builder, values, factor, builder.load(total)), total)
             scores = [builder.load(total) for total in sums]
-            # Most nodes are nobody's third best: only where one is, all are looked at.
+            # Most nodes are not among the three best of any sample. Only if one of these 8 is, all 8 are entered.
             lowest = scores
             while len(lowest) > 1:
-                lowest = [_lower(builder, a, b) for a, b in zip(lowest[::2], lowest[1::2], strict=True)]
+                lowest = [FLOATS.lower(builder, a, b) for a, b in zip(lowest[::2], lowest[1::2], strict=True)]
             hits = builder.fcmp_ordered("<", lowest[0], builder.load(kept[2]))
             hits = builder.bitcast(hits, ir.IntType(WIDTH))
             with builder.if_then(builder.icmp_unsigned("!=", hits, ir.Constant(ir.IntType(WIDTH), 0))):
                 for k, score in enumerate(scores):
                     number = builder.add(base, ir.Constant(INDEX, k))
                     _enter(builder, score, builder.add(first_number, builder.trunc(number, SHORT)), kept)
-        for value, place in zip(kept, places(best, 3) + places(numbers, 2), strict=True):
-            builder.store(builder.load(value), place).align = 4
+        for value, (kind, pointer, k) in zip(kept, places, strict=True):
+            kind.store(builder, builder.load(value), pointer, k)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 def _enter(builder, score, number, kept):
-    """Enter scores into the three lowest and the numbers of the two lowest."""
+    """Enter the scores of one node into the three lowest scores and the numbers of the two lowest."""
     least, second, third, its, seconds = [builder.load(place) for place in kept]
-    undefined = ir.Constant(ir.VectorType(SHORT, WIDTH), ir.Undefined)
-    number = builder.insert_element(undefined, number, ir.Constant(SHORT, 0))
-    number = builder.shuffle_vector(number, undefined, ir.Constant(ir.VectorType(SHORT, WIDTH), [0] * WIDTH))
+    number = NUMBERS.repeat(builder, number)
     first, below = builder.fcmp_ordered("<", score, least), builder.fcmp_ordered("<", score, second)
-    above_least, above_second = _higher(builder, score, least), _higher(builder, score, second)
-    builder.store(_lower(builder, third, above_second), kept[2])
-    builder.store(_lower(builder, second, above_least), kept[1])
-    builder.store(_lower(builder, least, score), kept[0])
+    above_least, above_second = FLOATS.higher(builder, score, least), FLOATS.higher(builder, score, second)
+    builder.store(FLOATS.lower(builder, third, above_second), kept[2])
+    builder.store(FLOATS.lower(builder, second, above_least), kept[1])
+    builder.store(FLOATS.lower(builder, least, score), kept[0])
     builder.store(builder.select(first, its, builder.select(below, number, seconds)), kept[4])
     builder.store(builder.select(first, number, its), kept[3])
 
 
 @intrinsic
 def bound_patches(typing_context, squared, product, box, count, lower):
-    """Lower bounds of the squared distances of a sample x to the nodes of all patches; returns the lowest.
+    """Bound the squared distances from a sample x to the nodes of all patches, and return the lowest bound.
 
-    With a = t . (x - c) along both directions t of a patch's plane through c, a node of it lies no nearer than
-    ``out_1^2 + out_2^2 + max(sqrt(|x - c|^2 - a_1^2 - a_2^2) - thickness, 0)^2``, where out is how far a is outside
-    of the patch's ends.
+    A patch lies in a box around a plane through its center c. With ``a_k = t_k . (x - c)`` along both directions t_k
+    of the plane, the squared distance from x to any node of the patch is at least
+    ``out_1^2 + out_2^2 + max(sqrt(|x - c|^2 - a_1^2 - a_2^2) - thickness, 0)^2``, where out_k is how far a_k lies
+    outside of the ends of the box.
 
     Parameters
     ----------
     squared : float32
         |x|^2
     product : (3, count) float32
-        ``|c|^2 - 2 x . c`` and both a of every patch.
+        ``|c|^2 - 2 x . c``, a_1 and a_2 of every patch.
     box : (5, count) float32
-        Low and high end in the first direction, in the second, and the thickness.
+        Low and high end in the first direction, low and high end in the second, and the thickness.
     count : int
-        A multiple of 16.
+        Number of patches, filled up to a multiple of 16.
     lower : (count,) float32
-        Filled.
+        Filled with the bounds.
+
+    Returns
+    -------
+    float32
     """
     signature = types.float32(types.float32, types.intp, types.intp, types.intp, types.intp)
 
     def codegen(context, builder, signature, arguments):
         squared, product, box, count, lower = arguments
-        product, box, lower = (_vectors(builder, address) for address in (product, box, lower))
-        squared = _same_in_all(builder, squared)
-        nothing = ir.Constant(VECTOR, [0.0] * WIDTH)
-        root = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(VECTOR, [VECTOR]), f"llvm.sqrt.v{WIDTH}f32"
-        )
+        product, box, lower = (FLOATS.point(builder, address) for address in (product, box, lower))
+        squared = FLOATS.repeat(builder, squared)
+        nothing = FLOATS.constant(0.0)
         vectors = builder.sdiv(count, ir.Constant(INDEX, WIDTH))
-        lowest = cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [float("inf")] * WIDTH))
+        lowest = cgutils.alloca_once_value(builder, FLOATS.constant(float("inf")))
         with cgutils.for_range(builder, vectors) as patches:
 
             def row(table, k):
-                return _load(builder, table, builder.add(builder.mul(vectors, ir.Constant(INDEX, k)), patches.index))
+                start = builder.mul(vectors, ir.Constant(INDEX, k))
+                return FLOATS.load(builder, table, builder.add(start, patches.index))
 
             above = builder.fadd(row(product, 0), squared)
             outside = []
@@ -285,14 +283,14 @@ def bound_patches(typing_context, squared, product, box, count, lower):
                 along = row(product, k + 1)
                 above = _multiply_add(builder, builder.fneg(along), along, above)
                 low, high = builder.fsub(row(box, 2 * k), along), builder.fsub(along, row(box, 2 * k + 1))
-                outside.append(_higher(builder, _higher(builder, low, high), nothing))
-            distance = builder.call(root, [_higher(builder, above, nothing)])
-            clear = _higher(builder, builder.fsub(distance, row(box, 4)), nothing)
+                outside.append(FLOATS.higher(builder, FLOATS.higher(builder, low, high), nothing))
+            distance = FLOATS.call(builder, "sqrt", FLOATS.higher(builder, above, nothing))
+            clear = FLOATS.higher(builder, builder.fsub(distance, row(box, 4)), nothing)
             bound = builder.fmul(clear, clear)
             for out in outside:
                 bound = _multiply_add(builder, out, out, bound)
-            builder.store(bound, builder.gep(lower, [patches.index])).align = 4
-            builder.store(_lower(builder, bound, builder.load(lowest)), lowest)
+            FLOATS.store(builder, bound, lower, patches.index)
+            builder.store(FLOATS.lower(builder, bound, builder.load(lowest)), lowest)
         return _lowest(builder, [builder.load(lowest)])
 
     return signature, codegen
@@ -300,7 +298,7 @@ def bound_patches(typing_context, squared, product, box, count, lower):
 
 @intrinsic
 def lowest_lane(typing_context, scores):
-    """The lowest of 64 scores."""
+    """Return the lowest of 64 scores."""
 
     def codegen(context, builder, signature, arguments):
         return _lowest(builder, _load_lanes(builder, arguments[0]))
@@ -309,8 +307,8 @@ def lowest_lane(typing_context, scores):
 
 
 def _mask(builder, address, compare, value):
-    """64 bits: which lanes compare so with a value."""
-    wanted = _same_in_all(builder, value)
+    """Return 64 bits that say which lanes compare so with a value."""
+    wanted = FLOATS.repeat(builder, value)
     mask = ir.Constant(INDEX, 0)
     for k, vector in enumerate(_load_lanes(builder, address)):
         bits = builder.bitcast(builder.fcmp_ordered(compare, vector, wanted), ir.IntType(WIDTH))
@@ -320,7 +318,7 @@ def _mask(builder, address, compare, value):
 
 @intrinsic
 def find_lane(typing_context, scores, value):
-    """The first of 64 lanes that equals `value`; 64 where none does."""
+    """Return the number of the first of 64 lanes that equals `value`, or 64 if none does."""
 
     def codegen(context, builder, signature, arguments):
         return builder.cttz(_mask(builder, arguments[0], "==", arguments[1]), ir.Constant(ir.IntType(1), 0))
@@ -330,7 +328,7 @@ def find_lane(typing_context, scores, value):
 
 @intrinsic
 def lanes_within(typing_context, scores, limit):
-    """64 bits: the lanes that are at most `limit`."""
+    """Return 64 bits that say which lanes are at most `limit`."""
 
     def codegen(context, builder, signature, arguments):
         return _mask(builder, arguments[0], "<=", arguments[1])
@@ -340,7 +338,7 @@ def lanes_within(typing_context, scores, limit):
 
 @intrinsic
 def first_bit(typing_context, mask):
-    """The number of the lowest bit that is set; 64 where none is."""
+    """Return the number of the lowest bit that is set, or 64 if none is."""
 
     def codegen(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))

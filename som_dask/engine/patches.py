@@ -1,4 +1,4 @@
-"""A codebook cut into patches of neighboring nodes, each with a box that holds it."""
+"""Patches: a codebook cut into squares of neighboring nodes, each with a box that holds it."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.lanes import LANES
+from som_dask.engine.shifted import FAR, shift_codebook
 
-__all__ = ["FAR", "VECTOR", "PatchedCodebook", "patch"]
+__all__ = ["VECTOR", "PatchedCodebook", "cut_into_patches"]
 
-FAR = np.float32(1e38)  # score of a lane without a node: above every real one
 VECTOR = 16  # patches whose bounds are computed together
 
 
 class PatchedCodebook(NamedTuple):
-    """A codebook cut into patches of at most 64 neighboring nodes; built by `patch`.
+    """A codebook cut into patches of at most 64 neighboring nodes; made by `cut_into_patches`.
 
     All vectors are shifted by the codebook's mean and scaled by a power of two.
 
@@ -60,21 +60,16 @@ class PatchedCodebook(NamedTuple):
     box: np.ndarray
 
 
-def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
+def cut_into_patches(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     """Cut a codebook, (M, D) float64 and finite, into patches.
 
     Neighboring nodes have similar weights, so the nodes w of a patch lie near a plane through their mean c,
     spanned by the directions in which the patch extends. With T (2, D) an orthonormal basis of it, each patch
     stores the box that holds all ``T (w - c)`` and its thickness, the largest distance of a w from the plane.
     """
-    codebook = np.array(codebook, dtype=np.float64, order="C")
-    center = codebook.mean(axis=0)
-    shifted = codebook - center
-    largest = float(np.abs(shifted).max(initial=0.0))
-    scale = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000) if largest > 0 else 1.0
-    shifted *= scale
+    shifted = shift_codebook(codebook)
     nodes = _patch_nodes(lattice)
-    n_patches, n_features = len(nodes), codebook.shape[1]
+    n_patches, n_features = len(nodes), shifted.codebook.shape[1]
     padded = -(-n_features // 4) * 4
     weights = np.zeros((n_patches, padded, LANES), dtype=np.float32)
     half_norms = np.full((n_patches, LANES), FAR, dtype=np.float32)
@@ -83,10 +78,12 @@ def patch(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     offsets = np.zeros((1, 3, frames), dtype=np.float32)
     offsets[:, 0] = FAR
     box = np.zeros((5, frames), dtype=np.float32)
-    largest_norm = _fill_patches(shifted, nodes, lattice.cols, weights, half_norms, frame, offsets[0], box)
-    radius = math.sqrt(largest_norm)
+    _fill_patches(shifted.shifted, nodes, lattice.cols, weights, half_norms, frame, offsets[0], box)
     frame, offsets = (_in_lanes(table.reshape(len(table), -1)) for table in (frame, offsets))
-    return PatchedCodebook(codebook, center, scale, radius, nodes, weights, half_norms, frame, offsets[:, 0], box)
+    return PatchedCodebook(
+        shifted.codebook, shifted.center, shifted.scale, shifted.radius, nodes, weights, half_norms, frame,
+        offsets[:, 0], box,
+    )  # fmt: skip
 
 
 def _in_lanes(table: np.ndarray) -> np.ndarray:
@@ -122,9 +119,8 @@ def _fill_patches(
     frame: np.ndarray,
     offsets: np.ndarray,
     box: np.ndarray,
-) -> float:
+) -> None:
     n_patches, n_features = len(nodes), shifted.shape[1]
-    largest = 0.0
     middle, first, second = np.empty(n_features), np.empty(n_features), np.empty(n_features)
     for p in range(n_patches):
         count = 0
@@ -141,7 +137,6 @@ def _fill_patches(
                 weights[p, j, lane] = shifted[node, j]
                 norm += shifted[node, j] ** 2
             half_norms[p, lane] = norm / 2
-            largest = max(largest, norm)
         # Center, and the plane: how weights change along the columns and along the rows.
         for j in range(n_features):
             total = along_col = along_row = 0.0
@@ -178,12 +173,14 @@ def _fill_patches(
         offsets[0, p], offsets[1, p], offsets[2, p] = squared, -t1, -t2
         box[0, p], box[1, p], box[2, p], box[3, p] = low1, high1, low2, high2
         box[4, p] = math.sqrt(thickness)
-    return largest
 
 
 @numba.njit(nogil=True, cache=True)
 def _orthonormalize(first: np.ndarray, second: np.ndarray) -> None:
-    """Make two vectors orthonormal, or zero where there is no such direction; any result keeps the bound true."""
+    """Make two vectors orthonormal in place, or zero where there is no such direction.
+
+    The bounds of patches hold for any result.
+    """
     norm = math.sqrt(np.sum(first * first))
     first *= 1 / norm if norm > 1e-150 else 0.0
     before = math.sqrt(np.sum(second * second))

@@ -8,51 +8,44 @@ import math
 import numba
 import numpy as np
 
+from som_dask.engine.error_bound import LARGEST_NORM, gamma_of, patch_room, score_error
 from som_dask.engine.lanes import LANES, bound_patches, score_four
 from som_dask.engine.patches import PatchedCodebook
-from som_dask.engine.strips import (
-    LARGEST_NORM,
-    UNIT_ROUNDOFF_64,
-    decide,
-    gamma_of,
-    memory_for,
-    place_of,
-    search_all,
-    search_pruned,
-)
+from som_dask.engine.shifted import FAR
+from som_dask.engine.strips import decide, lowest_of, memory_for, place_of, search_all, search_pruned
 
-__all__ = ["Search"]
+__all__ = ["GapSearch", "Search"]
 
 FIRST_ROWS = 256  # samples that show which way pays
+NO_BOX = np.zeros((0, 0), dtype=np.float32)
 
 
 @numba.njit(nogil=True, cache=True)
-def _shift(rows, patched, gamma, memory):
-    """Shift and scale some samples, with their squared norms and error bounds.
+def _shift(rows, patched, gaps, gamma, memory):
+    """Shift and scale some samples, with their squared norms and the bounds of their scores' errors.
 
-    A score ``|w|^2 / 2 - x . w`` is off by at most ``gamma R (|x| + R / 2)``, gamma = (D + 4) u / (1 - (D + 4) u)
-    with u = 2^-24: rounding x, w and |w|^2 / 2 to float32 makes three factors 1 + u at most, the D products, added
-    one after the other, D + 1 more, fused or not (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd
-    ed., 2002, section 3.1). The rounding of the float64 rule itself is added to that.
+    With `gaps` a sample that lacks features becomes ``(k x, -k / 2)``; see `som_dask.engine.error_bound`.
     """
     n_features = rows.shape[1]
-    terms = n_features + 8
+    half = memory.shifted.shape[1] // 2
     for i in range(rows.shape[0]):
         squared = 0.0
         for j in range(n_features):
             value = (rows[i, j] - patched.center[j]) * patched.scale
+            if gaps:
+                known = value == value
+                value = value if known else 0.0
+                memory.shifted[i, half + j] = -0.5 if known else 0.0
             memory.shifted[i, j] = value
             squared += value * value
-        size = math.sqrt(squared) + patched.radius
+        norm = math.sqrt(squared)
+        error = score_error(norm, patched.radius, gamma, n_features)
         memory.squared_norms[i] = squared
-        bound = gamma * patched.radius * (size - patched.radius / 2) + terms * UNIT_ROUNDOFF_64 * size * size
-        memory.bounds[i] = bound
-        # The bound of a patch has some more operations, on products that may be of the size of `size`.
-        memory.rooms[i] = squared + 2 * bound + 32 * gamma * size * size
-        if not squared < LARGEST_NORM**2:
+        memory.bounds[i] = error
+        memory.rooms[i] = patch_room(squared, error, norm + patched.radius, gamma)
+        if not squared < LARGEST_NORM**2:  # NaN among them
             memory.bounds[i] = -1.0
-            for j in range(n_features):
-                memory.shifted[i, j] = 0.0
+            memory.shifted[i] = np.float32(0.0)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -76,20 +69,45 @@ def _bound_patches(n, patched, memory):
 
 
 @numba.njit(nogil=True, cache=True)
-def _search_rows(rows, patched, gamma, prune, need_second, certify, memory, bmus, seconds):
+def _bound_boxes(n, low, high, memory):
+    """`_bound_patches` for samples that lack features, which hold for any set of known ones.
+
+    No node of a patch is nearer than the box that holds it: ``sum_j k_j max(low_j - x_j, x_j - high_j, 0)^2``.
+    """
+    n_patches = low.shape[1]
+    half = memory.shifted.shape[1] // 2
+    nothing = np.float32(0.0)
+    for i in range(n):
+        lower = memory.lower[i]
+        lower[:n_patches] = nothing
+        lower[n_patches:] = FAR
+        for j in range(half):
+            if memory.shifted[i, half + j] != 0:
+                x = memory.shifted[i, j]
+                for p in range(n_patches):
+                    outside = max(max(low[j, p] - x, x - high[j, p]), nothing)
+                    lower[p] += outside * outside
+        memory.first[i] = place_of(lower, lowest_of(lower))
+
+
+@numba.njit(nogil=True, cache=True)
+def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, memory, bmus, seconds):
     """Search any number of rows, a strip at a time; returns how many patches were scored."""
     scored = 0
-    strip = len(memory.shifted)
+    gaps, strip = low.size > 0, len(memory.shifted)
     for start in range(0, len(rows), strip):
         some = rows[start : start + strip]
         n = len(some)
-        _shift(some, patched, gamma, memory)
+        _shift(some, patched, gaps, gamma, memory)
         memory.best[:n] = np.inf
-        if prune:
-            _bound_patches(n, patched, memory)
-            scored += search_pruned(n, patched, 1 if need_second else 0, memory)
-        else:
+        if not prune:
             search_all(n, patched, memory)
+        else:
+            if gaps:
+                _bound_boxes(n, low, high, memory)
+            else:
+                _bound_patches(n, patched, memory)
+            scored += search_pruned(n, patched, 1 if need_second else 0, memory)
         decide(some, patched, prune, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
 
@@ -110,7 +128,8 @@ class Search:
 
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         self.patched, self.need_second, self.certify = patched, need_second, certify
-        self.gamma = gamma_of(patched.codebook.shape[1] + 4)
+        self.low = self.high = NO_BOX
+        self.gamma = gamma_of(patched.codebook.shape[1])
         self.prune = self.undecided = len(patched.nodes) > 1
         self.memory = memory_for(patched)
 
@@ -141,5 +160,46 @@ class Search:
 
     def _search(self, rows: np.ndarray, bmus: np.ndarray, seconds: np.ndarray) -> int:
         return _search_rows(
-            rows, self.patched, self.gamma, self.prune, self.need_second, self.certify, self.memory, bmus, seconds
-        )
+            rows, self.patched, self.low, self.high, self.gamma, self.prune, self.need_second, self.certify,
+            self.memory, bmus, seconds,
+        )  # fmt: skip
+
+
+class GapSearch(Search):
+    r"""Searches samples of which some features are unknown: NaN.
+
+    The best matching unit is ``argmin_i sum_j k_j (x_j - w_ij)^2`` in float64, k_j = 1 where x_j is known and 0
+    elsewhere, features added in order, lowest index on ties: the distance over the known features alone (Samad and
+    Harp, *Self-organization with partial data*, Network 3, 1992; SOM Toolbox, Vesanto et al., 2000). It is found
+    and certified as for complete samples, with bounds of the patches that hold for any set of known features.
+
+    Parameters
+    ----------
+    patched : PatchedCodebook
+    need_second, certify : bool
+        As for `Search`.
+    """
+
+    def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
+        super().__init__(_with_squares(patched), need_second=need_second, certify=certify)
+        self.gamma = gamma_of(2 * patched.codebook.shape[1])
+        inside = (patched.nodes >= 0)[:, None, :]
+        self.low = np.ascontiguousarray(np.where(inside, patched.weights, np.inf).min(axis=2).T)
+        self.high = np.ascontiguousarray(np.where(inside, patched.weights, -np.inf).max(axis=2).T)
+
+    def _bounding_cost(self) -> float:
+        return 0.2 * self.low.size
+
+
+def _with_squares(patched: PatchedCodebook) -> PatchedCodebook:
+    """Patches with the squares of the nodes as further features, and no norms."""
+    # Of the float64 values, so that a square is rounded once.
+    shifted = (patched.codebook - patched.center) * patched.scale
+    squares = np.zeros_like(patched.weights)
+    n_features = shifted.shape[1]
+    for p, nodes in enumerate(patched.nodes):
+        here = nodes >= 0
+        squares[p, :n_features, here] = shifted[nodes[here]] ** 2
+    weights = np.ascontiguousarray(np.concatenate([patched.weights, squares], axis=1))
+    half_norms = np.where(patched.nodes >= 0, np.float32(0.0), FAR).astype(np.float32)
+    return patched._replace(weights=weights, half_norms=half_norms)

@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BlockRows", "JoinedRows", "Rows", "block_rows", "join_rows", "numbers_of", "table_rows"]
+__all__ = ["BoxRows", "ConsecutiveRows", "Grid", "JoinedRows", "RowNumbers", "box_rows", "join_rows", "table_rows"]
 
 Grid = tuple[tuple[int, ...], ...]
 
 
+class RowNumbers(ABC):
+    """Numbers of the rows of a block.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first row.
+    contiguous : bool
+        Whether the numbers are ``first``, ``first + 1`` and so on.
+    """
+
+    first: int
+    contiguous: bool
+
+    @abstractmethod
+    def numbers(self, start: int, n: int) -> np.ndarray:
+        """List the numbers of n rows from the block's row `start` on: (n,) int64."""
+
+    def at(self, start: int, n: int) -> int | np.ndarray:
+        """Return the numbers, or that of the first row where the others follow it."""
+        return self.first + start if self.contiguous else self.numbers(start, n)
+
+
 @dataclass(frozen=True)
-class BlockRows:
+class ConsecutiveRows(RowNumbers):
+    """Rows that follow each other: those of a block of one sample dimension."""
+
+    first: int = 0
+
+    @property
+    def contiguous(self) -> bool:  # type: ignore[override]
+        """Always."""
+        return True
+
+    def numbers(self, start: int, n: int) -> np.ndarray:
+        """Numbers of n rows from row `start` on: (n,) int64."""
+        return np.arange(self.first + start, self.first + start + n, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class BoxRows(RowNumbers):
     """The rows of a block that is a box cut out of all sample dimensions, in C order.
 
     The number of a row is its index in C order over all samples, so it is the same for any blocks.
@@ -43,12 +83,12 @@ class BlockRows:
         return tuple(math.prod(self.full[d + 1 :]) for d in range(len(self.full)))
 
     @property
-    def first(self) -> int:
+    def first(self) -> int:  # type: ignore[override]
         """Number of the first row."""
         return sum(offset * step for offset, step in zip(self.offsets, self.steps, strict=True))
 
     @functools.cached_property
-    def contiguous(self) -> bool:
+    def contiguous(self) -> bool:  # type: ignore[override]
         """Whether the numbers are ``first``, ``first + 1`` and so on."""
         long = [d for d, size in enumerate(self.shape) if size != 1]
         return not long or self.shape[long[0] + 1 :] == self.full[long[0] + 1 :]
@@ -67,21 +107,21 @@ class BlockRows:
 
 
 @dataclass(frozen=True)
-class JoinedRows:
-    """The rows of several blocks, one behind the other: made by `join_rows`."""
+class JoinedRows(RowNumbers):
+    """The rows of several boxes, one behind the other: made by `join_rows`."""
 
-    parts: tuple[BlockRows, ...]
+    parts: tuple[BoxRows, ...]
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
     @property
-    def first(self) -> int:
+    def first(self) -> int:  # type: ignore[override]
         """Number of the first row."""
         return self.parts[0].first
 
     @functools.cached_property
-    def contiguous(self) -> bool:
+    def contiguous(self) -> bool:  # type: ignore[override]
         """Whether the numbers are ``first``, ``first + 1`` and so on."""
         following = self.first
         for part in self.parts:
@@ -104,26 +144,17 @@ class JoinedRows:
         return np.concatenate(found)
 
 
-Rows = int | BlockRows | JoinedRows
+def join_rows(parts: Sequence[RowNumbers]) -> RowNumbers:
+    """Join the row numbers of neighboring blocks.
 
-
-def numbers_of(rows: Rows, start: int, n: int) -> int | np.ndarray:
-    """Numbers of n rows of a block from its row `start` on: that of the first one where the others follow it.
-
-    `rows` may be just the number of the block's first row, which all others follow.
+    Blocks of one sample dimension follow each other, so the first of their numbers tells all.
     """
-    if isinstance(rows, int):
-        return rows + start
-    return rows.first + start if rows.contiguous else rows.numbers(start, n)
+    boxes = tuple(part for part in parts if isinstance(part, BoxRows))
+    return JoinedRows(boxes) if len(boxes) > 1 else parts[0]
 
 
-def join_rows(parts: Sequence[BlockRows]) -> BlockRows | JoinedRows:
-    """The rows of neighboring blocks as one."""
-    return parts[0] if len(parts) == 1 else JoinedRows(tuple(parts))
-
-
-def block_rows(grid: Grid, index: int) -> BlockRows:
-    """The rows of one block of many.
+def box_rows(grid: Grid, index: int) -> BoxRows:
+    """Describe the rows of one block of a grid.
 
     Parameters
     ----------
@@ -133,7 +164,7 @@ def block_rows(grid: Grid, index: int) -> BlockRows:
         Number of the block, in C order.
     """
     place = [int(i) for i in np.unravel_index(index, [len(sizes) for sizes in grid])]
-    return BlockRows(
+    return BoxRows(
         tuple(sum(sizes[:i]) for sizes, i in zip(grid, place, strict=True)),
         tuple(sizes[i] for sizes, i in zip(grid, place, strict=True)),
         tuple(sum(sizes) for sizes in grid),
@@ -141,7 +172,7 @@ def block_rows(grid: Grid, index: int) -> BlockRows:
 
 
 def table_rows(numbers: np.ndarray, grid: Grid) -> np.ndarray:
-    """Where rows of these numbers lie in the table that is all blocks one behind the other.
+    """Find where rows of some numbers lie in the table of all blocks, one behind the other.
 
     Parameters
     ----------

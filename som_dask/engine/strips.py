@@ -1,6 +1,7 @@
-"""A strip of samples and the patches of a codebook: what is scored, in which order, and how near-ties are settled.
+"""The search of a strip of samples by the patches of a codebook, and the settling of near-ties.
 
-What `pruned_search` and `masked` share; they differ in how samples and bounds are made.
+The searches for samples with and without gaps share these functions. They differ in how they shift samples and how
+they bound patches.
 """
 
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from som_dask.engine.error_bound import LEAST_SQUARE
 from som_dask.engine.lanes import (
     LANES,
     TOGETHER,
@@ -21,14 +23,12 @@ from som_dask.engine.lanes import (
     score_lanes,
     score_samples,
 )
-from som_dask.engine.patches import FAR, PatchedCodebook
+from som_dask.engine.patches import PatchedCodebook
+from som_dask.engine.shifted import FAR
 
 __all__ = [
-    "LARGEST_NORM",
-    "UNIT_ROUNDOFF_64",
     "Memory",
     "decide",
-    "gamma_of",
     "lowest_of",
     "memory_for",
     "place_of",
@@ -36,9 +36,6 @@ __all__ = [
     "search_pruned",
 ]
 
-LARGEST_NORM = 1e15  # of a scaled sample: beyond it a float32 square might overflow
-LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
-UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
 # Samples searched together: so many that several share a nearest patch, so few that the bounds stay in the cache.
 BOUNDS_BYTES, LEAST_STRIP, MOST_STRIP = 2**20, 256, 4096
 ROUNDS = 6  # in which each sample takes its nearest patch left; few samples need more
@@ -68,13 +65,8 @@ class Memory(NamedTuple):
     visited: np.ndarray  # (P,) int64: which patch each row of scores belongs to
 
 
-def gamma_of(terms: int) -> float:
-    """gamma_n = n u / (1 - n u) of float32: the relative error of n roundings (Higham, 2002, section 3.1)."""
-    return terms * UNIT_ROUNDOFF_32 / (1 - terms * UNIT_ROUNDOFF_32)
-
-
 def memory_for(patched: PatchedCodebook) -> Memory:
-    """Working memory for a search by these patches."""
+    """Allocate the working memory for a search by some patches."""
     n_patches, padded, chunks = len(patched.nodes), patched.weights.shape[1], len(patched.frame)
     lanes = -(-patched.box.shape[1] // LANES) * LANES
     strip = min(max(BOUNDS_BYTES // (4 * lanes), LEAST_STRIP), MOST_STRIP)
@@ -100,7 +92,7 @@ def memory_for(patched: PatchedCodebook) -> Memory:
 
 @numba.njit(nogil=True, cache=True)
 def place_of(values, value):
-    """Where the first of some float32 lanes that equals `value` is; -1 where none does."""
+    """Find the first of some float32 lanes that equals `value`: its index, or -1 if there is none."""
     address = values.ctypes.data
     for start in range(0, len(values), LANES):
         lane = find_lane(address + 4 * start, value)
@@ -111,7 +103,7 @@ def place_of(values, value):
 
 @numba.njit(nogil=True, cache=True)
 def lowest_of(values):
-    """The lowest of some float32 lanes."""
+    """Find the lowest of some float32 lanes."""
     address = values.ctypes.data
     lowest = FAR
     for start in range(0, len(values), LANES):
@@ -121,7 +113,7 @@ def lowest_of(values):
 
 @numba.njit(nogil=True, cache=True)
 def _sort_by_patch(n, memory):
-    """Order the samples that have a next patch by it: a counting sort."""
+    """Order the samples by the patch that each takes next, by a counting sort; those without one are left out."""
     starts = memory.starts
     starts[:] = 0
     for i in range(n):
@@ -142,7 +134,7 @@ def _sort_by_patch(n, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _score_alone(i, p, patched, memory):
-    """Enter the scores of one sample and one patch."""
+    """Score one sample against one patch, and keep the scores that are among its three lowest."""
     scores, best, numbers = memory.scores[0], memory.best[i], memory.numbers[i]
     at = scores.ctypes.data
     lowest = score_lanes(
@@ -168,7 +160,7 @@ def _score_alone(i, p, patched, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _turn(some, group, memory):
-    """Put at most 16 samples, by their rows, into a group, with what they have found so far."""
+    """Copy at most 16 samples into a group, features first, with the lowest scores that they have found so far."""
     turned, best, numbers = memory.turned[group], memory.turned_best[group], memory.turned_numbers[group]
     for k in range(len(some)):
         i = some[k]
@@ -182,7 +174,7 @@ def _turn(some, group, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _turn_back(some, group, memory):
-    """What the samples of a group have found."""
+    """Copy the lowest scores of the samples of a group back to where they belong."""
     best, numbers = memory.turned_best[group], memory.turned_numbers[group]
     for k in range(len(some)):
         i = some[k]
@@ -194,7 +186,7 @@ def _turn_back(some, group, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _score_group(group, p, patched, memory):
-    """Enter the scores of the samples of a group and one patch."""
+    """Score the samples of a group against one patch, and keep the scores that are among the three lowest."""
     score_samples(
         memory.turned[group].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
         patched.half_norms[p].ctypes.data, p * LANES, memory.turned_best[group].ctypes.data,
@@ -204,7 +196,7 @@ def _score_group(group, p, patched, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _next_patch(i, target, memory):
-    """Choose the nearest patch that has not been scored and may matter; returns whether there is one."""
+    """Choose the nearest patch that is not scored yet and may hold a winner; return whether there is one."""
     lower = memory.lower[i]
     least = lowest_of(lower)
     # Beyond this squared distance a patch holds neither of the nodes wanted. It is rounded up, for float32 may
@@ -219,9 +211,10 @@ def _next_patch(i, target, memory):
 
 @numba.njit(nogil=True, cache=True)
 def search_pruned(n, patched, target, memory):
-    """Search a strip patch by patch, each sample its nearest first; returns how many patches were scored.
+    """Search a strip patch by patch, for each sample its nearest patch first.
 
-    The lower bounds of all patches and the first patch of each sample are in `memory`.
+    The lower bounds of all patches and the first patch of each sample are in `memory`. Returns how many pairs of a
+    sample and a patch were scored.
     """
     scored = active = 0
     for i in range(n):
@@ -259,7 +252,7 @@ def search_pruned(n, patched, target, memory):
 
 @numba.njit(nogil=True, cache=True)
 def search_all(n, patched, memory):
-    """Search a strip by all patches."""
+    """Search a strip by all patches, without bounds."""
     for i in range(n):
         memory.order[i] = i
     for start in range(0, n, GROUPS * TOGETHER):
@@ -276,7 +269,7 @@ def search_all(n, patched, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _squared(x, w, factor):
-    """Squared distance by the plain float64 rule: features added in order, those that are NaN left out."""
+    """Compute a squared distance by the plain float64 rule: features in their order, NaN left out."""
     squared = 0.0
     for j in range(len(w)):
         difference = (x[j] - w[j]) * factor
@@ -286,7 +279,7 @@ def _squared(x, w, factor):
 
 @numba.njit(nogil=True, cache=True)
 def _settle(x, patched, scores, visited, n_visited, limit):
-    """Best and second best by the plain float64 rule among the nodes whose score is within the limit."""
+    """Find the best and the second best by the plain float64 rule among the nodes with scores within a limit."""
     codebook, nodes = patched.codebook, patched.nodes
     bmu = second = np.int64(-1)
     # As they are; and scaled only where squares overflow or vanish.
@@ -325,7 +318,7 @@ def _settle_two(x, patched, a, b):
 
 @numba.njit(nogil=True, cache=True)
 def decide(rows, patched, prune, need_second, certify, memory, bmus, seconds):
-    """Enter the two winners of each sample; where the error bound leaves a choice, settle it."""
+    """Enter the best and the second best of each sample; where the error bound leaves a choice, settle it."""
     target = 1 if need_second else 0
     scores_at, row = memory.scores.ctypes.data, 4 * LANES
     for i in range(len(rows)):

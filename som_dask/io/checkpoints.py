@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, the last few kept, refused where they are of another run."""
+"""Checkpoints of training runs: written completely or not at all; the last few are kept."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ class Checkpoint:
     Attributes
     ----------
     epochs_done : int
-    codebook : (M, D) float64
+        Number of finished epochs.
+    codebook : (M, K) float64
+        The scaled codebook after these epochs.
     history : dict of str to (epochs_done,) float64
-        Errors and radius of each epoch done.
+        Errors and radius of each of these epochs.
     identity : mapping
-        What the run is: every parameter and the data's fingerprint, as JSON values.
+        The identity of the run: all parameters and the fingerprint of the data, as JSON values.
     """
 
     epochs_done: int
@@ -44,7 +46,7 @@ class Checkpoint:
     identity: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """The checkpoint as an npz file (no pickle)."""
+        """Return the checkpoint as the bytes of an npz file, without pickle."""
         buffer = io.BytesIO()
         identity = np.frombuffer(json.dumps(dict(self.identity), sort_keys=True).encode(), dtype=np.uint8)
         arrays: dict[str, Any] = {f"history_{name}": values for name, values in self.history.items()}
@@ -53,7 +55,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Checkpoint:
-        """The reverse of `to_bytes`."""
+        """Read a checkpoint from the bytes that `to_bytes` made."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             history = {n.removeprefix("history_"): file[n] for n in file.files if n.startswith("history_")}
             identity = json.loads(file["identity"].tobytes())
@@ -61,14 +63,14 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, each an npz file whose name carries its epoch and digest.
+    """The checkpoints of one run: npz files whose names hold the number of epochs done and a digest.
 
     Parameters
     ----------
     path : path
-        A local folder; made at the first `save`.
+        A local folder, which the first `save` creates.
     on_save : callable, optional
-        Called with each `Checkpoint` and its file once that is whole: a log.
+        Called with each `Checkpoint` and the path of its file when it is complete, for example to write a log.
     """
 
     def __init__(
@@ -77,18 +79,23 @@ class CheckpointFolder:
         self.path, self.on_save = Path(path), on_save
 
     def files(self) -> list[Path]:
-        """The checkpoint files, oldest first."""
+        """Return the checkpoint files, oldest first."""
         if not self.path.is_dir():
             return []
         return sorted(file for file in self.path.iterdir() if NAME.fullmatch(file.name))
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint and remove all but the last three.
+        """Write a checkpoint, and remove all but the last three.
+
+        Returns
+        -------
+        Path
+            The file of the checkpoint.
 
         Raises
         ------
         StorageError
-            If it can't be written; those before it are untouched.
+            If it can't be written; earlier checkpoints stay.
         """
         data = checkpoint.to_bytes()
         digest = hashlib.sha256(data).hexdigest()[:32]
@@ -101,14 +108,14 @@ class CheckpointFolder:
         return file
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None where there is none at all.
+        """Return the newest complete checkpoint, or None if there are no checkpoints.
 
-        A damaged one is passed over with a warning.
+        Damaged checkpoints are skipped with a warning.
 
         Raises
         ------
         CheckpointError
-            If there are checkpoints and every one is damaged.
+            If there are checkpoints, but all are damaged.
         """
         files = self.files()
         for file in reversed(files):
@@ -124,12 +131,13 @@ class CheckpointFolder:
         return None
 
     def resume(self, identity: Mapping[str, Any]) -> Checkpoint:
-        """The newest whole checkpoint, if it is of the run described by `identity`.
+        """Return the newest complete checkpoint, if it belongs to the run with this `identity`.
 
         Raises
         ------
         CheckpointError
-            If there is none, or it is of another configuration or other data; the message names what differs.
+            If there is none, or if it belongs to another configuration or to other data; the message names what
+            differs.
         """
         checkpoint = self.latest()
         if checkpoint is None:
@@ -148,7 +156,7 @@ class CheckpointFolder:
         return checkpoint
 
     def clear(self) -> None:
-        """Remove all checkpoints, and the folder if nothing else is in it."""
+        """Remove all checkpoints, and the folder if it is then empty."""
         for file in self.files():
             file.unlink(missing_ok=True)
         if self.path.is_dir() and not any(self.path.iterdir()):

@@ -1,228 +1,87 @@
-"""Telemetry: the events of a run as JSON lines, in a file or on standard error, written by the client alone."""
+"""Write the events of a run as lines of JSON, to a file or to standard error. Only the client writes."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
-import math
 import os
 import platform
-import sys
 import time
 import traceback
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Set
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import dask
 import numpy as np
 
 from som_dask._version import __version__
-from som_dask.algorithm.online_rule import Iteration
-from som_dask.errors import Interrupted, ParameterError, StorageError
+from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.checkpoints import Checkpoint
-from som_dask.io.files import is_url
-from som_dask.io.redaction import STRUCK, check_no_credentials, is_secret_name, redact
+from som_dask.io.json_lines import LineFile, LineHandler, json_fields, shorten, write_to_stderr
+from som_dask.io.redaction import check_no_credentials
 
-__all__ = ["DEFAULT_LEVEL", "EventLog", "JsonLines", "Level", "telemetry"]
+__all__ = ["DEFAULT_LEVEL", "EventLog", "FinishedEpoch", "Level", "telemetry"]
 
 Level = Literal["debug", "info", "warning", "error"]
 DEFAULT_LEVEL: Level = "info"
 LOGGER = logging.getLogger("som_dask")
-LOGGER.addHandler(logging.NullHandler())  # without one, logging prints errors for those who asked for no log
-LONGEST_TEXT = 20_000  # characters
-LONGEST_LIST = 1000  # entries
-DEEPEST = 6  # levels of lists in lists
+LOGGER.addHandler(logging.NullHandler())  # without one, logging prints errors for users who asked for no log
 
 
-class JsonLines(logging.Formatter):
-    """One line of JSON for each record, whatever is in it: ``time`` (UTC), ``level``, ``event``, ``run_id``, ...
+class FinishedEpoch(Protocol):
+    """What an epoch of either training rule has.
 
-    Records of other loggers, such as Dask's, are events named "log" with their ``logger`` and ``message``, and
-    ``error`` where there is one. NaN is null, infinities are strings; what has no JSON form is told by its repr.
-    Credentials are struck out.
-
-    Parameters
+    Attributes
     ----------
-    run_id : str, optional
-        Of the run that the records are told with.
+    index : int
+        0 for the first.
+    radius : float
+        Neighborhood radius, in lattice units.
+    quantization_error : float
+        Mean distance of the samples to their best matching units.
+    seconds : float
+        Wall time.
     """
 
-    def __init__(self, run_id: str | None = None) -> None:
-        super().__init__()
-        self.run_id = run_id
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line of a record, without its end."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {
-            "time": when.replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "event": getattr(record, "som_dask_event", "log"),
-            "run_id": self.run_id,
-        }
-        fields = getattr(record, "som_dask_fields", None)
-        if fields is None:
-            fields = _foreign(record)
-        return json.dumps({**told, **fields, **told})
-
-
-def _foreign(record: logging.LogRecord) -> dict[str, Any]:
-    """The fields of a record that is no event of ours."""
-    try:
-        message = record.getMessage()
-    except Exception:  # arguments that do not fit the message
-        message = f"{record.msg!r} % {_repr(record.args)}"
-    error = record.exc_info[1] if record.exc_info else None
-    return _fields({"logger": record.name, "message": message, **({} if error is None else {"error": error})})
-
-
-def _fields(fields: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
-    return {
-        redact(str(name)): STRUCK if is_secret_name(str(name)) and isinstance(value, str) else _plain(value, depth)
-        for name, value in fields.items()
-    }
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """A value in what JSON knows. Never raises."""
-    try:
-        if isinstance(value, (np.generic, np.ndarray)):
-            if value.size > LONGEST_LIST:
-                return f"array of shape {value.shape} and dtype {value.dtype}"
-            value = value.tolist() if value.dtype.kind in "biufU" else value.astype(str).tolist()
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int):
-            return int(value) if abs(value) < 2**63 else repr(value)
-        if isinstance(value, float):
-            return float(value) if math.isfinite(value) else None if math.isnan(value) else _infinity(value)
-        if isinstance(value, BaseException):
-            return {"type": type(value).__name__, "message": _text(str(value))}
-        if isinstance(value, (str, os.PathLike)):
-            return _text(os.fspath(value))
-        if isinstance(value, datetime):
-            return value.isoformat()
-        if depth < DEEPEST:
-            if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            if isinstance(value, Mapping):
-                return _fields(value, depth + 1)
-            if isinstance(value, (list, tuple, Set)) and len(value) <= LONGEST_LIST:
-                return [_plain(entry, depth + 1) for entry in value]
-    except Exception:  # an object of any class: its methods may do what they like
-        pass
-    return _repr(value)
-
-
-def _infinity(value: float) -> str:
-    return "Infinity" if value > 0 else "-Infinity"
-
-
-def _text(text: Any) -> str:
-    text = redact(str(text))
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
-
-
-def _repr(value: Any) -> str:
-    try:
-        return _text(repr(value))
-    except Exception:
-        return f"<{type(value).__name__} without a repr>"
-
-
-class _Lines(logging.Handler):
-    """Gives each record as one line to `write`, and keeps a fault for the end: a log must not end the run.
-
-    It is no `logging.StreamHandler`: distributed quiets those when it starts a cluster.
-    """
-
-    def __init__(self, write: Callable[[str], None], level: int, run_id: str) -> None:
-        super().__init__(level)
-        self.setFormatter(JsonLines(run_id))
-        self.write_line, self.process = write, os.getpid()
-        self.fault: Exception | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if os.getpid() != self.process:  # a process forked off this one: the client alone writes
-            return
-        try:
-            self.write_line(self.format(record))
-        except Exception as error:
-            self.fault = error
-
-
-class _File:
-    """A file that lines are added to, each whole by one write: readers and other runs never see two mixed."""
-
-    def __init__(self, place: str | os.PathLike[str]) -> None:
-        if is_url(place):
-            raise ParameterError("the log can't be a URL: it is written line by line; give a file on this machine")
-        self.path = Path(place)
-        folder = self.path.absolute().parent
-        if not folder.is_dir():
-            raise StorageError(f"the folder {folder} for the log does not exist; create it first")
-        try:
-            beginning, self.at_start = self._ends()
-            if beginning not in (b"", b"{"):
-                raise StorageError(f"{self.path} is no log of JSON lines and stays as it is; choose another file")
-            self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
-        except StorageError:
-            raise
-        except OSError as error:
-            raise StorageError(f"can't write the log {self.path}: {error.strerror}; choose another file") from error
-
-    def _ends(self) -> tuple[bytes, bool]:
-        """The first byte, and whether the last ends a line; a run that was killed may have left half of one."""
-        if not self.path.is_file():
-            return b"", True
-        with open(self.path, "rb") as file:
-            first = file.read(1)
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            return first, file.read(1) in (b"", b"\n")
-
-    def __call__(self, line: str) -> None:
-        data = (line if self.at_start else f"\n{line}").encode() + b"\n"
-        self.at_start = False
-        if self.file.write(data) < len(data):
-            raise OSError("only a part of a line could be written")
-        self.at_start = True
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    @property
+    def index(self) -> int: ...
+    @property
+    def radius(self) -> float: ...
+    @property
+    def quantization_error(self) -> float: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 class EventLog:
-    """What a run tells its events to; made by `telemetry`.
+    """The log of one run, as `telemetry` gives it.
 
     Attributes
     ----------
     run_id : str or None
-        32 hexadecimal digits; None where nothing is written.
+        32 hexadecimal digits; None if nothing is written.
     stderr : bool
-        Whether events go to standard error, where a progress bar would be in their way.
+        Whether events go to standard error, where a progress bar would get in their way.
     """
 
-    def __init__(self, handlers: list[_Lines], level: int, run_id: str | None, *, stderr: bool = False) -> None:
+    def __init__(self, handlers: list[LineHandler], level: int, run_id: str | None, *, stderr: bool = False) -> None:
         self._handlers, self._level, self.run_id, self.stderr = handlers, level, run_id, stderr
 
     def event(self, name: str, level: Level = DEFAULT_LEVEL, /, **fields: Any) -> None:
-        """Write an event; never raises, whatever the fields are.
+        """Write an event. Never raises, whatever the fields are.
 
-        It also goes to the logger "som_dask", for those who have set that up.
+        The event also goes to the logger "som_dask", for users who have configured it.
 
         Parameters
         ----------
         name : str
-            Such as "epoch_finished".
+            What happened, such as "epoch_finished".
         level : {"debug", "info", "warning", "error"}
+            Events below the level of the log are left out.
         **fields
             Numbers, text, exceptions, and lists and mappings of them.
         """
@@ -230,27 +89,43 @@ class EventLog:
             return
         with contextlib.suppress(Exception):
             number = logging.getLevelNamesMapping()[level.upper()]
-            told = _fields(fields)
-            record = LOGGER.makeRecord(LOGGER.name, number, "", 0, "%s %s", (name, json.dumps(told)), None)
-            record.som_dask_event, record.som_dask_fields = name, told
+            values = json_fields(fields)
+            record = LOGGER.makeRecord(LOGGER.name, number, "", 0, "%s %s", (name, json.dumps(values)), None)
+            record.som_dask_event, record.som_dask_fields = name, values
             for handler in self._handlers:
                 if number >= handler.level:
                     handler.handle(record)
             if LOGGER.isEnabledFor(number):
                 LOGGER.handle(record)
 
-    def epoch(self, epoch: Any) -> None:
-        """Tell that an epoch is done: an `on_epoch` for `som_dask.fit`, an `on_iteration` for `fit_online`."""
+    def epoch(self, epoch: FinishedEpoch) -> None:
+        """Write that an epoch is finished. This can be given to training as its callback, with either rule.
+
+        Parameters
+        ----------
+        epoch : FinishedEpoch
+            ``learning_rate``, ``topographic_error`` and the number of nodes without ``hits`` are written too, if
+            the epoch has these attributes and they are not None.
+        """
         measured: dict[str, Any] = {"radius": epoch.radius, "quantization_error": epoch.quantization_error}
-        if isinstance(epoch, Iteration):
-            measured["learning_rate"] = epoch.learning_rate
-        else:
-            measured["topographic_error"] = epoch.topographic_error
-            measured["nodes_without_hits"] = int(np.count_nonzero(np.asarray(epoch.hits) == 0))
+        for name in ("learning_rate", "topographic_error"):
+            value = getattr(epoch, name, None)
+            if value is not None:
+                measured[name] = value
+        hits = getattr(epoch, "hits", None)
+        if hits is not None:
+            measured["nodes_without_hits"] = int(np.count_nonzero(np.asarray(hits) == 0))
         self.event("epoch_finished", epoch=epoch.index, **measured, seconds=epoch.seconds)
 
     def checkpoint(self, checkpoint: Checkpoint, file: Path) -> None:
-        """Tell that a checkpoint is saved: an `on_save` for `som_dask.io.checkpoints.CheckpointFolder`."""
+        """Write that a checkpoint is saved: a callback for `som_dask.io.checkpoints.CheckpointFolder`.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+        file : pathlib.Path
+            Where it was saved.
+        """
         self.event("checkpoint_saved", epochs_done=checkpoint.epochs_done, path=file)
 
     def _error(self, error: BaseException) -> None:
@@ -268,27 +143,27 @@ def telemetry(
     level: Level = DEFAULT_LEVEL,
     include_dask: bool = False,
 ) -> Iterator[EventLog]:
-    """Write the events of what is done inside the ``with`` block, one line of JSON each.
+    """Log what happens within a ``with`` block, one line of JSON for each event.
 
-    It begins with "run_started" and ends with "run_finished", whose ``status`` is "completed", "interrupted" or
-    "failed"; before a failed one comes "error" with the type and message of the exception, which goes on. Python's
-    warnings become events and are shown as before. Without `file` and `stderr` nothing is written.
+    The first event is "run_started" and the last is "run_finished", whose ``status`` is "completed", "interrupted"
+    or "failed". An exception is written as "error" with its type and message, and is raised again. Python's
+    warnings become events too, and are still shown. Without `file` and `stderr` nothing is written.
 
     Parameters
     ----------
     command : str
-        What the run is, such as "train".
+        What the run does, such as "train".
     parameters : mapping, optional
-        Told with "run_started".
-    file : path, optional
-        Lines are added to it; made if it is not there.
+        Written with "run_started".
+    file : path-like, optional
+        A local file that lines are appended to; it is created if it does not exist.
     stderr : bool
-        Write to standard error.
+        Whether to write to standard error.
     level : {"debug", "info", "warning", "error"}
-        Leave out events below it. With "debug" errors carry their traceback.
+        Events below this level are left out. With "debug", errors include their traceback.
     include_dask : bool
-        Let the records of the loggers "dask" and "distributed" of this process join, as events named "log". Which
-        ones there are is up to Dask's own settings under ``logging``.
+        Whether to include the records of the loggers "dask" and "distributed" of this process, as events named
+        "log". Which records there are depends on Dask's own settings under ``logging``.
 
     Yields
     ------
@@ -297,14 +172,14 @@ def telemetry(
     Raises
     ------
     ParameterError
-        If a parameter holds a credential, the level is none, or the file is a URL.
+        If a parameter contains a credential, if the level is unknown, or if the file is a URL.
     StorageError
-        If the file can't be written, or holds something else.
+        If the file can't be written, or if it contains something other than lines of JSON.
 
     Warns
     -----
     UserWarning
-        At the end, if lines could not be written to the file, such as on a full disk.
+        At the end, if lines could not be written to the file, for example because the disk was full.
     """
     if level not in get_args(Level):
         raise ParameterError(f"the level of the log must be one of {get_args(Level)}, got {level!r}")
@@ -316,26 +191,36 @@ def telemetry(
     check_no_credentials({**parameters, "the log": file})
     run_id = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
-        handlers: list[_Lines] = []
-        stack.callback(handlers.clear)
-        if file is not None:
-            output = _File(file)
-            handlers.append(_Lines(output, number, run_id))
-            stack.enter_context(output.file)
-            stack.callback(_tell_fault, handlers[0], output.path)
-        if stderr:
-            handlers.append(_Lines(_to_stderr, number, run_id))
+        handlers = stack.enter_context(_open_handlers(file, stderr, number, run_id))
         log = EventLog(handlers, number, run_id, stderr=stderr)
-        stack.enter_context(_warnings_told(log))
+        stack.enter_context(_report_warnings(log))
         if include_dask:
-            stack.enter_context(_joined(handlers))
-        stack.enter_context(_told(log, command, parameters))
+            stack.enter_context(_join_dask(handlers))
+        stack.enter_context(_report_run(log, command, parameters))
         yield log
 
 
 @contextlib.contextmanager
-def _told(log: EventLog, command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """The first and the last events of a run."""
+def _open_handlers(
+    file: str | os.PathLike[str] | None, stderr: bool, level: int, run_id: str
+) -> Iterator[list[LineHandler]]:
+    """Open the outputs of a log; at the end nothing is written to them any more."""
+    handlers: list[LineHandler] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(handlers.clear)
+        if file is not None:
+            output = LineFile(file)
+            handlers.append(LineHandler(output, level, run_id))
+            stack.enter_context(output.file)
+            stack.callback(_warn_of_fault, handlers[0], output.path)
+        if stderr:
+            handlers.append(LineHandler(write_to_stderr, level, run_id))
+        yield handlers
+
+
+@contextlib.contextmanager
+def _report_run(log: EventLog, command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Write the first and the last events of a run."""
     clock = time.perf_counter()
     versions = {"som_dask": __version__, "python": platform.python_version()}
     versions |= {"dask": dask.__version__, "numpy": np.__version__}
@@ -356,8 +241,8 @@ def _told(log: EventLog, command: str, parameters: Mapping[str, Any]) -> Iterato
 
 
 @contextlib.contextmanager
-def _warnings_told(log: EventLog) -> Iterator[None]:
-    """Python's warnings as events; they are shown as before too."""
+def _report_warnings(log: EventLog) -> Iterator[None]:
+    """Write Python's warnings as events, and show them as before."""
     shown = warnings.showwarning
 
     def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
@@ -375,9 +260,9 @@ def _warnings_told(log: EventLog) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _joined(handlers: list[_Lines]) -> Iterator[None]:
-    """The handlers on Dask's loggers, and on those below them that pass nothing up."""
-    import distributed  # noqa: F401 - it sets its loggers up when it is imported
+def _join_dask(handlers: list[LineHandler]) -> Iterator[None]:
+    """Add the handlers to Dask's loggers, and to the loggers below them that do not propagate."""
+    import distributed  # noqa: F401 - configures its loggers when it is imported
 
     loggers = [logging.getLogger(name) for name in ("dask", "distributed")]
     for name, logger in list(logging.root.manager.loggerDict.items()):
@@ -391,6 +276,6 @@ def _joined(handlers: list[_Lines]) -> Iterator[None]:
         yield
 
 
-def _tell_fault(handler: _Lines, path: Path) -> None:
+def _warn_of_fault(handler: LineHandler, path: Path) -> None:
     if handler.fault is not None:
-        warnings.warn(f"the log {path} is not whole: {_text(handler.fault)}", stacklevel=2)
+        warnings.warn(f"the log {path} is not whole: {shorten(handler.fault)}", stacklevel=2)

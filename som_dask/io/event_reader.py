@@ -1,4 +1,4 @@
-"""Reading a log of events back: as a table of all of them, and as the epochs of each run."""
+"""Read a log of events back, as a table of all events or as the epochs of each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from som_dask.errors import StorageError
 __all__ = ["epochs_table", "read_events"]
 
 EVERY_EVENT = ("time", "level", "event", "run_id")
-OF_AN_EPOCH = {
+EPOCH_FIELDS = {
     "quantization_error": "mean distance of the samples to their best matching units, in the data's units",
     "topographic_error": "share of the samples whose two best matching units are not neighbors",
     "radius": "sigma of the epoch's update, in lattice units",
@@ -24,20 +24,20 @@ OF_AN_EPOCH = {
 }
 
 
-def read_events(place: str | os.PathLike[str]) -> pd.DataFrame:
-    """All events of a log, in the order they were written.
+def read_events(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read all events of a log, in the order in which they were written.
 
     Parameters
     ----------
-    place : path
-        A file of JSON lines as `som_dask.io.event_log.telemetry` writes it; it may be of a run that goes on.
+    path : path-like
+        A local file of JSON lines, as `som_dask.io.event_log.telemetry` writes it. The run may still be going on.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each event: ``time`` (datetime64, UTC), ``level``, ``event``, ``run_id``, then a column for each
-        field in the order they first appear, missing where an event does not have it. What is nested, such as
-        ``parameters`` and ``error``, is a dict.
+        One row for each event, with the columns ``time`` (datetime64, UTC), ``level``, ``event`` and ``run_id``,
+        and then one column for each field, in the order in which they first appear. Values are missing where an
+        event does not have the field. Nested fields, such as ``parameters`` and ``error``, are dicts.
 
     Raises
     ------
@@ -47,55 +47,56 @@ def read_events(place: str | os.PathLike[str]) -> pd.DataFrame:
     Warns
     -----
     UserWarning
-        If lines are no whole events, such as the last one of a run that was killed; they are passed over.
+        If lines are not complete events, such as the last line of a run that was killed. They are skipped.
     """
-    events, skipped = _events(place)
+    events, skipped = _parse(path)
     if skipped:
-        warnings.warn(f"{place}: passed over {skipped} of its lines, which are not whole events", stacklevel=2)
+        warnings.warn(f"{path}: passed over {skipped} of its lines, which are not whole events", stacklevel=2)
     columns = dict.fromkeys([*EVERY_EVENT, *(name for event in events for name in event)])
     table = pd.DataFrame(events, columns=list(columns))
     table["time"] = pd.to_datetime(table["time"], utc=True, format="ISO8601", errors="coerce")
     return table
 
 
-def _events(place: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], int]:
-    """The events in a file, and how many lines are none."""
+def _parse(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], int]:
+    """Return the events in a file, and the number of lines that are not events."""
     events, skipped = [], 0
     try:
-        with open(place, "rb") as file:
+        with open(path, "rb") as file:
             for line in file:
-                event = _event(line)
+                event = _parse_line(line)
                 if event is not None:
                     events.append(event)
                 elif line.strip():
                     skipped += 1
     except OSError as error:
-        raise StorageError(f"can't read the log {place}: {error.strerror}; check the path") from error
+        raise StorageError(f"can't read the log {path}: {error.strerror}; check the path") from error
     return events, skipped
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _parse_line(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except ValueError:  # cut, or not UTF-8
+    except ValueError:  # cut off, or not UTF-8
         return None
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def epochs_table(place: str | os.PathLike[str]) -> xr.Dataset:
-    """The epochs of all training runs in a log.
+def epochs_table(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read the epochs of all training runs in a log.
 
     Parameters
     ----------
-    place : path
-        As for `read_events`.
+    path : path-like
+        A local file, as for `read_events`.
 
     Returns
     -------
     xarray.Dataset
-        ``quantization_error``, ``topographic_error``, ``radius`` and ``seconds``, (run, epoch) float64, on the
-        coordinates ``run`` (run ids in the order the runs began) and ``epoch`` (from the first that is in the log to
-        the last); NaN where a run has not done an epoch. ``ds.sel(run=run_id)`` or ``ds.isel(run=-1)`` is one run.
+        ``quantization_error``, ``topographic_error``, ``radius`` and ``seconds``, each (run, epoch) float64, with
+        the coordinates ``run`` (run ids, in the order in which the runs began) and ``epoch`` (from the first to the
+        last in the log). Values are NaN where a run does not have the epoch. Select one run by
+        ``ds.sel(run=run_id)`` or ``ds.isel(run=-1)``.
 
     Raises
     ------
@@ -105,16 +106,16 @@ def epochs_table(place: str | os.PathLike[str]) -> xr.Dataset:
     Warns
     -----
     UserWarning
-        As `read_events`.
+        As for `read_events`.
     """
-    events = read_events(place)
-    epochs = events[events["event"] == "epoch_finished"].reindex(columns=["run_id", "epoch", *OF_AN_EPOCH])
+    events = read_events(path)
+    epochs = events[events["event"] == "epoch_finished"].reindex(columns=["run_id", "epoch", *EPOCH_FIELDS])
     epochs = epochs.dropna(subset=["run_id", "epoch"])
     run, runs = pd.factorize(epochs["run_id"])
     numbers = epochs["epoch"].to_numpy(dtype=np.int64)
     first, last = (numbers.min(), numbers.max()) if len(numbers) else (0, -1)
     dataset = xr.Dataset(coords={"run": np.array(runs, dtype=str), "epoch": np.arange(first, last + 1)})
-    for name, meaning in OF_AN_EPOCH.items():
+    for name, meaning in EPOCH_FIELDS.items():
         values = np.full((len(runs), last - first + 1), np.nan)
         values[run, numbers - first] = pd.to_numeric(epochs[name], errors="coerce")
         dataset[name] = (("run", "epoch"), values, {"long_name": meaning})

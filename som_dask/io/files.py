@@ -1,197 +1,174 @@
-"""Places on disk or at a URL: open, write beside, publish by one rename, lock."""
+"""Files and folders, local or at a URL: look for them, read them, write them whole, remove them."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import threading
-import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import fsspec
-import xarray as xr
-import zarr
 
 from som_dask.errors import StorageError
 
 __all__ = [
     "beside",
-    "check_free",
     "create",
     "exists",
     "is_url",
-    "lock",
     "make_durable",
     "names_in",
-    "open_dataset",
-    "open_zarr_node",
-    "publish",
     "read_bytes",
     "remove",
+    "resolve_url",
     "write_bytes",
 ]
 
-Location = str | os.PathLike[str]
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux, renameat2(2)
+PathOrUrl = str | os.PathLike[str]
 _creating = threading.Lock()
 
 
-def is_url(place: Location) -> bool:
-    """Whether `place` is an fsspec URL such as ``s3://bucket/key``, not a local path."""
-    return "://" in os.fspath(place)
+def is_url(path: PathOrUrl) -> bool:
+    """Whether `path` is an fsspec URL such as ``s3://bucket/key`` and not a local path."""
+    return "://" in os.fspath(path)
 
 
-def beside(place: Location, suffix: str) -> str:
-    """A hidden name in the folder of `place`: ``a/b.zarr`` -> ``a/.b.zarr.SUFFIX``."""
-    head, slash, name = os.fspath(place).rstrip("/").rpartition("/")
-    return f"{head}{slash}.{name}.{suffix}"
-
-
-def exists(place: Location) -> bool:
-    """Whether there is a file or folder at `place`."""
-    if not is_url(place):
-        return os.path.lexists(place)
-    filesystem, path = fsspec.core.url_to_fs(os.fspath(place))
-    return bool(filesystem.exists(path))
-
-
-def _holds(place: Location, other: Location) -> bool:
-    """Whether `other` is `place` or lies in it."""
-    if is_url(place) or is_url(other):
-        place, other = os.fspath(place).rstrip("/"), os.fspath(other).rstrip("/")
-    else:
-        place, other = os.path.realpath(place), os.path.realpath(other)
-    return other == place or other.startswith(f"{place}/")
-
-
-def remove(place: Location) -> None:
-    """Remove the file or folder at `place`, if there is one."""
-    if not exists(place):
-        return
-    if is_url(place):
-        filesystem, path = fsspec.core.url_to_fs(os.fspath(place))
-        filesystem.rm(path, recursive=True)
-    elif os.path.isdir(place) and not os.path.islink(place):
-        shutil.rmtree(place)
-    else:
-        os.unlink(place)
-
-
-def check_free(place: Location, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
-    """See before any work that an output can be written to `place`.
+def resolve_url(url: PathOrUrl) -> tuple[Any, str]:
+    """Return the fsspec filesystem of a URL, and the path within it.
 
     Parameters
     ----------
-    place : path or URL
-    overwrite : bool
-        Whether a Zarr store there may be replaced; nothing else ever is.
-    inputs : iterable
-        What the run reads: none of its paths may be the output or lie in it.
+    url : str
+
+    Returns
+    -------
+    filesystem : fsspec.AbstractFileSystem
+    path : str
+
+    Raises
+    ------
+    ValueError
+        If the protocol is unknown.
+    ImportError
+        If the package for the protocol is not installed.
+    """
+    return fsspec.core.url_to_fs(os.fspath(url))
+
+
+def beside(path: PathOrUrl, suffix: str) -> str:
+    """Return a hidden path in the same folder: ``a/b.zarr`` -> ``a/.b.zarr.SUFFIX``."""
+    head, slash, name = os.fspath(path).rstrip("/").rpartition("/")
+    return f"{head}{slash}.{name}.{suffix}"
+
+
+def exists(path: PathOrUrl) -> bool:
+    """Whether there is a file or folder at `path`."""
+    if not is_url(path):
+        return os.path.lexists(path)
+    filesystem, inner = resolve_url(path)
+    return bool(filesystem.exists(inner))
+
+
+def remove(path: PathOrUrl) -> None:
+    """Remove the file or folder at `path`; do nothing if there is none."""
+    if not exists(path):
+        return
+    if is_url(path):
+        filesystem, inner = resolve_url(path)
+        filesystem.rm(inner, recursive=True)
+    elif os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def write_bytes(path: PathOrUrl, data: bytes) -> None:
+    """Write a file that is either complete or does not exist, and that survives a power failure.
+
+    A local file is written under a hidden name, flushed to the disk, and then renamed.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or a URL. Its folder is made if it does not exist; an old file is replaced.
+    data : bytes
 
     Raises
     ------
     StorageError
-        If it exists and may not be overwritten, is no place or an input, or its folder is missing or can't be
-        written to.
+        If the file can't be written; an old file is then left as it was.
     """
-    if os.path.basename(os.fspath(place).rstrip("/")) in ("", ".", ".."):
-        raise StorageError(f"{os.fspath(place)!r} is no name for an output; give a path such as model.zarr")
-    try:
-        present = exists(place)
-    except (ValueError, ImportError) as error:
-        raise StorageError(f"can't use the output {place}: {error}") from error
-    for source in inputs:
-        if isinstance(source, (str, os.PathLike)) and _holds(place, source):
-            raise StorageError(f"the output {place} would replace the input {source}; choose another output")
-    if present and not overwrite:
-        raise StorageError(f"{place} exists already; choose another output or allow it with --overwrite")
-    if present and not {"zarr.json", ".zgroup", ".zarray"} & set(names_in(place)):
-        raise StorageError(f"{place} is not a Zarr store and is never overwritten; choose another output")
-    if is_url(place):
+    if is_url(path):
+        filesystem, inner = resolve_url(path)
+        filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
+        filesystem.pipe_file(inner, data)  # object stores show an object only when it is complete
         return
-    folder = Path(place).absolute().parent
-    if not folder.is_dir():
-        raise StorageError(f"the folder {folder} for the output does not exist; create it first")
-    probe = folder / f".{Path(place).name}.{os.getpid()}.probe"
+    temporary = beside(path, f"{os.getpid()}.tmp")
     try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StorageError(f"can't write to {folder}: {error.strerror}; choose another output") from error
-
-
-def write_bytes(place: Location, data: bytes) -> None:
-    """Write a file so that it is either whole or not there: beside, to the disk, then renamed."""
-    if is_url(place):
-        filesystem, path = fsspec.core.url_to_fs(os.fspath(place))
-        filesystem.makedirs(filesystem._parent(path), exist_ok=True)
-        filesystem.pipe_file(path, data)  # object stores show an object only when it is whole
-        return
-    temporary = beside(place, f"{os.getpid()}.tmp")
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(place)), exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, place)
+        os.replace(temporary, path)
     except BaseException as error:  # an interrupt must not leave the temporary file either
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise StorageError(f"can't write {place}: {error.strerror}; free some space or move it") from error
+            raise StorageError(f"can't write {path}: {error.strerror}; free some space or move it") from error
         raise
-    _sync(os.path.dirname(os.path.abspath(place)))
+    _sync(os.path.dirname(os.path.abspath(path)))
 
 
-def create(place: Location, data: bytes) -> bool:
-    """Write a new file; of several writers of one place exactly one succeeds.
+def create(path: PathOrUrl, data: bytes) -> bool:
+    """Create a new file; of several writers of the same file, exactly one succeeds.
 
-    The system decides on local disks, a conditional write on object stores that have one (S3, Google, Azure).
-    Elsewhere it is looked first and written then, which only threads of one process can't come between.
+    Local disks guarantee this, and so do object stores with conditional writes (S3, Google, Azure). On other
+    filesystems the file is looked for before it is written, so only the threads of one process exclude each other.
 
     Parameters
     ----------
-    place : path or URL
+    path : str or path-like
+        A local path or a URL. Its folder is made if it does not exist.
     data : bytes
 
     Returns
     -------
     bool
-        False if there is something already; it is left as it is.
+        False if the file existed already; it is then left as it was.
 
     Raises
     ------
     StorageError
-        If it can't be written.
+        If the file can't be written.
     """
     try:
-        if not is_url(place):
-            os.makedirs(os.path.dirname(os.path.abspath(place)), exist_ok=True)
-            return _create_file(place, data)
-        filesystem, path = fsspec.core.url_to_fs(os.fspath(place))
-        with _creating:
-            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
-            if filesystem.exists(path):
-                return False
-            try:
-                filesystem.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-            except (NotImplementedError, TypeError, ValueError):  # no such mode
-                filesystem.pipe_file(path, data)
+        return _create_object(path, data) if is_url(path) else _create_file(path, data)
     except OSError as error:
-        raise StorageError(f"can't write {place}: {error.strerror or error}; choose another place") from error
+        raise StorageError(f"can't write {path}: {error.strerror or error}; choose another place") from error
+
+
+def _create_object(url: PathOrUrl, data: bytes) -> bool:
+    filesystem, inner = resolve_url(url)
+    with _creating:
+        filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
+        if filesystem.exists(inner):
+            return False
+        try:
+            filesystem.pipe_file(inner, data, mode="create")
+        except FileExistsError:
+            return False
+        except (NotImplementedError, TypeError, ValueError):  # the filesystem does not know this mode
+            filesystem.pipe_file(inner, data)
     return True
 
 
-def _create_file(path: Location, data: bytes) -> bool:
+def _create_file(path: PathOrUrl, data: bytes) -> bool:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     try:
-        file = open(path, "xb")  # noqa: SIM115 - its own errors are told from those of writing
+        file = open(path, "xb")  # noqa: SIM115 - apart from writing, whose errors mean something else
     except FileExistsError:
         return False
     with file:
@@ -199,23 +176,32 @@ def _create_file(path: Location, data: bytes) -> bool:
     return True
 
 
-def read_bytes(place: Location) -> bytes:
-    """The contents of a file.
+def read_bytes(path: PathOrUrl) -> bytes:
+    """Read a file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or a URL.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------
     StorageError
-        If it is not there or can't be read.
+        If the file does not exist or can't be read.
     """
     try:
-        with fsspec.open(os.fspath(place), "rb") as file:
+        with fsspec.open(os.fspath(path), "rb") as file:
             return file.read()
     except OSError as error:
-        raise StorageError(f"can't read {place}: {error.strerror or error}; check the path") from error
+        raise StorageError(f"can't read {path}: {error.strerror or error}; check the path") from error
 
 
-def _sync(path: Location) -> None:
-    """Make a file or a folder's entries survive a power failure."""
+def _sync(path: PathOrUrl) -> None:
+    """Make a file, or the entries of a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -223,147 +209,18 @@ def _sync(path: Location) -> None:
         os.close(descriptor)
 
 
-def names_in(folder: Location) -> list[str]:
-    """Names of the entries of a folder; none where there is no folder."""
+def names_in(folder: PathOrUrl) -> list[str]:
+    """List the names of the files and folders in a folder; the list is empty if there is no such folder."""
     if not is_url(folder):
         return os.listdir(folder) if os.path.isdir(folder) else []
     if not exists(folder):
         return []
-    filesystem, path = fsspec.core.url_to_fs(os.fspath(folder))
-    return [os.path.basename(entry) for entry in filesystem.ls(path, detail=False)]
+    filesystem, inner = resolve_url(folder)
+    return [os.path.basename(entry) for entry in filesystem.ls(inner, detail=False)]
 
 
-def make_durable(files: Iterable[Location]) -> None:
-    """Make local files survive a power failure; those that are not there are passed over."""
-    for file in files:
-        if not is_url(file) and os.path.exists(file):
-            _sync(file)
-
-
-def publish(temporary: Location, place: Location, *, overwrite: bool) -> None:
-    """Give a finished store its name by one rename.
-
-    On a local disk the store's files are first made durable; an old store is exchanged for the new one in the
-    same instant where the system can (Linux), else moved aside just before, and removed after. Object stores
-    have no rename: there the files are copied to their place and then removed from `temporary`.
-
-    Raises
-    ------
-    StorageError
-        If `place` exists and may not be overwritten, or the rename fails; then nothing has changed.
-    """
-    temporary, place = os.fspath(temporary), os.fspath(place)
-    if exists(place) and not overwrite:
-        raise StorageError(f"{place} has appeared in the meantime; the result is kept at {temporary}")
-    if is_url(place):
-        filesystem, target = fsspec.core.url_to_fs(place)
-        remove(place)
-        filesystem.mv(fsspec.core.url_to_fs(temporary)[1], target, recursive=True)
-        return
-    for folder, _, files in os.walk(temporary):
-        for name in files:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
-    try:
-        if not os.path.lexists(place):
-            os.rename(temporary, place)
-        elif _exchange(temporary, place):
-            remove(temporary)
-        else:
-            old = beside(place, "old")
-            remove(old)
-            os.rename(place, old)
-            try:
-                os.rename(temporary, place)
-            except OSError:
-                os.rename(old, place)
-                raise
-            remove(old)
-    except OSError as error:
-        raise StorageError(f"can't publish {place}: {error.strerror}; the result is kept at {temporary}") from error
-    _sync(os.path.dirname(os.path.abspath(place)))
-
-
-def _exchange(one: str, other: str) -> bool:
-    """Swap two names atomically; False where the system can't."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    return renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
-
-
-@contextlib.contextmanager
-def lock(place: Location) -> Iterator[None]:
-    """Hold the right to write `place`; the system gives it back when the process ends, however it ends.
-
-    Local places only: object stores have no locks, and there two runs into one output are not noticed.
-
-    Raises
-    ------
-    StorageError
-        If another run holds it.
-    """
-    if is_url(place):
-        yield
-        return
-    import fcntl
-
-    name = beside(place, "lock")
-    while True:
-        try:
-            file = open(name, "w")  # noqa: SIM115 - held open as long as the lock
-        except OSError as error:
-            raise StorageError(f"can't write beside {place}: {error.strerror}; choose another output") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StorageError(f"another run is writing {place}; wait for it or choose another output") from error
-            if not os.path.exists(name) or not os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
-                continue  # a holder let go, and removed the file, after it was opened here: it locks nothing now
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-            return
-
-
-def open_zarr_node(place: Location) -> Any:
-    """The Zarr group or array at `place`, read-only.
-
-    Raises
-    ------
-    StorageError
-        If there is nothing there, or it is no Zarr store.
-    """
-    if not is_url(place) and not os.path.exists(place):
-        raise StorageError(f"{place} does not exist; check the path")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return zarr.open(os.fspath(place), mode="r")
-    except Exception as error:  # zarr, fsspec and its backends each raise errors of their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(f"can't open {place} as a Zarr store: {reason}") from error
-
-
-def open_dataset(place: Location, *, decode_times: bool | None = None) -> xr.Dataset:
-    """The Zarr group at `place` as a Dataset that is read lazily, without dask.
-
-    Parameters
-    ----------
-    place : path or URL
-    decode_times : bool, optional
-        As of `xarray.open_zarr`.
-
-    Raises
-    ------
-    StorageError
-        If there is nothing there, or it is no Zarr store.
-    """
-    node = open_zarr_node(place)
-    # Said explicitly, for xarray would try, and warn where there is none.
-    consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
-    return xr.open_zarr(os.fspath(place), chunks=None, consolidated=consolidated, decode_times=decode_times)
+def make_durable(paths: Iterable[PathOrUrl]) -> None:
+    """Make local files survive a power failure; URLs and files that do not exist are skipped."""
+    for path in paths:
+        if not is_url(path) and os.path.exists(path):
+            _sync(path)

@@ -1,4 +1,4 @@
-"""What a registry knows of a model: its manifest, the model's digest, and where it came from."""
+"""Manifests of a registry: what is known about a model, where it came from, and its digest."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FORMAT = "som_dask registry 1"
 PACKAGE = Path(__file__).parent.parent
 KEYS = ("key", "parent", "promoted_from")
 METRICS = ("quantization_error", "topographic_error")
-# Attributes of a model that tell what became of it; all others are parameters of its training.
-FACTS = {
+# Attributes of a model that describe the result; all others are parameters of its training.
+RESULTS = {
     "format",
     "som_dask_version",
     "codebook_sha256",
@@ -40,19 +40,19 @@ FACTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a registry knows of one model: its manifest.
+    """What a registry knows about one model: the contents of its manifest.
 
     Attributes
     ----------
     key : ModelKey
     created : str
-        When it was saved, ISO 8601 in UTC with microseconds.
+        When the model was saved, ISO 8601 in UTC with microseconds.
     sha256 : str
-        Digest of the whole model; see `dataset_digest`.
+        Digest of the complete model; see `dataset_digest`.
     parent : ModelKey or None
-        The revision that it succeeds.
+        The revision that this one succeeds.
     promoted_from : ModelKey or None
-        The model that it is a copy of.
+        The model that this one is a copy of.
     parameters : dict
         Lattice and training configuration.
     metrics : dict of str to float or None
@@ -62,17 +62,17 @@ class Entry:
     input : str or None
         Description of the samples.
     samples : int or None
-        Their number.
+        Number of samples.
     data_fingerprint : str or None
-        Of all samples; the same for the same data in any chunks.
+        Fingerprint of all samples; the same data have the same fingerprint in any chunks.
     trained_with : str or None
-        Version of som_dask that trained it.
+        Version of som_dask that trained the model.
     started, finished : str or None
-        Of the training, ISO 8601 in UTC.
+        When training started and finished, ISO 8601 in UTC.
     git_commit : str or None
-        Of the package's checkout, 40 hexadecimal digits, where it runs from one.
+        Commit of the checkout that the package runs from, 40 hexadecimal digits; None if it does not run from one.
     git_modified : bool or None
-        Whether files of that checkout were other than committed.
+        Whether files of that checkout differed from the commit.
     """
 
     key: ModelKey
@@ -93,23 +93,31 @@ class Entry:
     git_modified: bool | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry as JSON values."""
+        """Convert to a dict of JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {name: str(values[name]) for name in KEYS if values[name] is not None}
 
     def to_json(self) -> bytes:
-        """The manifest: the entry and a digest of its own."""
+        """Convert to the bytes of a manifest: the entry, and a digest of it."""
         values = {"format": FORMAT, **self.to_dict()}
         return json.dumps({**values, "manifest_sha256": _json_digest(values)}, indent=2).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Entry:
-        """The reverse of `to_json`.
+        """Read an entry from the bytes of a manifest, the reverse of `to_json`.
+
+        Parameters
+        ----------
+        data : bytes
+
+        Returns
+        -------
+        Entry
 
         Raises
         ------
-        ValueError
-            If it is damaged or of another format.
+        ValueError, KeyError, TypeError
+            If the manifest is damaged or has another format.
         """
         values = json.loads(data)
         if not isinstance(values, dict) or values.pop("manifest_sha256", None) != _json_digest(values):
@@ -121,17 +129,17 @@ class Entry:
 
 
 def dataset_digest(dataset: xr.Dataset) -> str:
-    """sha256 of all variables, coordinates and attributes of a model: names, dimensions, dtypes and values.
+    """Compute the sha256 of a model: names, dimensions, dtypes and values of its variables, and all attributes.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        Of numbers and text.
+        Its values are numbers and text.
 
     Returns
     -------
     str
-        64 hexadecimal digits; the same before it is stored and after it is read.
+        64 hexadecimal digits, the same before the model is stored and after it is read.
     """
     digest = hashlib.sha256(_json_digest(dict(dataset.attrs)).encode())
     for name in sorted(dataset.variables, key=str):
@@ -148,22 +156,24 @@ def dataset_digest(dataset: xr.Dataset) -> str:
 
 
 def provenance(dataset: xr.Dataset) -> dict[str, Any]:
-    """What a model and the package's checkout tell of it, as fields of `Entry`.
+    """Find out where a model came from, from its attributes and the package's checkout.
 
     Parameters
     ----------
     dataset : xarray.Dataset
+        A model.
 
     Returns
     -------
     dict
+        Fields of `Entry`.
     """
-    attrs = _plain(dict(dataset.attrs))
+    attrs = _to_json(dict(dataset.attrs))
     names = ("input", "samples", "data_fingerprint", "started", "finished")
     commit, modified = _git_commit()
     return {
-        "parameters": {name: value for name, value in attrs.items() if name not in FACTS},
-        "metrics": {name: _plain(dataset[name].values[-1]) for name in METRICS if name in dataset},
+        "parameters": {name: value for name, value in attrs.items() if name not in RESULTS},
+        "metrics": {name: _to_json(dataset[name].values[-1]) for name in METRICS if name in dataset},
         "features": [str(name) for name in dataset["feature"].values],
         **{name: attrs.get(name) for name in names},
         "trained_with": attrs.get("som_dask_version"),
@@ -173,31 +183,31 @@ def provenance(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def _git_commit() -> tuple[str | None, bool | None]:
-    """Commit of the package's checkout, and whether files differ from it; None where there is none or no git."""
+    """Return the commit of the package's checkout and whether files differ from it; None without checkout or git."""
     checkout = PACKAGE.parent
-    if not (checkout / ".git").exists():  # an installed package may lie in the checkout of something else
+    if not (checkout / ".git").exists():  # an installed package may lie within the checkout of another project
         return None, None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
-        told = done.stdout.strip()
-        return told.removesuffix("-dirty"), told.endswith("-dirty")
+        description = done.stdout.strip()
+        return description.removesuffix("-dirty"), description.endswith("-dirty")
     return None, None
 
 
-def _plain(value: Any) -> Any:
-    """As JSON knows it: lists, no NaN."""
+def _to_json(value: Any) -> Any:
+    """Convert a value to what JSON knows: lists for arrays, None for NaN and infinities."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
+        return {str(name): _to_json(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [_to_json(entry) for entry in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _json_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_to_json(value), sort_keys=True).encode()).hexdigest()

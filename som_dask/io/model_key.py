@@ -1,4 +1,4 @@
-"""Keys of models in a registry: their parts, their order, and how users write them."""
+"""Keys of models in a registry: their parts, how they are sorted, and how users write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from som_dask.errors import ParameterError
 
-__all__ = ["ModelKey", "Reference", "check_name", "version_order"]
+__all__ = ["ModelKey", "Reference", "check_name", "version_sort_key"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -17,31 +17,31 @@ RULE = "use up to 100 letters, digits, dots, dashes and underscores, a letter or
 
 
 def check_name(kind: str, name: Any) -> str:
-    """See that a part of a key can be a folder's name everywhere, and nothing but that.
+    """Check that a part of a key is a valid name for a folder on every system.
 
     Parameters
     ----------
     kind : str
-        What the part is, for the message.
+        What the message of the error calls the part.
     name : str
 
     Returns
     -------
     str
-        The name.
+        The name, unchanged.
 
     Raises
     ------
     ParameterError
-        If it does not match ``[A-Za-z0-9][A-Za-z0-9._-]{0,99}`` or has two dots in a row.
+        If the name does not match ``[A-Za-z0-9][A-Za-z0-9._-]{0,99}`` or has two dots in a row.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
         raise ParameterError(f"the {kind} {name!r} can't be used; {RULE}")
     return name
 
 
-def version_order(version: str) -> tuple:
-    """Sorts versions by their numbers: 1.9.0 before 1.10.0rc1 before 1.10.0; letters come before numbers."""
+def version_sort_key(version: str) -> tuple:
+    """Return a key for sorting versions by their numbers: 1.9.0 < 1.10.0rc1 < 1.10.0; letters come before numbers."""
     pieces = [(2, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in PIECE.findall(version)]
     return (*pieces, (1, 0, "")), version
 
@@ -54,22 +54,22 @@ def _revision(value: Any) -> int:
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What names one model in a registry.
+    """The key of one model in a registry.
 
     Parameters
     ----------
     environment, name : str
     code_version : str
-        Version of som_dask that saved it.
+        Version of som_dask that saved the model.
     model_version : str
-        The user's: a set of features, a lattice.
+        A version that the user chooses, for example for a set of features or a lattice.
     revision : int
-        Counts the retrainings of one version, from 1.
+        Counts the trainings of one version, from 1.
 
     Raises
     ------
     ParameterError
-        If a part can't be used.
+        If a part is not valid.
     """
 
     environment: str
@@ -90,12 +90,21 @@ class ModelKey:
 
     @classmethod
     def parse(cls, text: str | ModelKey) -> ModelKey:
-        """The key that ``str`` gives as ``ENVIRONMENT/NAME/CODE_VERSION/MODEL_VERSION/REVISION``; keys pass.
+        """Read a key from ``ENVIRONMENT/NAME/CODE_VERSION/MODEL_VERSION/REVISION``.
+
+        Parameters
+        ----------
+        text : str or ModelKey
+            A key is returned unchanged.
+
+        Returns
+        -------
+        ModelKey
 
         Raises
         ------
         ParameterError
-            If it is no key.
+            If the text is not a key.
         """
         if isinstance(text, ModelKey):
             return text
@@ -103,20 +112,20 @@ class ModelKey:
         if len(parts) != 5:
             raise ParameterError(
                 f"{text!r} is no key of a model; give ENVIRONMENT/NAME/CODE_VERSION/MODEL_VERSION/REVISION, "
-                f"as som-dask models list tells it"
+                f"as som-dask models list shows it"
             )
         environment, name, code_version, model_version, revision = parts
         return cls(environment, name, code_version, model_version, _revision(revision))
 
-    def order(self) -> tuple:
-        """Sorts by environment and name, then oldest to newest by code version, model version and revision."""
-        versions = version_order(self.code_version), version_order(self.model_version)
+    def sort_key(self) -> tuple:
+        """Return a key for sorting by environment and name, then by the versions and revision, oldest first."""
+        versions = version_sort_key(self.code_version), version_sort_key(self.model_version)
         return (self.environment, self.name, *versions, self.revision)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A model as users name it; parts that are None stand for the newest.
+    """A model as users refer to it. Parts that are None mean the newest.
 
     Parameters
     ----------
@@ -127,7 +136,7 @@ class Reference:
     Raises
     ------
     ParameterError
-        If a part can't be used.
+        If a part is not valid.
     """
 
     name: str
@@ -145,17 +154,33 @@ class Reference:
         if self.revision is not None:
             object.__setattr__(self, "revision", _revision(self.revision))
 
+    def __str__(self) -> str:
+        """The reference as users write it, with ``*`` for a missing part that is followed by a given one."""
+        parts = [self.code_version, self.model_version, self.revision]
+        while parts and parts[-1] is None:
+            parts.pop()
+        versions = "/".join("*" if part is None else str(part) for part in parts)
+        return f"{self.name}@{self.environment}{':' if versions else ''}{versions}"
+
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read ``NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]]``, or a whole key.
+        """Read a reference from ``NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]]``, or from a key.
 
-        ``photo@dev`` is the newest there, ``photo@dev:1.2.3`` the newest that som_dask 1.2.3 saved,
-        ``photo@dev:1.2.3/2/5`` revision 5 of its model version 2.
+        ``photo@dev`` is the newest model of that name in that environment, ``photo@dev:1.2.3`` the newest that
+        som_dask 1.2.3 saved, and ``photo@dev:1.2.3/2/5`` is revision 5 of its model version 2.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Reference
 
         Raises
         ------
         ParameterError
-            If it is no reference.
+            If the text is not a reference.
         """
         if "@" not in text:
             key = ModelKey.parse(text)

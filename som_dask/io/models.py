@@ -1,4 +1,4 @@
-"""Names, dimensions and units of the labelled results, and how models are saved and opened."""
+"""Models as labeled Datasets: their names, dimensions and units, and how they are saved and opened."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from som_dask._version import __version__
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
 from som_dask.errors import SchemaError, StorageError
-from som_dask.io.files import beside, check_free, open_dataset, open_zarr_node, publish, remove
+from som_dask.io.files import beside, remove
+from som_dask.io.outputs import check_free, publish
+from som_dask.io.stores import open_dataset, open_zarr_node
 
 __all__ = [
     "FORMAT",
     "check_features",
-    "codebook_of",
+    "feature_space_of",
     "lattice_of",
     "model_dataset",
     "model_digest",
     "open_model",
-    "preparation_of",
-    "save_labelled",
+    "save_labeled",
     "save_model",
+    "scaled_codebook_of",
     "store_encoding",
 ]
 
 FORMAT = "som_dask model 1"
 OWN_NAMES = {
-    "x", "y", "row", "col", "epoch", "feature", "codebook", "codebook_scaled", "hits", "u_matrix", "radius",
+    "x", "y", "row", "col", "epoch", "feature", "codebook", "scaled_codebook", "hits", "u_matrix", "radius",
     "learning_rate", "quantization_error", "topographic_error", "missing_values",
 }  # fmt: skip
 
@@ -44,7 +46,7 @@ OWN_NAMES = {
 def model_dataset(
     *,
     points: np.ndarray,
-    preparation: Preparation,
+    space: FeatureSpace,
     hits: np.ndarray,
     history: Mapping[str, Sequence[float]],
     features: Sequence[str],
@@ -53,77 +55,61 @@ def model_dataset(
     gaps: np.ndarray | None = None,
     feature_coords: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """A trained map as a labelled Dataset.
+    """Make the model of a trained map, a labeled Dataset.
 
     Parameters
     ----------
     points : (M, K) float64
-        The codebook in the map's own space.
-    preparation : Preparation
-        How samples become points of that space.
+        The scaled codebook.
+    space : FeatureSpace
+        How samples become points of the map's own space.
     hits : (M,) int64
+        Number of samples of each node.
     history : mapping of "quantization_error", "topographic_error", "radius" to (epochs + 1,) floats
         Entry e belongs to the codebook after e epochs: its errors, and the radius of the update that followed
-        (nan at the end). Online training gives "learning_rate" too.
+        (nan at the end). Online training adds "learning_rate".
     features : sequence of str
+        Names of the features.
     lattice : Lattice
     attrs : mapping
-        Parameters and provenance, JSON values.
+        Parameters and provenance, as JSON values.
     gaps : (D,) int64, optional
-        How many samples lack each feature.
+        Number of samples that lack each feature.
     feature_coords : mapping of str to xarray.Variable, optional
-        Coordinates along "feature": what each one is made of; see `som_dask.io.unstack.unstack_features`.
+        Coordinates along "feature", from which the feature dimensions can be restored; see
+        `som_dask.io.unstack.unstack_features`.
 
     Returns
     -------
     xarray.Dataset
         ``codebook (row, col, feature)`` in the data's units, NaN for features that no sample has; ``hits (row,
         col)``, ``u_matrix (row, col)``, ``quantization_error (epoch)``, ``topographic_error (epoch)``, ``radius
-        (epoch)``; coordinates ``feature``, ``epoch`` and the nodes' positions ``x``, ``y`` ``(row, col)`` in
-        lattice units. Where the map's space is not the data's, ``codebook_scaled (row, col, feature)`` and
-        ``feature_center``, ``feature_scale``, ``feature_weight (feature)``: a value x of the data is
-        ``sqrt(weight) (x - center) / scale`` there. With gaps ``missing_values (feature)``.
+        (epoch)``; coordinates ``feature``, ``epoch`` and the positions ``x``, ``y`` ``(row, col)`` of the nodes in
+        lattice units. If the map's space is not that of the data, also ``scaled_codebook (row, col, feature)`` and
+        ``feature_center``, ``feature_scale``, ``feature_weight (feature)``: a value x of the data becomes
+        ``sqrt(weight) (x - center) / scale``. With gaps, also ``missing_values (feature)``.
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
-    space = "in the map's own space" if preparation.changes_values else "in the data's units"
-    distance = "1 less the cosine" if preparation.metric == "cosine" else f"Euclidean, {space}"
-    labels = {
-        "quantization_error": f"mean distance of samples to their best matching units ({distance})",
-        "topographic_error": "share of samples whose two best matching units are not adjacent",
-        "radius": "neighborhood radius of the update that follows",
-        "learning_rate": "learning rate of the updates that follow",
-    }
-    units = {
-        "radius": {"units": "lattice units"},
-        "topographic_error": {"units": "1"},
-        "learning_rate": {"units": "1"},
-    }
+    where = "in the map's own space" if space.changes_values else "in the data's units"
     dataset = xr.Dataset(
         data_vars={
             "codebook": (
                 ("row", "col", "feature"),
-                preparation.physical(points).reshape(*lattice.shape, -1),
-                {"long_name": "weights of the nodes, in the data's units"},
+                space.to_data_units(points).reshape(*lattice.shape, -1),
+                {"long_name": "codebook, in the data's units"},
             ),
-            **_scaled_variables(points, preparation, lattice),
+            **_describe_scaling(points, space, lattice),
             "hits": (("row", "col"), hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
             "u_matrix": (
                 ("row", "col"),
                 u_matrix(points, lattice),
-                {"long_name": f"mean distance of a node's weights to its neighbors' (Euclidean, {space})"},
+                {"long_name": f"mean distance of a node to its neighbors (Euclidean, {where})"},
             ),
-            **{
-                name: (
-                    "epoch",
-                    np.asarray(values, dtype=np.float64),
-                    {"long_name": labels[name], **units.get(name, {})},
-                )
-                for name, values in history.items()
-            },
+            **_describe_history(history, space.rule.describe(where)),
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
-            **{_free_name(name): coordinate for name, coordinate in (feature_coords or {}).items()},
+            **{_avoid_own_names(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
@@ -138,82 +124,101 @@ def model_dataset(
     return dataset
 
 
-def _free_name(name: str) -> str:
-    """A feature coordinate's name in a model, whose own names go first: x is a place on the lattice there."""
+def _describe_history(history: Mapping[str, Sequence[float]], distance: str) -> dict[str, Any]:
+    """Return the variables along "epoch"; `distance` says in words what distances are measured."""
+    long_names = {
+        "quantization_error": f"mean distance of samples to their best matching units ({distance})",
+        "topographic_error": "share of samples whose two best matching units are not adjacent",
+        "radius": "neighborhood radius of the update that follows",
+        "learning_rate": "learning rate of the updates that follow",
+    }
+    units = {"radius": "lattice units", "topographic_error": "1", "learning_rate": "1"}
+    return {
+        name: (
+            "epoch",
+            np.asarray(values, dtype=np.float64),
+            {"long_name": long_names[name], **({"units": units[name]} if name in units else {})},
+        )
+        for name, values in history.items()
+    }
+
+
+def _avoid_own_names(name: str) -> str:
+    """Return the name of a feature coordinate in a model, where names such as x already have another meaning."""
     return f"feature_{name}" if name in OWN_NAMES else name
 
 
-def _scaled_variables(points: np.ndarray, preparation: Preparation, lattice: Lattice) -> dict[str, Any]:
-    """The codebook in the map's own space, and the way there: where that is not the data's."""
-    if not preparation.changes_values:
+def _describe_scaling(points: np.ndarray, space: FeatureSpace, lattice: Lattice) -> dict[str, Any]:
+    """Return the scaled codebook and how features are scaled, unless the map's space is that of the data."""
+    if not space.changes_values:
         return {}
-    scaled = np.full((len(points), len(preparation.used)), np.nan)
-    scaled[:, preparation.used] = points
+    scaled = np.full((len(points), len(space.used)), np.nan)
+    scaled[:, space.used] = points
     return {
-        "codebook_scaled": (
+        "scaled_codebook": (
             ("row", "col", "feature"),
             scaled.reshape(*lattice.shape, -1),
-            {"long_name": "weights of the nodes, in the map's own space", "units": "1"},
+            {"long_name": "codebook, in the map's own space", "units": "1"},
         ),
-        "feature_center": ("feature", preparation.center, {"long_name": "subtracted from the feature"}),
-        "feature_scale": ("feature", preparation.scale, {"long_name": "what the feature is divided by then"}),
+        "feature_center": ("feature", space.center, {"long_name": "subtracted from the feature"}),
+        "feature_scale": ("feature", space.scale, {"long_name": "what the feature is divided by then"}),
         "feature_weight": (
-            "feature", preparation.feature_weights, {"long_name": "weight of squared differences", "units": "1"}
+            "feature", space.feature_weights, {"long_name": "weight of squared differences", "units": "1"}
         ),
     }  # fmt: skip
 
 
 def lattice_of(model: xr.Dataset) -> Lattice:
-    """The lattice of a model."""
+    """Return the lattice of a model."""
     rows, cols = model["codebook"].shape[:2]
     return Lattice(rows, cols, model.attrs["topology"], model.attrs["boundary"])
 
 
-def codebook_of(model: xr.Dataset) -> np.ndarray:
-    """The codebook of a model in the map's own space, (M, K) float64: what samples are compared with."""
-    name = "codebook_scaled" if "codebook_scaled" in model else "codebook"
+def scaled_codebook_of(model: xr.Dataset) -> np.ndarray:
+    """Return the scaled codebook of a model, (M, K) float64, with which samples are compared."""
+    name = "scaled_codebook" if "scaled_codebook" in model else "codebook"
     values = model[name].transpose("row", "col", "feature").values
     table = np.asarray(values, dtype=np.float64).reshape(-1, values.shape[-1])
-    return np.ascontiguousarray(table[:, _used(model)])
+    return np.ascontiguousarray(table[:, _used_features_of(model)])
 
 
-def preparation_of(model: xr.Dataset) -> Preparation:
-    """How samples become points of a model's own space."""
-    plain = Preparation.none(model.sizes["feature"])
+def feature_space_of(model: xr.Dataset) -> FeatureSpace:
+    """Return the feature space of a model: how samples become points that can be compared with its nodes."""
+    plain = FeatureSpace.plain(model.sizes["feature"])
     kept: dict[str, Any] = {
         name: np.asarray(model[f"feature_{variable}"].values, dtype=np.float64)
         for name, variable in (("center", "center"), ("scale", "scale"), ("feature_weights", "weight"))
         if f"feature_{variable}" in model
     }
     attrs = {name: model.attrs[name] for name in ("missing", "metric") if name in model.attrs}
-    return replace(plain, used=_used(model), **kept, **attrs)
+    return replace(plain, used=_used_features_of(model), **kept, **attrs)
 
 
-def _used(model: xr.Dataset) -> np.ndarray:
-    """Features that training knew: the others are NaN in the codebook, (D,) bool."""
+def _used_features_of(model: xr.Dataset) -> np.ndarray:
+    """Return which features the map uses, (D,) bool; the others are NaN in the codebook."""
     first = model["codebook"].isel(row=0, col=0).values
     return ~np.isnan(np.asarray(first, dtype=np.float64))
 
 
 def model_digest(model: xr.Dataset) -> str:
-    """sha256 of the codebook's float64 bytes: two models with the same digest label alike."""
-    return hashlib.sha256(codebook_of(model).tobytes()).hexdigest()
+    """Return the digest that identifies the codebook of a model: sha256 of the scaled codebook as float64 bytes."""
+    return hashlib.sha256(scaled_codebook_of(model).tobytes()).hexdigest()
 
 
 def check_features(
     model: xr.Dataset, features: Sequence[str] | None, n_features: int, dtype: Any, where: str
 ) -> None:
-    """See that samples have the features a model was trained on.
+    """Check that samples have the features that a model was trained on.
 
     Parameters
     ----------
     model : xarray.Dataset
     features : sequence of str, or None
-        The samples' feature names; where samples or model have none, only number and dtype are compared.
+        Names of the features of the samples. If samples or model have none, only number and dtype are compared.
     n_features : int
     dtype : dtype of the samples
     where : str
-        The samples' description, for the message.
+        Description of the samples, for messages.
 
     Raises
     ------
@@ -223,14 +228,16 @@ def check_features(
     expected = tuple(str(name) for name in model["feature"].values)
     if n_features != len(expected):
         raise SchemaError(
-            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_short(expected)}"
+            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_list_names(expected)}"
         )
     if features is not None and model.attrs.get("features_named", True) and tuple(features) != expected:
         if sorted(features) == sorted(expected):
-            raise SchemaError(f"{where} has the model's features in another order; reorder to {_short(expected)}")
+            raise SchemaError(
+                f"{where} has the model's features in another order; reorder to {_list_names(expected)}"
+            )
         other = [name for name in features if name not in expected]
         raise SchemaError(
-            f"{where} has features {_short(other)} that the model does not know, only {_short(expected)}"
+            f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
         )
     trained = model.attrs.get("sample_dtype")
     if trained is not None and np.dtype(dtype) != np.dtype(trained):
@@ -239,35 +246,35 @@ def check_features(
         )
 
 
-def _short(names: Sequence[str], most: int = 8) -> str:
+def _list_names(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Zarr encoding with a checksum on every chunk, so that a flipped bit is an error and not a number."""
+    """Return a Zarr encoding with a checksum on every chunk: a flipped bit is an error, not a wrong number."""
     return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
 
 
 def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a model to one Zarr store: beside, and published by one rename.
+    """Save a model as one Zarr store, written beside its place and published by one rename.
 
     Parameters
     ----------
     model : xarray.Dataset
     place : path or fsspec URL
     overwrite : bool
-        Replace what is there; the old store stays whole until the new one is.
+        Replace an existing store; it stays complete until the new one is.
 
     Raises
     ------
     StorageError
-        If it exists and may not be overwritten, or can't be written.
+        If the store exists and may not be overwritten, or can't be written.
     """
-    save_labelled(model, place, overwrite=overwrite)
+    save_labeled(model, place, overwrite=overwrite)
 
 
-def save_labelled(dataset: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write any labelled result as `save_model` writes a model."""
+def save_labeled(dataset: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Save any labeled result in the way that `save_model` saves a model."""
     check_free(place, overwrite=overwrite)
     temporary = beside(place, "partial")
     try:
@@ -282,12 +289,12 @@ def save_labelled(dataset: xr.Dataset, place: str | os.PathLike[str], *, overwri
 
 
 def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
-    """Open a model and see that it is whole.
+    """Open a model and check that it is complete.
 
     Raises
     ------
     StorageError
-        If there is no store, it is not a model, or its codebook is not the one that was written.
+        If there is no store, if it is not a model, or if its codebook is not the one that was saved.
     """
     if isinstance(place, xr.Dataset):
         return place
@@ -296,7 +303,7 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
     try:
         model = open_dataset(place).load()
-    except Exception as error:  # a damaged chunk raises whatever its codec raises
+    except Exception as error:  # codecs raise errors of many kinds for a damaged chunk
         raise StorageError(f"the model {place} is damaged: {error}; restore it or train again") from error
     if model_digest(model) != model.attrs["codebook_sha256"]:
         raise StorageError(f"the codebook in {place} is not the one that was saved; restore it or train again")

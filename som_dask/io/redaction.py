@@ -1,4 +1,4 @@
-"""Credentials in text: found in what a run is given, and struck out of what is written about it."""
+"""Credentials in text: refuse them in the parameters of a run, and replace them in what is written about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORT = re.compile(r"(:/+[^\s/?#@:]*):\d{1,5}(?=[/?#]|$)")
 KEYS = "(?:access|account|api|shared)[_.-]?key|googleaccessid"
 SECRET = rf"password|passwd|passphrase|secret|token|signature|credentials?|authorization|{KEYS}"
 NAME = rf"[\w.-]*?(?:{SECRET})(?:[_.-]?(?:id|key))?"
-SHORT = "auth|key|pass|pwd|sig"  # telling in a URL, not in a sentence
+SHORT = "auth|key|pass|pwd|sig"  # names of credentials in a URL, but ordinary words in a sentence
 ITEM = re.compile(rf"([?&;#](?:{NAME}|{SHORT})=)[^&\s]*", re.IGNORECASE)
 PAIR = re.compile(
     rf"(?<![\w.-])({NAME}['\"]?\s*[=:]\s*(?:(?:bearer|basic)\s+)?)(\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE
@@ -33,12 +33,12 @@ WORD = re.compile(r"\S+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a value of this name is a credential: `password`, `X-Amz-Signature`, `sig`, ..."""
+    """Whether a value with this name is a credential: ``password``, ``X-Amz-Signature``, ``sig``, ..."""
     return re.fullmatch(f"{NAME}|{SHORT}", name, re.IGNORECASE) is not None
 
 
 def redact(text: str) -> str:
-    """Strike out whatever looks like a credential in a text, such as an error's message.
+    """Replace whatever looks like a credential in a text, such as the message of an error.
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ def redact(text: str) -> str:
     Returns
     -------
     str
-        User info of URLs, signatures and the values of telling names are ``***``. It would rather strike out too
-        much than too little.
+        The text with ``***`` in place of user info in URLs, signatures, and values whose names suggest credentials.
+        Harmless text may be replaced too, for it is better to replace too much than too little.
     """
-    text = WORD.sub(lambda word: STRUCK if _only_when_decoded(word[0]) else word[0], text)
+    text = WORD.sub(lambda word: STRUCK if _contains_encoded_credential(word[0]) else word[0], text)
     text = PASSWORD.sub(rf"\1{STRUCK}@", text)
     text = USER.sub(rf"\1{STRUCK}@", text)
     text = ITEM.sub(rf"\1{STRUCK}", text)
@@ -59,19 +59,19 @@ def redact(text: str) -> str:
 
 
 def check_no_credentials(value: Any, name: str = "the parameter") -> None:
-    """Refuse a parameter that holds a credential, in a URL or by the name of an entry.
+    """Refuse a parameter that contains a credential, in a URL or as an entry whose name suggests one.
 
     Parameters
     ----------
     value : object
-        A string or path is looked at, and the entries of mappings, lists and tuples; anything else passes.
+        Strings and paths are checked, and the entries of mappings, lists and tuples; other objects are accepted.
     name : str
-        What the message calls it. The message never holds the value.
+        What the message of the error calls the parameter. The message never contains the value.
 
     Raises
     ------
     ParameterError
-        If there is user info or a signature in it.
+        If the parameter contains a credential.
     """
     if isinstance(value, Mapping):
         for key, entry in value.items():
@@ -81,7 +81,9 @@ def check_no_credentials(value: Any, name: str = "the parameter") -> None:
     elif isinstance(value, (list, tuple)):
         for entry in value:
             check_no_credentials(entry, name)
-    elif isinstance(value, (str, os.PathLike)) and any(_holds(text) for text in _decodings(str(os.fspath(value)))):
+    elif isinstance(value, (str, os.PathLike)) and any(
+        _contains_credential(text) for text in _decodings(str(os.fspath(value)))
+    ):
         raise ParameterError(
             f"{name} holds a credential (user info, a signature or a key) that a log must not hold; "
             f"take it out of the URL and put it in the environment ({ENVIRONMENT})"
@@ -93,11 +95,15 @@ def _decodings(text: str) -> tuple[str, ...]:
     return text, once, unquote(once)
 
 
-def _holds(text: str) -> bool:
+def _contains_credential(text: str) -> bool:
     text = "".join(text.split())
-    url = PORT.sub(r"\1", text)  # a port and a later @ are no password
+    url = PORT.sub(r"\1", text)  # a port followed by an @ further on is not a password
     return bool(PASSWORD.search(url) or USER.search(url) or ITEM.search(text))
 
 
-def _only_when_decoded(text: str) -> bool:
-    return "%" in text and not _holds(text) and any(_holds(decoded) for decoded in _decodings(text))
+def _contains_encoded_credential(text: str) -> bool:
+    return (
+        "%" in text
+        and not _contains_credential(text)
+        and any(_contains_credential(decoded) for decoded in _decodings(text))
+    )

@@ -1,49 +1,32 @@
-"""A registry of trained maps: versioned, with provenance, whole or not there.
+"""A registry of trained maps with versions and provenance, in which a model is complete or does not exist.
 
-One folder holds one model: ``ROOT/environment/name/code_version/model_version/revision/`` with ``claim``,
-``model.zarr`` and ``manifest.json``. The claim is created first and gives the number to one writer; the manifest is
-written last, and a folder without it holds no model. Nothing is pickled. A number is never given to a second model,
-so the claim stays when a model is deleted.
+Nothing is pickled. A revision is never given to a second model, so the claim stays when a model is deleted. See
+`som_dask.io.model_folders` for the layout of the files.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import os
-import uuid
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
-import numpy as np
 import xarray as xr
 
 from som_dask._version import __version__
-from som_dask.errors import ModelExistsError, ModelNotFoundError, ParameterError, SomError, StorageError
-from som_dask.io import models as schema
-from som_dask.io.files import (
-    check_free,
-    create,
-    is_url,
-    make_durable,
-    names_in,
-    read_bytes,
-    remove,
-    write_bytes,
-)
+from som_dask.errors import ModelNotFoundError, ParameterError, StorageError
+from som_dask.io.files import is_url, read_bytes
 from som_dask.io.manifest import Entry, dataset_digest, provenance
-from som_dask.io.model_key import NUMBER, ModelKey, Reference, check_name
-from som_dask.io.models import open_model, save_model
+from som_dask.io.model_folders import ModelFolders
+from som_dask.io.model_key import ModelKey, Reference, check_name
+from som_dask.io.outputs import check_free
+from som_dask.io.revisions import model_to_dataset, open_revision, write_revision
 
 __all__ = ["ENVIRONMENT", "MODEL_VERSION", "PROMOTED", "Registry", "resolve"]
 
 ENVIRONMENT, PROMOTED, MODEL_VERSION = "dev", "prod", "1"  # the defaults
-CLAIM, MODEL, MANIFEST = "claim", "model.zarr", "manifest.json"
-Entries = list[Entry]  # inside the class, `list` is its method
+Entries = list[Entry]  # within the class, `list` is a method
 
 
 class Registry:
@@ -51,70 +34,78 @@ class Registry:
 
     Parameters
     ----------
-    root : path or fsspec URL
-        Made by the first `save`.
+    root : str or path-like
+        A local folder or an fsspec URL. The first `save` creates it.
     environment : str
-        Where `save`, `load` and `list` look: "dev", "prod", or any name of your own.
+        The environment that `save`, `load` and `list` use: "dev", "prod", or any other name.
 
     Raises
     ------
     ParameterError
-        If the environment is no name.
+        If the environment is not a valid name, or if the root is empty.
     StorageError
-        If the root's protocol is not known.
+        If the protocol of the root is unknown.
 
     Notes
     -----
-    Two writers never get one revision on local disks, in memory, and on object stores with conditional writes (S3,
-    Google, Azure, with current s3fs, gcsfs, adlfs). On others two processes that save within the same moment
-    may; the later one ends with an error, or the digest tells when the model is loaded.
+    Two writers never get the same revision on local disks, in memory, and on object stores with conditional writes
+    (S3, Google, Azure, with current s3fs, gcsfs, adlfs). On other stores, two processes that save at the same
+    moment may. Then the later one ends with an error, or the digest does not match when the model is loaded.
     """
 
     def __init__(self, root: str | os.PathLike[str], environment: str = ENVIRONMENT) -> None:
         self.environment = check_name("environment", environment)
-        place = os.fspath(root)
-        if not place:
-            raise ParameterError("the registry's root is empty; give a path or URL")
-        if is_url(place):
-            try:
-                filesystem, path = fsspec.core.url_to_fs(place)
-            except (ValueError, ImportError) as error:
-                raise StorageError(f"can't use the registry {place}: {error}") from error
-            if "file" in np.atleast_1d(filesystem.protocol):  # as a path it has the system's own guarantees
-                place = path
-        self.root = place.rstrip("/") or "/"
+        self._folders = ModelFolders(root)
+        self.root = self._folders.root
 
     def __repr__(self) -> str:
         return f"Registry({self.root!r}, environment={self.environment!r})"
 
     # What there is
 
-    def place(self, key: ModelKey | str) -> str:
-        """Path or URL of a model's Zarr store."""
-        return f"{self._folder(key)}/{MODEL}"
+    def path(self, key: ModelKey | str) -> str:
+        """Return the path or URL of the Zarr store of a model.
+
+        Parameters
+        ----------
+        key : ModelKey or str
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ParameterError
+            If the key is not valid.
+        """
+        return self._folders.model(key)
 
     def environments(self) -> builtins.list[str]:
-        """Names of all environments that hold something."""
-        return sorted(name for name in self._names(self.root) if self._names(f"{self.root}/{name}"))
+        """List the names of all environments that contain something, sorted."""
+        return self._folders.environments()
 
     def list(self) -> Entries:
-        """All models of this environment, newest first by the time they were saved, then by key.
-
-        A manifest that is damaged is passed over with a warning.
+        """List all models of this environment, by the time they were saved and then by key, newest first.
 
         Returns
         -------
         list of Entry
+
+        Warns
+        -----
+        UserWarning
+            If a manifest is damaged. Its model is left out.
         """
         entries = []
-        for key in self._keys(self.environment):
+        for key in self._folders.keys(self.environment):
             try:
                 entries.append(self.entry(key))
             except ModelNotFoundError:
-                continue  # deleted since
+                continue  # deleted in the meantime
             except StorageError as error:
                 warnings.warn(str(error), stacklevel=2)
-        return sorted(entries, key=lambda entry: (entry.created, entry.key.order()), reverse=True)
+        return sorted(entries, key=lambda entry: (entry.created, entry.key.sort_key()), reverse=True)
 
     def find(
         self,
@@ -123,44 +114,64 @@ class Registry:
         model_version: str | None = None,
         revision: int | None = None,
     ) -> ModelKey:
-        """The key of a model; parts left out mean the newest.
+        """Find the key of a model. Parts that are left out mean the newest.
 
-        Newest is the highest code version, of these the highest model version, of these the highest revision.
-        Versions compare by their numbers: 1.10.0 is newer than 1.9.0.
+        The newest model has the highest code version; among those, the highest model version; and among those, the
+        highest revision. Versions are compared by their numbers: 1.10.0 is newer than 1.9.0.
+
+        Parameters
+        ----------
+        name : str
+        code_version, model_version : str, optional
+        revision : int, optional
+
+        Returns
+        -------
+        ModelKey
 
         Raises
         ------
         ModelNotFoundError
-            If there is none; the message tells what there is.
+            If there is no such model; the message lists what there is.
         ParameterError
-            If a part can't be used.
+            If a part is not valid.
         """
         wanted = Reference(name, self.environment, code_version, model_version, revision)
-        found = tuple(self._keys(self.environment, wanted))
+        found = tuple(self._folders.keys(self.environment, wanted))
         if not found:
-            raise ModelNotFoundError(f"{self.root} has no model {_told(wanted)}; {self._there_is(name)}")
-        return max(found, key=ModelKey.order)
+            raise self._folders.not_found(wanted)
+        return max(found, key=ModelKey.sort_key)
 
     def entry(self, key: ModelKey | str) -> Entry:
-        """What is known of a model, of any environment.
+        """Read what is known about a model of any environment.
+
+        Parameters
+        ----------
+        key : ModelKey or str
+
+        Returns
+        -------
+        Entry
 
         Raises
         ------
         ModelNotFoundError
-            If there is none.
+            If there is no such model.
         StorageError
             If its manifest is damaged.
+        ParameterError
+            If the key is not valid.
         """
         key = ModelKey.parse(key)
-        place = f"{self._folder(key)}/{MANIFEST}"
-        if MANIFEST not in self._names(self._folder(key), every=True):
-            raise ModelNotFoundError(f"{self.root} has no model {key}; {self._there_is(key.name, key.environment)}")
+        if not self._folders.is_complete(key):
+            raise self._folders.not_found(key)
+        path = self._folders.manifest(key)
         try:
-            entry = Entry.from_json(read_bytes(place))
+            entry = Entry.from_json(read_bytes(path))
         except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"the manifest {place} is damaged ({error}); restore it or delete {key}") from error
+            raise StorageError(f"the manifest {path} is damaged ({error}); restore it or delete {key}") from error
         if entry.key != key:
-            raise StorageError(f"the manifest {place} is of {entry.key}; restore it or delete {key}")
+            raise StorageError(f"the manifest {path} is of {entry.key}; restore it or delete {key}")
         return entry
 
     # Reading and writing
@@ -172,35 +183,54 @@ class Registry:
         model_version: str | None = None,
         revision: int | None = None,
     ) -> xr.Dataset:
-        """Load a model and see that it is the one that was saved.
+        """Load a model, and check that it is the one that was saved.
 
         Parameters
         ----------
         name : str
         code_version, model_version : str, optional
         revision : int, optional
-            Parts left out mean the newest; see `find`.
+            Parts that are left out mean the newest; see `find`.
 
         Returns
         -------
         xarray.Dataset
-            In memory; see `som_dask.io.models.model_dataset`.
+            The model, in memory; see `som_dask.io.models.model_dataset`.
 
         Raises
         ------
         ModelNotFoundError
-            If there is none.
+            If there is no such model.
         StorageError
-            If model or manifest are damaged.
+            If the model or its manifest is damaged.
         ParameterError
-            If a part can't be used.
+            If a part is not valid.
         """
         return self.load_key(self.find(name, code_version, model_version, revision))
 
     def load_key(self, key: ModelKey | str) -> xr.Dataset:
-        """As `load`, for a whole key of any environment."""
+        """Load a model of any environment by its key, and check that it is the one that was saved.
+
+        Parameters
+        ----------
+        key : ModelKey or str
+
+        Returns
+        -------
+        xarray.Dataset
+            The model, in memory.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such model.
+        StorageError
+            If the model or its manifest is damaged.
+        ParameterError
+            If the key is not valid.
+        """
         entry = self.entry(key)
-        return self._verified(entry.key, entry.sha256)
+        return open_revision(self._folders, entry.key, entry.sha256)
 
     def save(
         self,
@@ -213,18 +243,21 @@ class Registry:
     ) -> ModelKey:
         """Save a model under the next revision of its name.
 
-        Its code version is that of som_dask as it runs. It is read back before its manifest is written.
+        Its code version is that of the running som_dask. The model is read back and compared before its manifest
+        is written.
 
         Parameters
         ----------
-        model : xarray.Dataset of `som_dask.fit`, or an object whose ``to_dataset()`` gives one
+        model : xarray.Dataset, or an object whose ``to_dataset()`` returns one
+            What `som_dask.train` returns.
         name : str
         model_version : str
-            Yours to choose: a set of features, a lattice.
+            A version that you choose, for example for a set of features or a lattice.
         parent : ModelKey or str, optional
-            The revision that it succeeds; by default the newest before it of the same name and versions.
+            The revision that the model succeeds. By default this is the newest earlier revision of the same name
+            and versions.
         revision : int, optional
-            By default the one after the highest that was ever given.
+            By default one more than the highest revision that was ever given.
 
         Returns
         -------
@@ -233,17 +266,17 @@ class Registry:
         Raises
         ------
         ModelExistsError
-            If the revision asked for was given before; a `FileExistsError`.
+            If `revision` was given to a model before. This is a `FileExistsError`.
         ModelNotFoundError
             If the parent is not in the registry.
         ParameterError
-            If a part of the key can't be used, or `model` is no model.
+            If a part of the key is not valid, or if `model` is not a model.
         StorageError
-            If it can't be written; then nothing is left of it, but its number may be passed over.
+            If the model can't be written. Then nothing is left of it, but its revision may be skipped.
         """
         number = 1 if revision is None else revision
         key = ModelKey(self.environment, name, __version__, model_version, number)
-        dataset = _dataset_of(model)
+        dataset = model_to_dataset(model)
         before = None if parent is None else self.entry(parent).key
         entry = Entry(
             key=key,
@@ -253,25 +286,30 @@ class Registry:
             promoted_from=None,
             **provenance(dataset),
         )
-        return self._publish(dataset, entry, next_free=revision is None)
+        return write_revision(self._folders, dataset, entry, next_free=revision is None)
 
     def check_can_save(self, name: str, model_version: str = MODEL_VERSION) -> None:
-        """See before any work that a model can be saved under this name.
+        """Check, before any work is done, that a model can be saved under this name.
+
+        Parameters
+        ----------
+        name, model_version : str
 
         Raises
         ------
         ParameterError
-            If a part of the key can't be used.
+            If a part of the key is not valid.
         StorageError
-            If its folder can't be written to.
+            If the folder of the model is not writable.
         """
-        folder = os.path.dirname(self._folder(ModelKey(self.environment, name, __version__, model_version, 1)))
+        key = ModelKey(self.environment, name, __version__, model_version, 1)
+        folder = os.path.dirname(self._folders.folder(key))
         if not is_url(folder):
             try:
                 os.makedirs(folder, exist_ok=True)
             except OSError as error:
                 raise StorageError(f"can't write to {folder}: {error.strerror}; choose another registry") from error
-        check_free(f"{folder}/{MODEL}", overwrite=False)
+        check_free(f"{folder}/model", overwrite=False)
 
     def promote(self, key: ModelKey | str, to: str = PROMOTED) -> ModelKey:
         """Copy a model and its provenance to another environment, as the next revision there.
@@ -279,162 +317,69 @@ class Registry:
         Parameters
         ----------
         key : ModelKey or str
-            It stays as it is.
+            The model, which is not changed.
         to : str
             The other environment.
 
         Returns
         -------
         ModelKey
-            Of the copy; its entry tells what it was promoted from.
+            The key of the copy. Its entry has the original's key as `promoted_from`.
 
         Raises
         ------
         ModelNotFoundError
             If there is no such model.
         ParameterError
-            If it is in that environment already.
+            If the model is in that environment already.
         StorageError
-            If it is damaged, or the copy can't be written.
+            If the model is damaged, or if the copy can't be written.
         """
         source = self.entry(key)
         if check_name("environment", to) == source.key.environment:
             raise ParameterError(f"{source.key} is in {to} already; promote it to another environment")
-        dataset = self._verified(source.key, source.sha256).drop_encoding()
+        dataset = open_revision(self._folders, source.key, source.sha256).drop_encoding()
         copy = replace(source, key=replace(source.key, environment=to, revision=1), promoted_from=source.key)
-        return self._publish(dataset, copy, next_free=True)
+        return write_revision(self._folders, dataset, copy, next_free=True)
 
     def delete(self, key: ModelKey | str) -> None:
-        """Remove a model: its manifest first, so that one half deleted can't be loaded.
+        """Remove a model, its manifest first, so that a model that is only partly deleted can't be loaded.
 
-        The same call removes what a killed `save` or `delete` left. The revision is not given again.
+        This also removes what a killed `save` or `delete` has left behind. The revision is never given again.
+
+        Parameters
+        ----------
+        key : ModelKey or str
 
         Raises
         ------
         ModelNotFoundError
-            If there is nothing.
+            If there is nothing to remove.
+        StorageError
+            If a file can't be removed.
+        ParameterError
+            If the key is not valid.
         """
         key = ModelKey.parse(key)
-        folder = self._folder(key)
-        if not set(self._names(folder, every=True)) - {CLAIM}:
-            raise ModelNotFoundError(f"{self.root} has no model {key}; {self._there_is(key.name, key.environment)}")
+        if self._folders.is_empty(key):
+            raise self._folders.not_found(key)
         try:
-            self._clear(folder)
+            self._folders.clear(key)
         except OSError as error:
+            folder = self._folders.folder(key)
             raise StorageError(f"can't delete {folder}: {error.strerror or error}; delete {key} again") from error
-
-    # Folders
-
-    def _folder(self, key: ModelKey | str) -> str:
-        return f"{self.root}/{ModelKey.parse(key)}"
-
-    def _names(self, folder: str, *, every: bool = False) -> builtins.list[str]:
-        """Names in a folder that can be parts of keys, or all."""
-        try:
-            if is_url(folder):
-                filesystem, path = fsspec.core.url_to_fs(folder)
-                filesystem.invalidate_cache(path)  # others write here too
-            names = names_in(folder)
-        except OSError as error:
-            raise StorageError(f"can't read {folder}: {error.strerror or error}; check the registry") from error
-        return names if every else [name for name in names if _is_name(name)]
-
-    def _keys(self, environment: str, wanted: Reference | None = None) -> Iterator[ModelKey]:
-        """Keys of all models that are whole, in any order."""
-        parts: tuple[str | None, ...] = (None, None, None)
-        if wanted is not None:
-            parts = (wanted.name, wanted.code_version, wanted.model_version)
-        paths: builtins.list[tuple[str, ...]] = [(environment,)]
-        for part in parts:
-            paths = [
-                (*path, name)
-                for path in paths
-                for name in ([part] if part is not None else self._names("/".join((self.root, *path))))
-            ]
-        for path in paths:
-            for number in self._numbers("/".join((self.root, *path))):
-                if wanted is None or wanted.revision in (None, number):
-                    key = ModelKey(*path, number)  # type: ignore[call-arg, arg-type]
-                    if MANIFEST in self._names(self._folder(key), every=True):
-                        yield key
-
-    def _numbers(self, folder: str) -> builtins.list[int]:
-        """Revisions ever given in the folder of a version, whole or not."""
-        return [int(name) for name in self._names(folder) if NUMBER.fullmatch(name)]
-
-    def _there_is(self, name: str, environment: str | None = None) -> str:
-        environment = environment or self.environment
-        names = sorted(self._names(f"{self.root}/{environment}"))
-        if name not in names:
-            held = f"{environment} holds {_some(names)}" if names else f"{environment} is empty"
-            others = [other for other in self.environments() if other != environment]
-            return f"{held}, and there is {_some(others)}" if others else held
-        keys = sorted(self._keys(environment, Reference(name, environment)), key=ModelKey.order, reverse=True)
-        return f"there is {_some([str(key) for key in keys])}" if keys else f"nothing is left of {name}"
-
-    def _publish(self, dataset: xr.Dataset, entry: Entry, *, next_free: bool) -> ModelKey:
-        """Write a model under the number of `entry.key`, or the next one that is free."""
-        key, token = entry.key, uuid.uuid4().hex.encode()
-        if next_free:
-            key = replace(key, revision=max(self._numbers(os.path.dirname(self._folder(key))), default=0) + 1)
-        while not self._claim(self._folder(key), token):
-            if not next_free:
-                raise ModelExistsError(
-                    f"{key} was given to a model before; leave the revision out to save under the next one"
-                )
-            key = replace(key, revision=key.revision + 1)
-        folder = self._folder(key)
-        parent = entry.parent
-        try:
-            save_model(dataset, self.place(key))
-            self._verified(key, entry.sha256)
-            if parent is None and entry.promoted_from is None:
-                same = Reference(key.name, key.environment, key.code_version, key.model_version)
-                earlier = [other for other in self._keys(key.environment, same) if other.revision < key.revision]
-                parent = max(earlier, key=ModelKey.order, default=None)
-            if not self._owns(folder, token):
-                raise StorageError(f"another writer has taken {key} in the meantime; save the model again")
-            now = datetime.now(UTC).isoformat(timespec="microseconds")
-            write_bytes(f"{folder}/{MANIFEST}", replace(entry, key=key, created=now, parent=parent).to_json())
-        except BaseException:  # an interrupt must not leave a part either
-            with contextlib.suppress(OSError):
-                if self._owns(folder, token):
-                    self._clear(folder)
-                    remove(f"{folder}/{CLAIM}")  # the last step: from here on the folder may be another's
-            raise
-        return key
-
-    def _claim(self, folder: str, token: bytes) -> bool:
-        """Take a folder for this writer; False if it was taken before."""
-        # A model that was copied here without its claim must not be lost.
-        return create(f"{folder}/{CLAIM}", token) and self._names(folder, every=True) == [CLAIM]
-
-    def _owns(self, folder: str, token: bytes) -> bool:
-        return read_bytes(f"{folder}/{CLAIM}") == token
-
-    def _clear(self, folder: str) -> None:
-        """Remove everything but the claim, the manifest first."""
-        remove(f"{folder}/{MANIFEST}")
-        make_durable([folder])
-        for name in self._names(folder, every=True):
-            if name != CLAIM:
-                remove(f"{folder}/{name}")
-
-    def _verified(self, key: ModelKey, sha256: str) -> xr.Dataset:
-        dataset = open_model(self.place(key))
-        if dataset_digest(dataset) != sha256:
-            raise StorageError(f"the model {self.place(key)} is not the one that was saved; restore or delete {key}")
-        return dataset
 
 
 def resolve(reference: str, root: str | os.PathLike[str]) -> ModelKey:
-    """The key of the model that a reference names.
+    """Find the key of the model that a reference means.
 
     Parameters
     ----------
     reference : str
-        ``NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]]``, parts left out mean the newest; or a key.
-    root : path or fsspec URL
+        ``NAME@ENVIRONMENT[:CODE_VERSION[/MODEL_VERSION[/REVISION]]]``, where parts that are left out mean the
+        newest; or a key.
+    root : str or path-like
+        The registry's folder or fsspec URL.
 
     Returns
     -------
@@ -443,38 +388,10 @@ def resolve(reference: str, root: str | os.PathLike[str]) -> ModelKey:
     Raises
     ------
     ParameterError
-        If it is no reference.
+        If `reference` is not a reference.
     ModelNotFoundError
         If there is no such model.
     """
     wanted = Reference.parse(reference)
     registry = Registry(root, wanted.environment)
     return registry.find(wanted.name, wanted.code_version, wanted.model_version, wanted.revision)
-
-
-def _dataset_of(model: Any) -> xr.Dataset:
-    if not isinstance(model, xr.Dataset) and hasattr(model, "to_dataset"):
-        model = model.to_dataset()
-    if not isinstance(model, xr.Dataset) or model.attrs.get("format") != schema.FORMAT:
-        raise ParameterError("this is no som_dask model; save what som_dask.fit or som_dask.open_model returns")
-    return model.compute().drop_encoding()
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name("name", name)
-    except SomError:
-        return False
-    return True
-
-
-def _told(wanted: Reference) -> str:
-    parts = [wanted.code_version, wanted.model_version, wanted.revision]
-    while parts and parts[-1] is None:
-        parts.pop()
-    versions = "/".join("*" if part is None else str(part) for part in parts)
-    return f"{wanted.name}@{wanted.environment}{':' if versions else ''}{versions}"
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""From features back to fields: the feature dimensions that samples had, as dimensions again."""
+"""Turn features back into fields, with the feature dimensions that the samples had."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ VARIABLE = "variable"
 
 
 def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = None) -> xr.DataArray | xr.Dataset:
-    """Turn what is given for each feature, such as a codebook, back into fields.
+    """Turn an array over features, such as a codebook, back into fields.
 
     Parameters
     ----------
     array : DataArray
-        With the dimension "feature".
+        It has the dimension "feature".
     coords : mapping of str to (D,) array or Variable, optional
-        Along "feature": the value of each feature dimension, NaN, NaT or an empty text where a feature has not got
-        it, and "variable" where there are several; as of `som_dask.samples.table.Samples.feature_coords`. By default
-        those of the array itself.
+        The coordinates of the features: for each feature dimension its values, which are NaN, NaT or "" where a
+        feature does not have the dimension, and "variable" if there are several variables. By default these are the
+        coordinates of the array along "feature".
 
     Returns
     -------
     DataArray, or Dataset if there are several variables
-        The other dimensions first, then the feature dimensions. Combinations that are no feature are NaN. What has
-        no such coordinates comes back as it is. In a model's codebook the feature dimension "x" is called
-        "feature_x", for "x" is a node's place there; likewise other names that models use themselves.
+        The feature dimensions come after all other dimensions. Combinations of coordinates that are not a feature
+        are NaN. An array without such coordinates is returned unchanged. A feature dimension whose name a model
+        uses itself, such as "x" for the positions of the nodes, is called "feature_x" in the codebook of the model,
+        and "x" again in the result if that name is free.
 
     Raises
     ------
     DataError
-        If there is no dimension "feature", or two features have the same place.
+        If there is no dimension "feature", or if two features have the same coordinates.
     """
     if "feature" not in array.dims:
         raise DataError(f"the array has dimensions {array.dims}; fields are made of one with 'feature'")
@@ -46,7 +47,7 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     columns: dict[Hashable, xr.Variable] = {name: array[name].variable for name in own if name != "feature"}
     if coords is not None:
         columns = {name: xr.Variable("feature", _values(c), getattr(c, "attrs", None)) for name, c in coords.items()}
-    columns = {_own_name(str(name), array): column for name, column in columns.items()}
+    columns = {_original_name(str(name), array): column for name, column in columns.items()}
     bare = array.drop_vars([str(name) for name, c in array.coords.items() if "feature" in c.dims])
     owners = columns.pop(VARIABLE, None)
     if owners is None:
@@ -61,8 +62,8 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     return xr.Dataset(fields)
 
 
-def _own_name(name: str, array: xr.DataArray) -> str:
-    """The name that a feature coordinate had before it went into a model, unless the array uses that itself."""
+def _original_name(name: str, array: xr.DataArray) -> str:
+    """Return the name that a feature coordinate had before it went into a model, unless the array uses that name."""
     own = name.removeprefix("feature_")
     return own if own in OWN_NAMES and own not in array.coords and own not in array.dims else name
 
@@ -72,17 +73,17 @@ def _values(column: Any) -> np.ndarray:
 
 
 def _field(bare: xr.DataArray, columns: Mapping[Any, xr.Variable], whole: xr.DataArray) -> xr.DataArray:
-    """One variable: the features on the grid of their coordinates."""
-    found = {dim: _places(column.values) for dim, column in columns.items() if not _lacking(column.values)}
+    """Put the features of one variable on the grid of their coordinates."""
+    found = {dim: _index(column.values) for dim, column in columns.items() if not _is_missing(column.values)}
     if not found:
         return bare.assign_coords(feature=whole["feature"]) if "feature" in whole.coords else bare
-    # The dimension that changes last is the slowest.
+    # The order of the features tells the order of the dimensions: the one that changes last varies slowest.
     order = sorted(found, key=lambda dim: -_first_change(found[dim][1]))
     sizes = [len(found[dim][0]) for dim in order]
-    places = np.ravel_multi_index([found[dim][1] for dim in order], sizes)
+    indices = np.ravel_multi_index([found[dim][1] for dim in order], sizes)
     feature_of = np.full(np.prod(sizes), -1)
-    feature_of[places] = np.arange(len(places))
-    if np.count_nonzero(feature_of >= 0) < len(places):
+    feature_of[indices] = np.arange(len(indices))
+    if np.count_nonzero(feature_of >= 0) < len(indices):
         raise DataError(f"two features have the same {', '.join(str(dim) for dim in order)}; fields need one each")
     picked = bare.isel(feature=xr.DataArray(np.maximum(feature_of, 0).reshape(sizes), dims=order))
     if (feature_of < 0).any():
@@ -91,15 +92,15 @@ def _field(bare: xr.DataArray, columns: Mapping[Any, xr.Variable], whole: xr.Dat
     return picked.assign_coords(values).transpose(..., *order)
 
 
-def _lacking(values: np.ndarray) -> bool:
-    """Whether no feature has a value: the variable has not got the dimension."""
+def _is_missing(values: np.ndarray) -> bool:
+    """Whether no feature has a value, because the variable does not have the dimension."""
     if values.dtype.kind in "fmM":
         return bool(np.isnan(values.astype(np.float64) if values.dtype.kind == "f" else values).all())
     return values.dtype.kind in "OUST" and all(value == "" for value in values)
 
 
-def _places(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values in the order in which they come, and which one each is."""
+def _index(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values in the order of their first appearance, and the index of each value among them."""
     distinct, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     rank = np.argsort(first)
     return distinct[rank], np.argsort(rank)[inverse]

@@ -1,1 +1,1 @@
-"""Exact arithmetic: the same bits on every machine, in any order of adding."""
+"""Exact arithmetic whose results are the same bits on every machine and in any order of adding."""

@@ -1,4 +1,4 @@
-"""The two largest principal components, the same bits on every machine."""
+"""The two largest principal components of a covariance, the same bits on every machine."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -12,23 +12,24 @@ from som_dask.numerics.matmul import product
 
 __all__ = ["principal_components"]
 
-DIRECT = 64  # features up to which the whole covariance is diagonalized
-BLOCK = 32  # vectors that are iterated on where there are more: the speed depends on the variance of the 33rd
+DIRECT = 64  # with more features than this, only some of the eigenvectors are computed, by iteration
+BLOCK = 32  # vectors in that iteration; how fast it converges depends on the 33rd largest variance
 ITERATIONS = 400
-SWEEPS = 40  # of rotations; ten are enough for any matrix that was met
+SWEEPS = 40  # of rotations at most; no matrix seen so far needed more than ten
 EPSILON = float(np.finfo(np.float64).eps)
 
 
 def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""Standard deviations along the two largest principal components, and their directions.
+    r"""Compute the directions of the two largest principal components, and the standard deviations along them.
 
-    A small covariance is diagonalized by cyclic Jacobi rotations (Golub and Van Loan, *Matrix Computations*,
-    4th ed., 2013, section 8.5). Of a larger one, 32 vectors are multiplied by it and made orthogonal again,
-    with a Rayleigh-Ritz step each time (section 8.2.4), until the first two meet ``|C v - s^2 v| <= D eps s_1^2``
-    or for 400 rounds: more are needed only where 33 variances are within a few percent of the largest, and then
-    the first two are any of nearly equal ones.
+    A covariance of up to 64 features is diagonalized by cyclic Jacobi rotations (Golub and Van Loan, *Matrix
+    Computations*, 4th ed., 2013, section 8.5). With more features, subspace iteration is used (section 8.2.4): 32
+    vectors are multiplied by the covariance and made orthogonal again, with a Rayleigh-Ritz step in each round. It
+    ends when the first two vectors meet ``|C v - s^2 v| <= D eps s_1^2``, or after 400 rounds. More rounds would be
+    needed only if 33 variances were within a few percent of the largest; the two directions returned are then an
+    arbitrary choice among nearly equal ones.
 
-    Every sum has one order, so that the result does not depend on a BLAS or LAPACK library.
+    Each sum is added in one fixed order, so the result does not depend on a BLAS or LAPACK library.
 
     Parameters
     ----------
@@ -37,12 +38,12 @@ def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns
     -------
     deviations : (k,) float64
-        Largest first; k is 2, or 1 where D = 1. 0 for a variance that rounding made negative.
+        Largest first. k is 2, or 1 if D = 1. A variance that rounding made negative counts as 0.
     directions : (k, D) float64
-        Unit vectors, each with its largest coefficient positive (the first one of equals). The direction along
-        which nothing varies may be zero.
+        Unit vectors. The largest coefficient of each (the first of several equal ones) is positive. A direction along
+        which nothing varies may be the zero vector.
     """
-    # An even power of two brings variances of any size near 1, and its root is exact.
+    # Dividing by an even power of two brings variances of any size near 1, and the root of that power is exact.
     _, exponent = math.frexp(np.abs(covariance).max())
     half = -(-exponent // 2)
     scaled = np.ldexp(np.ldexp(covariance, -half), -half)
@@ -54,7 +55,7 @@ def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _diagonalize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, largest first, and eigenvectors as rows."""
+    """Return all eigenvalues, largest first, and the eigenvectors as rows."""
     matrix = matrix.copy()
     vectors = np.eye(len(matrix))
     _rotate(matrix, vectors)
@@ -64,7 +65,7 @@ def _diagonalize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _iterate(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest eigenvalues and their eigenvectors, as `_diagonalize` gives all."""
+    """Return the largest eigenvalues and their eigenvectors, in the form that `_diagonalize` has."""
     size = len(matrix)
     vectors = np.random.default_rng(0).integers(0, 2, size=(BLOCK, size)) * 2.0 - 1.0
     values = np.zeros(BLOCK)
@@ -84,7 +85,7 @@ def _iterate(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @numba.njit(cache=True)
 def _rotate(matrix, vectors):
-    """Cyclic Jacobi: makes a symmetric matrix diagonal, and turns the rows of `vectors` along with it."""
+    """Diagonalize a symmetric matrix in place by cyclic Jacobi rotations, and rotate the rows of `vectors` too."""
     size = len(matrix)
     largest = 0.0
     for p in range(size):
@@ -117,7 +118,11 @@ def _rotate(matrix, vectors):
 
 @numba.njit(cache=True)
 def _orthonormalize(vectors):
-    """Gram-Schmidt on the rows, twice, since once leaves what rounding made; a row of nothing becomes zero."""
+    """Make the rows orthonormal in place by the Gram-Schmidt process.
+
+    Each row is treated twice, because rounding leaves it not quite orthogonal the first time. A row that depends on
+    those before it becomes zero.
+    """
     for i in range(len(vectors)):
         for _ in range(2):
             for j in range(i):
@@ -131,6 +136,7 @@ def _orthonormalize(vectors):
 
 @numba.njit(cache=True)
 def _dot(a, b):
+    """Return the dot product of two vectors, added in order."""
     total = 0.0
     for k in range(len(a)):
         total += a[k] * b[k]

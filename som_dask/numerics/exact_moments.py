@@ -1,4 +1,4 @@
-"""Exact sums of numbers of any size, and from them mean and variance: the same bits in any order of adding."""
+"""Exact sums of numbers of any size, for means and variances that are the same bits in any order of adding."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -12,24 +12,33 @@ import numpy as np
 
 __all__ = ["ExactMoments"]
 
-# A float64 is a whole multiple of 2^-1074, below 2^1024: cut into words of 32 bits, it has a place in 66 of them.
+# A float64 is a whole multiple of 2^-1074 below 2^1024, so 66 words of 32 bits can hold it. Two more are for carries.
 WORD_BITS, WORDS = 32, 68
 LEAST_EXPONENT = 1074
 SIGNIFICANT_BITS = 53
-ROWS_AT_ONCE = 2**30  # each adds less than 2^32 to a word, thrice at most
 SPLITTER = 134217729.0  # 2^27 + 1
 
 
 @numba.njit(nogil=True, cache=True)
 def _enter(words, first, value, bits):
-    """Add a finite number, given also as its bits, to a sum: its words from the one numbered `first` on, int64."""
+    """Add a finite number to a sum, in place.
+
+    Parameters
+    ----------
+    words : (W,) int64
+        Words of the sum, from word number `first` on.
+    first : int
+    value : float
+    bits : uint64
+        The same number viewed as an integer.
+    """
     exponent = np.int64((bits >> np.uint64(52)) & np.uint64(0x7FF))
     fraction = np.int64(bits & np.uint64(0xFFFFFFFFFFFFF))
     if exponent > 0:
         fraction |= np.int64(1) << 52
         exponent -= 1
     word, shift = (exponent >> 5) - first, exponent & 31
-    if word < 0 or word + 2 >= len(words):  # infinite or NaN, and so refused elsewhere
+    if word < 0 or word + 2 >= len(words):  # infinite or NaN; such samples are refused elsewhere
         return
     low = (fraction & np.int64(0xFFFFFFFF)) << shift
     high = (fraction >> 32) << shift
@@ -42,7 +51,7 @@ def _enter(words, first, value, bits):
 
 @numba.njit(nogil=True, cache=True)
 def _product(a, b):
-    """a b without its error, and the error: both exact but for underflow (Dekker, 1971)."""
+    """Return the rounded product of two numbers and its rounding error, exact but for underflow (Dekker, 1971)."""
     product = a * b
     shifted = SPLITTER * a
     a_high = shifted - (shifted - a)
@@ -55,7 +64,7 @@ def _product(a, b):
 
 @numba.njit(nogil=True, cache=True)
 def _sizes(values):
-    """The least and the largest size of the finite numbers other than zero; infinity and 0 if there are none."""
+    """Return the least and the greatest absolute value of the finite numbers other than zero, or infinity and 0."""
     least, most = np.inf, 0.0
     for value in values.flat:
         size = abs(value)
@@ -65,12 +74,15 @@ def _sizes(values):
 
 
 def _window(values, weights):
-    """Which words the sums of some samples may need, with room for the carry of 2^64 of them: from, to."""
+    """Return the range of words, ``start, stop``, that the sums of some samples may need.
+
+    There is room for the carries of 2^64 samples.
+    """
     (least_x, most_x), (least_w, most_w) = _sizes(values), _sizes(weights)
     if most_w == 0:
         return 0, 0
-    # 2^low <= size < 2^high. The last bit of a product of three lies 156 below the first ones; as a number by itself
-    # it has 52 bits more.
+    # 2^low <= size < 2^high. The last bit of a product of three numbers lies up to 156 places below its first one;
+    # as a number of its own it has 52 bits more.
     low_w, high_w = math.frexp(least_w)[1] - 1, math.frexp(most_w)[1]
     low_x, high_x = (math.frexp(least_x)[1] - 1, math.frexp(most_x)[1]) if most_x else (0, 0)
     low = low_w + min(0, 2 * low_x) - 4 * SIGNIFICANT_BITS
@@ -81,7 +93,23 @@ def _window(values, weights):
 
 @numba.njit(nogil=True, cache=True)
 def _add(values, weights, words, start, number, buffer, bits):
-    """Add rows (n, D), NaN where missing, with weights (n,) or (1,), to words (3, D, W) and numbers (D,)."""
+    """Add weighted rows to the sums of w, w x and w x^2, in place.
+
+    Parameters
+    ----------
+    values : (n, D) float64
+        NaN where a value is missing.
+    weights : (n,) or (1,) float64
+    words : (3, D, W) int64
+        Words of the sums, from word number `start` on.
+    start : int
+    number : (D,) int64
+        Number of values added so far.
+    buffer : (7,) float64
+        Working memory.
+    bits : (7,) uint64
+        The same memory viewed as integers.
+    """
     for i in range(values.shape[0]):
         weight = weights[i if len(weights) > 1 else 0]
         for j in range(values.shape[1]):
@@ -100,19 +128,20 @@ def _add(values, weights, words, start, number, buffer, bits):
 
 @dataclass(eq=False)
 class ExactMoments:
-    """Sums of w, w x and w x^2 of each feature as whole numbers (after Neal, *Fast exact summation*, 2015).
+    """Exact sums of w, w x and w x^2 of each feature, as whole numbers (after Neal, *Fast exact summation*, 2015).
 
-    Each word of 32 bits of the sums has an int64 of its own, so words add up by themselves, and in any order. Only
-    those that the samples need are kept: of numbers of usual sizes a dozen, which counts where features are many.
+    Each sum is cut into words of 32 bits, and each word is kept in an int64. So words can be added independently of
+    each other and in any order, and carried later. Only the words that the samples need are kept: about a dozen for
+    values of ordinary size, which saves memory if there are many features.
 
     Attributes
     ----------
     number : (D,) int64
-        Values that are not missing.
+        Number of values that are not missing.
     words : (3, D, W) int64
-        W of the 68 words.
+        The W words that are kept, of 68 possible ones, for the sums of w, w x and w x^2.
     start : int
-        Which of them is the first.
+        Number of the first word that is kept.
     """
 
     number: np.ndarray
@@ -121,19 +150,29 @@ class ExactMoments:
 
     @classmethod
     def zero(cls, n_features: int) -> ExactMoments:
-        """Of no samples."""
+        """Return the sums of no samples at all."""
         return cls(np.zeros(n_features, dtype=np.int64), np.zeros((3, n_features, 0), dtype=np.int64))
 
     def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Add samples (n, D) float64, NaN where missing, in place; no more than 2^28 before `carried`."""
+        """Add samples, in place.
+
+        At most 2^28 samples may be added before `carry` must be called.
+
+        Parameters
+        ----------
+        values : (n, D) float64
+            NaN where a value is missing.
+        weights : (n,), optional
+            1 for each sample by default.
+        """
         buffer = np.empty(7)
         weights = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
         start, stop = _window(values, weights)
-        self.words, self.start = self._with(start, stop)
+        self.words, self.start = self._widen(start, stop)
         _add(values, weights, self.words, self.start, self.number, buffer, buffer.view(np.uint64))
 
-    def _with(self, start: int, stop: int) -> tuple[np.ndarray, int]:
-        """The words, and these as well; and the first of them."""
+    def _widen(self, start: int, stop: int) -> tuple[np.ndarray, int]:
+        """Return the words with room for those from `start` to `stop`, and the number of the first one."""
         here = self.start + self.words.shape[2]
         if start >= stop or (self.start <= start and stop <= here):
             return self.words, self.start
@@ -144,8 +183,8 @@ class ExactMoments:
         words[..., self.start - first : here - first] = self.words
         return words, first
 
-    def carried(self) -> ExactMoments:
-        """The same with words below 2^32, so that very many more can be added."""
+    def carry(self) -> ExactMoments:
+        """Return the same sums with words below 2^32, so that many more samples can be added."""
         words = self.words.copy()
         for k in range(words.shape[2] - 1):
             carry = words[..., k] >> WORD_BITS
@@ -154,14 +193,20 @@ class ExactMoments:
         return ExactMoments(self.number, words, self.start)
 
     def __add__(self, other: ExactMoments) -> ExactMoments:
-        words, start = self._with(other.start, other.start + other.words.shape[2])
-        more, _ = other._with(start, start + words.shape[2])
-        return ExactMoments(self.number + other.number, words + more, start).carried()
+        words, start = self._widen(other.start, other.start + other.words.shape[2])
+        more, _ = other._widen(start, start + words.shape[2])
+        return ExactMoments(self.number + other.number, words + more, start).carry()
 
     def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted mean and standard deviation (divided by the weights' sum), (D,) float64.
+        """Compute the weighted mean and standard deviation of each feature.
 
-        NaN for a feature without values. Each is rounded once, and the root; nothing cancels.
+        The variance is divided by the sum of the weights. Mean and variance are computed exactly and rounded once, so
+        no digits cancel; the square root is rounded once more.
+
+        Returns
+        -------
+        mean, deviation : (D,) float64
+            NaN for a feature that has no values.
         """
         mean, deviation = np.full(len(self.number), np.nan), np.full(len(self.number), np.nan)
         for j in range(len(self.number)):
@@ -174,6 +219,7 @@ class ExactMoments:
 
 
 def _fraction(words: np.ndarray, start: int) -> Fraction:
+    """Return the sum that some words stand for, the first of them being word number `start`."""
     total = 0
     for k, word in enumerate(words.tolist(), start):
         total += word << (WORD_BITS * k)
@@ -181,7 +227,7 @@ def _fraction(words: np.ndarray, start: int) -> Fraction:
 
 
 def _root(value: Fraction) -> float:
-    """Square root; of values beyond float64 too."""
+    """Return the square root as a float. The value itself may lie beyond the range of float64."""
     if value == 0:
         return 0.0
     shift = (value.numerator.bit_length() - value.denominator.bit_length()) // 2

@@ -1,8 +1,7 @@
-"""Arithmetic that gives the same bits on every machine.
+"""Matrix products that are the same bits on every machine.
 
-A sum that is rounded at each step depends on its order, and BLAS libraries choose theirs by the processor and the
-number of threads; math libraries differ in the last bit of exp. Here each sum has one fixed order, and functions
-are rounded from more digits than the result holds.
+A sum that is rounded at each step depends on the order of adding, and BLAS libraries choose theirs by the processor
+and the number of threads. Here each sum has one fixed order.
 """
 
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
@@ -11,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Context, Decimal
 
 import numba
 import numpy as np
@@ -19,54 +17,43 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["DIGITS", "exp", "product"]
+from som_dask.numerics.simd import DOUBLE, INDEX, Vectors
 
-# Decimal arithmetic is specified to the last digit, exp and ln included. A float64 holds 16 digits.
-DIGITS = Context(prec=25)
+__all__ = ["product"]
 
-WIDTH = 8  # of a vector of doubles: an AVX-512 register; LLVM splits it where registers are narrower
+WIDTH = 8
+DOUBLES = Vectors(DOUBLE, WIDTH)
 TILE = 6  # rows of a tile: its sums fill 12 of the 16 registers of AVX2, and 6 of the 32 of AVX-512
-CHUNK = 16  # steps of a sum that are passed over together where they add nothing
-STRETCH = 512  # steps of a sum that are done before the next tile
-GROUP = 8  # vectors side by side whose part of b is held in the cache: 256 KiB
-WORTH_A_THREAD = 1 << 20  # multiplications; below it handing work over takes a good part of the time
-
-DOUBLE, INDEX, SHORT = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
-VECTOR = ir.VectorType(DOUBLE, WIDTH)
-UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
-
-
-def exp(values: np.ndarray) -> np.ndarray:
-    """exp, rounded from 25 digits: float64 of the same shape as `values`, float64 without NaN."""
-    distinct, where = np.unique(values, return_inverse=True)
-    table = [0.0 if v < -745.2 else float(DIGITS.exp(Decimal(v))) for v in distinct.tolist()]
-    return np.array(table)[where].reshape(values.shape)
+CHUNK = 16  # steps of a sum that are skipped together if they add nothing
+STRETCH = 512  # steps of a sum that are done before turning to the next tile
+GROUP = 8  # panels, each a vector wide, of b that are held in the cache together: 256 KiB
+WORTH_A_THREAD = 1 << 20  # multiplications; with fewer, handing them to a thread takes a good part of the time
 
 
 def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.ndarray:
-    r"""The matrix product ``a @ b``, the same bits on every machine and for every number of threads.
+    r"""Compute the matrix product ``a @ b``, the same bits on every machine and for any number of threads.
 
     Each element is a chain of fused multiply-adds in ascending order of the inner index,
-    ``s_0 = onto_ij``, ``s_{l+1} = fma(a_il, b_lj, s_l)``: one rounding a step (IEEE 754-2019, 5.4.1). Where a
-    factor is zero a step changes nothing, and stretches of such steps are passed over, so a band matrix costs
-    what its band does.
+    ``s_0 = onto_ij``, ``s_{l+1} = fma(a_il, b_lj, s_l)``, with one rounding in each step (IEEE 754-2019, 5.4.1). A
+    step in which a factor is zero changes nothing. Runs of such steps are skipped, so a band matrix costs only what
+    its band does.
 
     Parameters
     ----------
     a : (m, k) float64, finite
     b : (k, n) float64, finite
     onto : (m, n) float64, C-contiguous, finite and without -0, optional
-        Adds to this array, in place, instead of to zero.
+        The product is added to this array, in place, instead of to zero.
 
     Returns
     -------
     (m, n) float64
-        `onto` if it was given. Zeros are positive.
+        `onto`, if given, else a new array. No element is -0.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or `onto` is no C-contiguous float64 array.
+        If the shapes do not match, or if `onto` is not a C-contiguous float64 array.
     """
     a, b = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (a, b))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
@@ -94,28 +81,25 @@ def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.
 
 
 def _cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads for large products, kept because starting them takes longer than many a product.
+    """Return the threads that compute large products.
 
-    By process, because threads do not live on in a fork.
+    They are kept, because starting them takes longer than many products do. `process` is the process's id: threads do
+    not survive a fork, so a new process needs threads of its own.
     """
     return ThreadPoolExecutor(_cores(), thread_name_prefix="product")
 
 
-def _fused(builder, a, b, c):
-    """``a * b + c``, rounded once; not fmuladd, which LLVM may round twice."""
-    name = f"llvm.fma.v{WIDTH}f64"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
-    return builder.call(function, [a, b, c])
-
-
 def _row_pointers(builder, address, row_bytes, last):
-    """Pointers to the rows of a tile. Those below its last row point to that one, and so repeat its work."""
+    """Return pointers to the 6 rows of a tile.
+
+    If the tile has fewer rows, the remaining pointers point to its last row, whose work is then repeated.
+    """
     pointers = []
     for i in range(TILE):
         row = ir.Constant(INDEX, i)
@@ -128,8 +112,8 @@ def _row_pointers(builder, address, row_bytes, last):
 def _add_tile(typing_context, a, a_row_bytes, last, b, start, stop, c, c_row_bytes):
     """``c[i, :8] += a[i, start:stop] @ b[start:stop, :8]`` for rows i = 0 .. last < 6.
 
-    Arguments but the numbers `last`, `start` and `stop` are addresses and distances of rows in bytes; rows of b
-    are 8 doubles.
+    `last`, `start` and `stop` are numbers of rows; the other arguments are addresses, or distances between rows in
+    bytes. A row of b has 8 doubles.
     """
     signature = types.void(*[types.intp] * 8)
 
@@ -137,28 +121,21 @@ def _add_tile(typing_context, a, a_row_bytes, last, b, start, stop, c, c_row_byt
         a, a_row_bytes, last, b, start, stop, c, c_row_bytes = arguments
         factors = _row_pointers(builder, a, a_row_bytes, last)
         targets = [
-            builder.bitcast(pointer, VECTOR.as_pointer()) for pointer in _row_pointers(builder, c, c_row_bytes, last)
+            builder.bitcast(pointer, DOUBLES.type.as_pointer())
+            for pointer in _row_pointers(builder, c, c_row_bytes, last)
         ]
-        vectors = builder.inttoptr(b, VECTOR.as_pointer())
+        vectors = DOUBLES.point(builder, b)
         # LLVM turns these variables into registers.
-        sums = []
-        for target in targets:
-            value = builder.load(target)
-            value.align = 8
-            sums.append(cgutils.alloca_once_value(builder, value))
+        sums = [cgutils.alloca_once_value(builder, DOUBLES.load(builder, target)) for target in targets]
         with cgutils.for_range_slice(builder, start, stop, ir.Constant(INDEX, 1)) as (step, _):
-            vector = builder.load(builder.gep(vectors, [step]))
-            vector.align = 8
+            vector = DOUBLES.load(builder, vectors, step)
             for factor, total in zip(factors, sums, strict=True):
-                value = builder.load(builder.gep(factor, [step]))
-                same = builder.insert_element(UNDEFINED, value, ir.Constant(SHORT, 0))
-                zeros = ir.Constant(ir.VectorType(SHORT, WIDTH), [0] * WIDTH)
-                same = builder.shuffle_vector(same, UNDEFINED, zeros)
-                builder.store(_fused(builder, same, vector, builder.load(total)), total)
-        zero = ir.Constant(VECTOR, [0.0] * WIDTH)
+                same = DOUBLES.repeat(builder, builder.load(builder.gep(factor, [step])))
+                # fma rounds once; fmuladd may be rounded twice.
+                builder.store(DOUBLES.call(builder, "fma", same, vector, builder.load(total)), total)
         for total, target in zip(sums, targets, strict=True):
-            # -0 becomes 0: a step with a zero factor would do that too, and may have been passed over.
-            builder.store(builder.fadd(builder.load(total), zero), target).align = 8
+            # Turn -0 into 0. A step with a zero factor would do so as well, but may have been skipped.
+            DOUBLES.store(builder, builder.fadd(builder.load(total), DOUBLES.constant(0.0)), target)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -166,6 +143,7 @@ def _add_tile(typing_context, a, a_row_bytes, last, b, start, stop, c, c_row_byt
 
 @numba.njit(nogil=True, cache=True)
 def _any(matrix, row_start, row_stop, col_start, col_stop):
+    """Return whether a part of a matrix has an element other than zero."""
     for i in range(row_start, row_stop):
         for j in range(col_start, col_stop):
             if matrix[i, j] != 0.0:
@@ -175,14 +153,14 @@ def _any(matrix, row_start, row_stop, col_start, col_stop):
 
 @numba.njit(nogil=True, cache=True)
 def _multiply(a, b, c, row_start, row_stop, col_start, col_stop):
-    """``c += a @ b`` in some rows and columns of c."""
+    """Compute ``c += a @ b`` for some rows and columns of `c`."""
     n_tiles = (row_stop - row_start + TILE - 1) // TILE
     length = min(STRETCH, a.shape[1])
     n_chunks = (length + CHUNK - 1) // CHUNK
     in_a = np.empty((n_tiles, n_chunks), dtype=np.bool_)
     in_b = np.empty((GROUP, n_chunks), dtype=np.bool_)
     packed = np.empty((GROUP, length, WIDTH))
-    edge = np.zeros((TILE, WIDTH))  # where a tile is narrower than a vector
+    edge = np.zeros((TILE, WIDTH))  # stands in for a tile of c that is narrower than a vector
     for first in range(0, a.shape[1], STRETCH):
         steps = min(STRETCH, a.shape[1] - first)
         n_chunks = (steps + CHUNK - 1) // CHUNK
@@ -228,7 +206,20 @@ def _multiply(a, b, c, row_start, row_stop, col_start, col_stop):
 
 @numba.njit(nogil=True, cache=True)
 def _pack(b, first, steps, left, right, packed, in_b):
-    """Copy a part of b so that the columns of a tile lie side by side, and note where it is not zero."""
+    """Copy a part of `b` into panels of 8 columns, and note which chunks of them are not all zero.
+
+    Parameters
+    ----------
+    b : (k, n) float64
+    first, steps : int
+        First row of the part, and its number of rows.
+    left, right : int
+        Its columns.
+    packed : (GROUP, >= steps, 8) float64
+        Filled; columns beyond `right` with zeros.
+    in_b : (GROUP, chunks) bool
+        Filled.
+    """
     for col in range(left, right, WIDTH):
         panel = (col - left) // WIDTH
         width = min(WIDTH, right - col)

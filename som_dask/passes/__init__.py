@@ -1,1 +1,1 @@
-"""One pass over all samples on Dask, and what such passes compute."""
+"""Passes over all samples on Dask, and the results that they compute."""

@@ -1,4 +1,4 @@
-"""Where the work runs: threads of this process, a cluster on this machine, or one that runs already."""
+"""Connect to the place where the work runs: threads of this process, a new local cluster, or an existing cluster."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from distributed import Client, LocalCluster
 
 from som_dask.errors import ClusterError, ParameterError
 
-__all__ = ["connected", "safe_settings"]
+__all__ = ["connect", "safe_settings"]
 
 CONNECT_SECONDS = 60
 
 
 def safe_settings() -> dict[str, Any]:
-    """The Dask settings of ``dask.yaml`` in this package, by dotted name: for `dask.config.set`."""
-    return dict(_dotted(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
+    """Return the Dask settings in ``dask.yaml`` of this package, by dotted name, for `dask.config.set`."""
+    return dict(_flatten(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
 
 
-def _dotted(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 @contextlib.contextmanager
-def connected(
+def connect(
     *,
     workers: int | None = None,
     threads_per_worker: int | None = None,
@@ -44,16 +44,16 @@ def connected(
     scheduler: str | None = None,
     scheduler_file: str | os.PathLike[str] | None = None,
 ) -> Iterator[Client | None]:
-    """A client for the work inside the ``with`` block; at most one of the ways to get one.
+    """Provide a client for the work inside the ``with`` block, by at most one of the ways to get one.
 
     Parameters
     ----------
     workers : int, optional
-        Start a cluster of so many processes on this machine; it listens on 127.0.0.1 only.
+        Start a cluster with this many processes on this machine; it listens on 127.0.0.1 only.
     threads_per_worker : int, optional
-        Of that cluster; by default the cores are shared out.
+        Threads of each of these processes; by default the cores are divided among them.
     memory_limit : str
-        Of each of its workers, such as ``"4 GiB"``; "auto" shares out the machine's.
+        Memory limit of each of these processes, such as ``"4 GiB"``; "auto" divides the machine's memory.
     scheduler : str, optional
         Connect to the scheduler at this address.
     scheduler_file : path, optional
@@ -62,7 +62,7 @@ def connected(
     Yields
     ------
     distributed.Client or None
-        None if nothing was asked for: then dask uses threads of this process.
+        None if no way was given: then dask uses threads of this process.
 
     Raises
     ------
@@ -80,12 +80,12 @@ def connected(
         return
     with dask.config.set(safe_settings()), contextlib.ExitStack() as stack:
         if workers is not None:
-            cluster = stack.enter_context(_local_cluster(workers, threads_per_worker, memory_limit))
+            cluster = stack.enter_context(_start_cluster(workers, threads_per_worker, memory_limit))
             yield stack.enter_context(Client(cluster))
             return
-        address = scheduler if scheduler_file is None else _address_in(scheduler_file)
+        address = scheduler if scheduler_file is None else _read_address(scheduler_file)
         try:
-            # A client that fails to connect would stay the process's default: the first one is not made so.
+            # A client that fails to connect would remain the default client, so the first one is not made so.
             with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as first:
                 first.wait_for_workers(1, timeout=CONNECT_SECONDS)
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
@@ -94,8 +94,8 @@ def connected(
         yield client
 
 
-def _address_in(scheduler_file: str | os.PathLike[str]) -> str:
-    """The address that a scheduler wrote into its file."""
+def _read_address(scheduler_file: str | os.PathLike[str]) -> str:
+    """Read the address that a scheduler wrote to its file."""
     try:
         with open(scheduler_file, encoding="utf-8") as file:
             return str(json.load(file)["address"])
@@ -108,11 +108,11 @@ def _address_in(scheduler_file: str | os.PathLike[str]) -> str:
         ) from error
 
 
-def _local_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:
+def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:
     if workers < 1 or (threads_per_worker is not None and threads_per_worker < 1):
         raise ParameterError(f"--workers and --threads must be positive, got {workers} and {threads_per_worker}")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Port .* is already in use")  # another port is taken, and told
+        warnings.filterwarnings("ignore", message="Port .* is already in use")  # another port is taken, and announced
         try:
             return LocalCluster(
                 n_workers=workers,

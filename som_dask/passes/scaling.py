@@ -1,124 +1,50 @@
-"""How features are scaled, as the first pass over the data finds it."""
+"""Scale features by what the first pass over the data found, and check that exact sums can hold the points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from som_dask.algorithm.feature_space import Metric, Missing, Preparation
-from som_dask.errors import DataError, ParameterError
-from som_dask.numerics.exact_moments import ExactMoments
+from som_dask.algorithm.feature_space import FeatureSpace, Missing
+from som_dask.algorithm.metrics import Metric
+from som_dask.errors import DataError
+from som_dask.passes.statistics import Scaling
 from som_dask.passes.summary import DataSummary
 
-__all__ = ["Quantiles", "Scaling", "center_and_scale", "check_weights", "fitted", "fixed_range", "statistic_of"]
+__all__ = ["check_weights", "find_center_and_scale", "fit_space", "range_of_points"]
 
-Scaling = Literal["none", "zscore", "range", "robust"]
-
-QUARTERS = (0.25, 0.5, 0.75)
 LEAST_WEIGHT = 2.0**-80
-LARGEST_SUM, LEAST_SUM, LEAST_SQUARE = 2.0**990, 2.0**-970, 2.0**-860  # what is added up keeps all digits in between
+LARGEST_SUM, LEAST_SUM, LEAST_SQUARE = 2.0**990, 2.0**-970, 2.0**-860  # sums keep all digits between these
 SCALED_SMALL = -10  # binary exponent: scaled values below a thousandth of their scale need no digits of their own
 
 
-class Quantiles:
-    """Quantiles of each feature from one pass, by t-digests of the package crick.
-
-    A t-digest (Dunning and Ertl, *Computing extremely accurate quantiles using t-digests*, 2019) keeps some hundred
-    weighted means, finer towards both ends; with crick's compression of 100 a quartile is off by some thousandths
-    of the samples. Digests are merged by the order of the blocks, so they are the same in every run with the same
-    blocks; other blocks may change them within that error.
-
-    Parameters
-    ----------
-    digests : list of crick.TDigest
-        One a feature.
-    """
-
-    def __init__(self, digests: list[Any]) -> None:
-        self.digests = digests
-
-    @classmethod
-    def zero(cls, n_features: int) -> Quantiles:
-        """Of no samples.
-
-        Raises
-        ------
-        ParameterError
-            If crick is missing.
-        """
-        return cls([_digest_type()() for _ in range(n_features)])
-
-    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Add samples (n, D) float64, NaN where missing, in place."""
-        for j, digest in enumerate(self.digests):
-            known = ~np.isnan(values[:, j])
-            if known.any():
-                digest.update(values[known, j], 1.0 if weights is None else weights[known])
-
-    def carried(self) -> Quantiles:
-        """The same: there is nothing to carry."""
-        return self
-
-    def __add__(self, other: Quantiles) -> Quantiles:
-        result = Quantiles.zero(len(self.digests))
-        for digest, *both in zip(result.digests, self.digests, other.digests, strict=True):
-            digest.merge(*(one for one in both if one.size() > 0))
-        return result
-
-    def quartiles(self) -> np.ndarray:
-        """The three of each feature, (3, D) float64; NaN for a feature without values."""
-        return np.array([digest.quantile(QUARTERS) for digest in self.digests]).reshape(-1, 3).T
-
-
-def _digest_type() -> Any:
-    try:
-        from crick import TDigest
-    except ImportError as error:
-        raise ParameterError("scaling 'robust' needs crick: pip install 'som_dask[robust]'") from error
-    return TDigest
-
-
-def statistic_of(scaling: Scaling) -> Callable[[int], Any] | None:
-    """What the first pass is to keep of the values, for `som_dask.passes.summary.block_summary`.
-
-    Raises
-    ------
-    ParameterError
-        If crick, which "robust" needs, is missing.
-    """
-    if scaling == "robust":
-        _digest_type()
-    return {"zscore": ExactMoments.zero, "robust": Quantiles.zero}.get(scaling)
-
-
-def center_and_scale(scaling: Scaling, summary: DataSummary) -> tuple[np.ndarray, np.ndarray]:
-    """What is subtracted from each feature, and what it is divided by then.
+def find_center_and_scale(scaling: Scaling, summary: DataSummary) -> tuple[np.ndarray, np.ndarray]:
+    """Find the center that is subtracted from each feature, and the scale that it is then divided by.
 
     ======== ======== =====================================================================
     scaling  center   scale
     ======== ======== =====================================================================
     none     0        1
     zscore   mean     standard deviation (divided by the number of samples, not one less)
-    range    minimum  maximum less minimum
+    range    minimum  maximum - minimum
     robust   median   difference of the quartiles
     ======== ======== =====================================================================
 
-    Of the samples that are not left out, with their weights, over the values that are known. A feature that does not
-    vary is divided by 1.
+    These are taken over the samples that are not left out, with their weights, and over values that are not missing.
+    A feature that does not vary is divided by 1.
 
     Parameters
     ----------
     scaling : {"none", "zscore", "range", "robust"}
     summary : DataSummary
-        Of all samples, with the statistic of `statistic_of`.
+        Summary of all samples, with the statistic of `statistic_for`.
 
     Returns
     -------
     center, scale : (D,) float64
-        0 and 1 for a feature of which no value is known.
+        0 and 1 for a feature that no sample has.
 
     Raises
     ------
@@ -142,7 +68,7 @@ def center_and_scale(scaling: Scaling, summary: DataSummary) -> tuple[np.ndarray
 
 
 def _check_squares(summary: DataSummary) -> None:
-    """Refuse values whose squares leave the range in which `ExactMoments` is exact."""
+    """Refuse values whose squares are outside the range in which `ExactMoments` is exact."""
     largest = np.maximum(np.abs(summary.minimum), np.abs(summary.maximum))[summary.used]
     roots = largest * np.sqrt(summary.weights[1])
     if (np.maximum(roots, np.sqrt(summary.weights[1])) > np.sqrt(LARGEST_SUM)).any():
@@ -158,17 +84,18 @@ def _check_squares(summary: DataSummary) -> None:
 
 
 def check_weights(summary: DataSummary, least: np.ndarray, most: np.ndarray) -> None:
-    """Refuse samples' weights whose products with the values are beyond float64.
+    """Refuse sample weights whose products with the values are beyond float64.
 
     Parameters
     ----------
     summary : DataSummary
     least, most : (K,) float64
-        Between these lie the points; see `fixed_range`.
+        Smallest and largest coordinates of the points; see `range_of_points`.
 
     Raises
     ------
     DataError
+        If a product, or a weight, is too large or too small for sums in float64.
     """
     largest, heaviest = np.maximum(np.abs(least), np.abs(most)), summary.weights[1]
     with np.errstate(over="ignore", under="ignore"):
@@ -181,7 +108,7 @@ def check_weights(summary: DataSummary, least: np.ndarray, most: np.ndarray) -> 
             )
 
 
-def fitted(
+def fit_space(
     summary: DataSummary,
     *,
     scaling: Scaling = "none",
@@ -189,25 +116,33 @@ def fitted(
     missing: Missing = "error",
     feature_weights: np.ndarray | None = None,
     weighted: bool = False,
-    scaled_by: Preparation | None = None,
-) -> Preparation:
-    """How the samples of a summary become points of the map's space.
+    scaled_by: FeatureSpace | None = None,
+) -> FeatureSpace:
+    """Decide how the samples of a summary become points of the map's space.
 
     Parameters
     ----------
     summary : DataSummary
-    scaling, metric, missing
+    scaling : {"none", "zscore", "range", "robust"}
+    metric : {"euclidean", "cosine", "manhattan"}
+    missing : {"error", "drop", "mask"}
     feature_weights : (D,) float64, optional
-        Of 0, a feature does not count, but the codebook tells its mean all the same: 2^-80 of the heaviest is taken.
+        A feature of weight 0 does not count, but the codebook still holds its mean: its weight becomes 2^-80 times
+        the largest.
     weighted : bool
         Whether the samples have weights.
-    scaled_by : Preparation, optional
-        Of a map that goes on: its features, scaling, feature weights and metric in place of those above.
+    scaled_by : FeatureSpace, optional
+        The space of a map that goes on training: its features, scaling, feature weights and metric are used instead
+        of those above.
+
+    Returns
+    -------
+    FeatureSpace
 
     Raises
     ------
     DataError
-        If no sample is left, or the scaled values are beyond float64.
+        If no sample is left, or if scaled values or weighted sums are beyond float64.
     """
     if not summary.taken:
         why = " and ".join(
@@ -216,20 +151,20 @@ def fitted(
             if number
         )
         raise DataError(f"no sample is left: of {summary.samples} all {why}")
-    # Where nothing is missing that matters, samples take the plain way.
+    # If no value that matters is missing, samples take the faster path without gaps.
     used = summary.used if scaled_by is None else scaled_by.used
     incomplete = summary.incomplete(used)
     how: dict[str, Any] = {"missing": missing if incomplete or summary.dropped else "error", "weighted": weighted}
-    how["masked"] = missing == "mask" and incomplete
+    how["gaps"] = missing == "mask" and incomplete
     if scaled_by is not None:
         result = replace(scaled_by, **how)
     else:
-        center, scale = center_and_scale(scaling, summary)
+        center, scale = find_center_and_scale(scaling, summary)
         n_features = len(center)
         weights = np.ones(n_features) if feature_weights is None else np.array(feature_weights, dtype=np.float64)
         weights[weights == 0] = weights.max() * LEAST_WEIGHT
-        result = Preparation(center, scale, weights, used, metric=metric, **how)
-    least, most, _ = fixed_range(summary, result)
+        result = FeatureSpace(center, scale, weights, used, metric=metric, **how)
+    least, most, _ = range_of_points(summary, result)
     if not (np.isfinite(least).all() and np.isfinite(most).all()):
         raise DataError("scaled values are beyond float64; choose another scaling than this for such values")
     if weighted:
@@ -237,21 +172,31 @@ def fitted(
     return result
 
 
-def fixed_range(summary: DataSummary, preparation: Preparation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least and most of each coordinate of the points, and the binary exponent of small ones: three (K,) float64.
+def range_of_points(summary: DataSummary, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the range of each coordinate of the points, for `som_dask.engine.codebook.scales_for`.
 
-    For `som_dask.engine.batch.SharedCodebook.exact`. 0 and 0 for a feature of the map that none of the samples has.
+    Parameters
+    ----------
+    summary : DataSummary
+    space : FeatureSpace
+
+    Returns
+    -------
+    least, most : (K,) float64
+        Smallest and largest coordinates; 0 and 0 for a feature of the map that none of the samples has.
+    small : (K,) float64
+        Binary exponents of small coordinates; see `DataSummary.small`.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        least, most = preparation.scaled(summary.minimum), preparation.scaled(summary.maximum)
-    known = summary.used[preparation.used]
+        least, most = space.scale_values(summary.minimum), space.scale_values(summary.maximum)
+    known = summary.used[space.used]
     least, most = np.where(known, least, 0.0), np.where(known, most, 0.0)
-    if preparation.metric == "cosine":
+    if space.rule.on_sphere:
         return np.full(len(least), -1.0), np.full(len(least), 1.0), np.full(len(least), float(SCALED_SMALL))
-    if not preparation.changes_values:
-        return least, most, summary.small[preparation.used]
-    _, exponents = np.frexp(np.sqrt(preparation.feature_weights[preparation.used]))
+    if not space.changes_values:
+        return least, most, summary.small[space.used]
+    _, exponents = np.frexp(space.factors[space.used])
     small = np.full(len(least), float(SCALED_SMALL))
-    if not np.any(preparation.scale != 1):  # weighted features, in the data's own units
-        small = summary.small[preparation.used]
+    if not np.any(space.scale != 1):  # features are weighted, but in the data's units
+        small = summary.small[space.used]
     return least, most, small + exponents

@@ -1,7 +1,8 @@
-"""One pass over the data before training: is it usable, what is its range, is it the same data as before?"""
+"""Summarize data in one pass: whether they are usable, their range, and a fingerprint that shows later changes."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,50 +10,54 @@ from typing import Any
 import numpy as np
 
 from som_dask.algorithm.feature_space import Missing
-from som_dask.engine.batch import tiles_of
-from som_dask.engine.row_numbers import Rows, numbers_of
-from som_dask.numerics.hashing import BIAS, fingerprint_of, scan_rows
+from som_dask.engine.block import Block, Tile, add_up_tiles
+from som_dask.errors import DataError
+from som_dask.numerics.scan import BIAS, scan_rows
+from som_dask.passes.run import Group, Pass, run_pass
+from som_dask.passes.statistics import Scaling, statistic_for
+from som_dask.samples.table import Samples
 
-__all__ = ["DataSummary", "block_summary"]
+__all__ = ["DataSummary", "summarize", "summarize_block"]
 
-CARRY_ROWS = 2**27  # a statistic takes twice as many before it must be carried
+CARRY_ROWS = 2**27  # a statistic can take twice as many rows before its carries must be resolved
+MOST_NAMED = 5  # maximum number of blocks that a message names
 
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What the first pass learns of some samples; summaries of blocks add up in any order.
+    """Facts about some samples that the first pass collects; summaries of blocks add up in any order.
 
     Attributes
     ----------
     samples : int
-        All of them.
+        Number of all samples, including those that are left out.
     minimum, maximum : (D,) float64
-        Over the finite values of the samples taken; +inf and -inf where there is none.
+        Range of the finite values of the samples that are not left out; +inf and -inf if there is none.
     nonfinite : int
-        Number of values that can't be used: infinite, and NaN unless values may be missing.
+        Number of values that can't be used: infinite values, and NaN unless values may be missing.
     bad_blocks : tuple of int
-        Indices of blocks that hold them, the lowest few.
+        Indices of the first few blocks that hold such values.
     fingerprint : int
-        64-bit sum over all rows of a hash of the row and its position: the same for any chunking, different
-        (but for one chance in 2^64) for other data or another order.
+        64-bit sum over all rows of a hash of the row and its row number. It is the same for any blocks, and different
+        for other data or another order, except by a chance of 1 in 2^64.
     sizes : (3, D) int64
-        Number of values other than zero, sum of their exponents' bits, sum of the squares of those.
+        Number of nonzero values, sum of their exponent bits, and sum of the squares of these.
     blocks : tuple of (int, int, int)
-        First row, number of rows and fingerprint of each block.
+        First row number, number of rows and fingerprint of each block.
     gaps : (D,) int64
-        How often each feature is NaN, in all samples.
+        Number of samples, out of all, in which the feature is NaN.
     known : (D,) int64
-        How often it is not, in the samples taken.
+        Number of samples, out of those that are not left out, in which the feature is not NaN.
     dropped, weightless : int
-        Samples that are left out for the values that they lack, and for their weight, which is zero.
+        Number of samples that are left out because they lack values, and because their weight is zero.
     weights : (float, float)
-        The lightest and the heaviest of the samples taken; (inf, -inf) where there is none.
+        Smallest and largest weight of the samples that are not left out; (inf, -inf) if there is none.
     whole_weights : bool
-        Whether all weights are whole numbers.
+        Whether all weights are integers.
     bad_weights : int
-        Weights that are negative, infinite or NaN.
+        Number of weights that are negative, infinite or NaN.
     statistic : optional
-        Of the values of the samples taken, for their scaling.
+        Statistic of the values of the samples that are not left out, for their scaling.
     """
 
     samples: int
@@ -78,7 +83,7 @@ class DataSummary:
             np.minimum(self.minimum, other.minimum),
             np.maximum(self.maximum, other.maximum),
             self.nonfinite + other.nonfinite,
-            tuple(sorted(self.bad_blocks + other.bad_blocks)[:5]),
+            tuple(sorted(self.bad_blocks + other.bad_blocks)[:MOST_NAMED]),
             (self.fingerprint + other.fingerprint) % 2**64,
             self.sizes + other.sizes,
             tuple(sorted(self.blocks + other.blocks)),
@@ -94,23 +99,24 @@ class DataSummary:
 
     @property
     def taken(self) -> int:
-        """Samples that are not left out."""
+        """Number of samples that are not left out."""
         return self.samples - self.dropped - self.weightless
 
     @property
     def used(self) -> np.ndarray:
-        """Features that are known of some sample, (D,) bool."""
+        """Whether some sample has the feature, (D,) bool."""
         return self.known > 0
 
     def incomplete(self, used: np.ndarray) -> bool:
-        """Whether some sample taken lacks one of the features used, (D,) bool."""
+        """Return whether a sample that is not left out lacks one of the features in `used`, (D,) bool."""
         return bool(np.any(used & (self.known < self.taken)))
 
     @property
     def small(self) -> np.ndarray:
-        """Binary exponents, (D,) float64, of values that are small and yet many: mean less three deviations.
+        """Binary exponent of the small values of each feature, (D,) float64: mean minus three standard deviations.
 
-        Where one value dwarfs all others, or they come in two sizes far apart, it is that of the others.
+        So small values keep their digits even if one value is far larger than all others, or if values come in two
+        very different sizes.
         """
         number = np.maximum(self.sizes[0], 1)
         mean = self.sizes[1] / number
@@ -118,84 +124,160 @@ class DataSummary:
         return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
 
 
-def block_summary(
-    block: Any,
-    index: int,
-    rows: Rows,
-    missing: Missing = "error",
-    statistic: Callable[[int], Any] | None = None,
-) -> DataSummary:
-    """Summary of one block.
+def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "none") -> DataSummary:
+    """Summarize samples in a first pass: number, range, fingerprint, gaps, weights, and what their scaling needs.
 
     Parameters
     ----------
-    block : (n, D) array of real numbers
-        Or what `chunk_sums` takes; with the weights of its samples as an attribute if they have any.
-    index : int
-        Number of the block.
-    rows : int or BlockRows
-        Which row of the data its first one is, or all of them.
+    samples : Samples
     missing : {"error", "drop", "mask"}
-        What becomes of samples that lack values; see `som_dask.algorithm.feature_space.Preparation`.
-    statistic : callable, optional
-        Gives for D features an object to `add` values (n, D) and weights (n,) or None to.
+    scaling : {"none", "zscore", "range", "robust"}
+
+    Returns
+    -------
+    DataSummary
+
+    Raises
+    ------
+    DataError
+        If a value is infinite, or NaN although none may be missing; the message gives their number and the first
+        blocks. If a weight is negative or not finite.
+    ParameterError
+        If the scaling needs a package that is not installed.
     """
-    n_features = block.shape[1]
-    minimum, maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
-    sizes = np.zeros((3, n_features), dtype=np.int64)
-    gaps, known = np.zeros(n_features, dtype=np.int64), np.zeros(n_features, dtype=np.int64)
-    samples = nonfinite = fingerprint = dropped = weightless = bad_weights = uncarried = 0
-    lightest, heaviest, whole_weights = np.inf, -np.inf, True
-    kept = None if statistic is None else statistic(n_features)
-    for tile in tiles_of(block):
+    statistic_for(scaling)  # raises if a package is not installed
+    look = Pass(name="summary", of_group=functools.partial(_summarize_group, missing, scaling))
+    summary: DataSummary = run_pass(look, samples)
+    _refuse_bad(summary, samples, missing)
+    return summary
+
+
+def _summarize_group(missing: Missing, scaling: Scaling, group: Group, _: None) -> DataSummary:
+    (block,) = group.blocks
+    return summarize_block(block, group.index, missing, statistic_for(scaling))
+
+
+def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> None:
+    """Refuse weights and values that can't be used."""
+    if summary.bad_weights:
+        raise DataError(
+            f"the weights of {samples.description} hold {summary.bad_weights} that are negative or not finite; "
+            f"weights are 0 or more"
+        )
+    if summary.nonfinite:
+        starts = samples.block_starts
+        blocks = ", ".join(
+            f"{i} (rows {starts[i]} to {starts[i] + samples.block_rows[i] - 1})" for i in summary.bad_blocks
+        )
+        kind, remedy = "NaN or infinite", "remove or fill those samples"
+        if missing != "error":
+            kind, remedy = "infinite", "they can't be left out; replace them, by NaN if they are missing"
+        elif summary.nonfinite == summary.gaps.sum() or not summary.gaps.any():
+            remedy += ", or leave NaN out with missing='drop' or 'mask'"
+        raise DataError(
+            f"{samples.description} holds {summary.nonfinite} {kind} values, in block {blocks}"
+            f"{' and perhaps more' if len(summary.bad_blocks) >= MOST_NAMED else ''}; {remedy}"
+        )
+
+
+def summarize_block(
+    block: Block, index: int = 0, missing: Missing = "error", statistic: Callable[[int], Any] | None = None
+) -> DataSummary:
+    """Summarize one block.
+
+    Parameters
+    ----------
+    block : Block
+    index : int
+        Index of the block.
+    missing : {"error", "drop", "mask"}
+        How samples that lack values are treated; see `som_dask.algorithm.feature_space.FeatureSpace`.
+    statistic : callable, optional
+        Makes the statistic for D features, an object whose `add` takes values (n, D) and weights (n,) or None.
+
+    Returns
+    -------
+    DataSummary
+    """
+    return add_up_tiles(block, _BlockSummary(block, index, missing, statistic))
+
+
+class _BlockSummary:
+    """Summary of a block, added up tile by tile."""
+
+    def __init__(self, block: Block, index: int, missing: Missing, statistic: Callable[[int], Any] | None) -> None:
+        n_features = block.shape[1]
+        self.index, self.missing, self.first = index, missing, block.numbers.first
+        self.minimum, self.maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+        self.sizes = np.zeros((3, n_features), dtype=np.int64)
+        self.gaps, self.known = np.zeros((2, n_features), dtype=np.int64)
+        self.samples = self.nonfinite = self.fingerprint = self.bad_weights = self.uncarried = 0
+        self.dropped = self.weightless = 0
+        self.weights, self.whole_weights = (np.inf, -np.inf), True
+        self.statistic = None if statistic is None else statistic(n_features)
+
+    def add(self, tile: Tile) -> None:
+        """Add the samples of a tile."""
         values, weights = tile.values, tile.weights
-        fingerprint += fingerprint_of(values, weights, numbers_of(rows, tile.start, len(values)))
-        samples += len(values)
+        self.fingerprint += tile.fingerprint
+        self.samples += len(values)
+        if weights is None and self.missing == "error":
+            self._enter_weights(np.ones(min(len(values), 1)))
+            bad = int(scan_rows(values, values.view(np.uint64), self.minimum, self.maximum, self.sizes))
+            self.nonfinite += bad
+            self.known += len(values)
+        else:
+            values, weights = self._take(values, weights)
+            scan_rows(values, values.view(np.uint64), self.minimum, self.maximum, self.sizes)
+            self.known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
+        if self.statistic is not None:
+            self.statistic.add(values, weights)
+            self.uncarried += len(values)
+            if self.uncarried > CARRY_ROWS:
+                self.statistic, self.uncarried = self.statistic.carry(), 0
+
+    def _take(self, values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the samples that are not left out, and their weights; count the others, and unusable values."""
         if weights is not None:
-            bad_weights += int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
-        if weights is None and missing == "error":
-            lightest, heaviest = min(lightest, 1.0), max(heaviest, 1.0)
-        else:
-            lacking = np.isnan(values)
-            nonfinite += int(np.count_nonzero(np.isinf(values)))
-            gaps += lacking.sum(axis=0)
-            if missing == "error":
-                nonfinite += int(np.count_nonzero(lacking))
-            heavy = np.ones(len(values), dtype=bool) if weights is None else weights > 0
-            out = lacking.all(axis=1) if missing == "mask" else lacking.any(axis=1)
-            taken = heavy & ~out
-            weightless, dropped = weightless + int((~heavy).sum()), dropped + int((heavy & out).sum())
-            if not taken.all():
-                values, weights = values[taken], None if weights is None else weights[taken]
-            some = np.ones(min(len(values), 1)) if weights is None else weights
-            lightest, heaviest = min(lightest, some.min(initial=np.inf)), max(heaviest, some.max(initial=-np.inf))
-            whole_weights &= bool(np.all(some == np.rint(some)))
-        bad = int(scan_rows(values, values.view(np.uint64), minimum, maximum, sizes))
-        if tile.weights is None and missing == "error":
-            nonfinite, known = nonfinite + bad, known + len(values)
-        else:
-            known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
-        if kept is not None:
-            kept.add(values, weights)
-            uncarried += len(values)
-            if uncarried > CARRY_ROWS:
-                kept, uncarried = kept.carried(), 0
-    fingerprint %= 2**64
-    return DataSummary(
-        samples,
-        minimum,
-        maximum,
-        nonfinite,
-        (index,) if nonfinite else (),
-        fingerprint,
-        sizes,
-        ((rows if isinstance(rows, int) else rows.first, samples, fingerprint),) if samples else (),
-        gaps,
-        known,
-        dropped,
-        weightless,
-        (float(lightest), float(heaviest)),
-        whole_weights,
-        bad_weights,
-        None if kept is None else kept.carried(),
-    )
+            self.bad_weights += int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
+        lacking = np.isnan(values)
+        self.nonfinite += int(np.count_nonzero(np.isinf(values)))
+        self.gaps += lacking.sum(axis=0)
+        if self.missing == "error":
+            self.nonfinite += int(np.count_nonzero(lacking))
+        heavy = np.ones(len(values), dtype=bool) if weights is None else weights > 0
+        out = lacking.all(axis=1) if self.missing == "mask" else lacking.any(axis=1)
+        taken = heavy & ~out
+        self.weightless += int((~heavy).sum())
+        self.dropped += int((heavy & out).sum())
+        if not taken.all():
+            values, weights = values[taken], None if weights is None else weights[taken]
+        self._enter_weights(np.ones(min(len(values), 1)) if weights is None else weights)
+        return values, weights
+
+    def _enter_weights(self, weights: np.ndarray) -> None:
+        lightest, heaviest = self.weights
+        self.weights = min(lightest, weights.min(initial=np.inf)), max(heaviest, weights.max(initial=-np.inf))
+        self.whole_weights &= bool(np.all(weights == np.rint(weights)))
+
+    def result(self) -> DataSummary:
+        """Return the summary of all tiles."""
+        fingerprint = self.fingerprint % 2**64
+        return DataSummary(
+            self.samples,
+            self.minimum,
+            self.maximum,
+            self.nonfinite,
+            (self.index,) if self.nonfinite else (),
+            fingerprint,
+            self.sizes,
+            ((self.first, self.samples, fingerprint),) if self.samples else (),
+            self.gaps,
+            self.known,
+            self.dropped,
+            self.weightless,
+            (float(self.weights[0]), float(self.weights[1])),
+            self.whole_weights,
+            self.bad_weights,
+            None if self.statistic is None else self.statistic.carry(),
+        )

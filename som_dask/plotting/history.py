@@ -1,4 +1,4 @@
-"""Pictures of how training went. Needs the extra ``plot``."""
+"""Pictures of the course of the training."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
-from som_dask.plotting.canvas import new_figure
+from som_dask.plotting.figures import create_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["plot_training"]
 
-CURVES = {  # variable: title, color
+CURVES = {  # title and color of each variable
     "quantization_error": ("quantization error", "#31688e"),
     "topographic_error": ("topographic error", "#b5457a"),
     "radius": ("neighborhood radius [lattice units]", "#4d4d4d"),
     "learning_rate": ("learning rate", "#7a6a1f"),
 }
-FEW = 50  # epochs drawn as points too
+FEW = 50  # up to so many epochs are drawn as points too
 
 
 def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None = None) -> np.ndarray:
-    """Draw the errors and the radius over the epochs.
+    """Draw the errors and the radius of the neighborhood over the epochs.
 
     Parameters
     ----------
     model : xarray.Dataset
-        NaN leaves a gap: the last radius always is, since no update follows.
-    axes : matplotlib Axes, optional
-        One for each of quantization error, topographic error, radius, and learning rate where the model has one.
+        NaN leaves a gap. The last radius is always NaN, since no update follows.
+    axes : sequence of matplotlib Axes, optional
+        Axes for the quantization error, the topographic error, the radius, and the learning rate if there is one; by
+        default those of a new figure.
 
     Returns
     -------
@@ -44,26 +45,26 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
     ParameterError
         If there are too few axes, or matplotlib is missing.
     """
-    from_model = [name for name in CURVES if name in model and model[name].dims == ("epoch",)]
+    names = [name for name in CURVES if name in model and model[name].dims == ("epoch",)]
     if axes is None:
-        figure = new_figure(6.5, 1.6 * len(from_model) + 0.4, "constrained")
-        panels = np.ravel(figure.subplots(len(from_model), 1, sharex=True, squeeze=False))
+        figure = create_figure(6.5, 1.6 * len(names) + 0.4, "constrained")
+        panels = np.ravel(figure.subplots(len(names), 1, sharex=True, squeeze=False))
     else:
         panels = np.ravel(np.asarray(axes, dtype=object))
-        if len(panels) < len(from_model):
-            raise ParameterError(f"training curves need {len(from_model)} axes, got {len(panels)}")
-        panels = panels[: len(from_model)]
+        if len(panels) < len(names):
+            raise ParameterError(f"training curves need {len(names)} axes, got {len(panels)}")
+        panels = panels[: len(names)]
     epoch = model["epoch"].values
-    for ax, name in zip(panels, from_model, strict=True):
+    for ax, name in zip(panels, names, strict=True):
         title, color = CURVES[name]
         ax.plot(epoch, model[name].values, color=color, marker="o" if len(epoch) <= FEW else "", markersize=3.5)
         ax.set_title(title, loc="left", fontsize=10)
         ax.xaxis.get_major_locator().set_params(integer=True)
         known = model[name].values[np.isfinite(model[name].values)]
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-        if abs(high) > 0 and high - low < 1e-6 * abs(high):  # rounding only, which must not fill the panel
+        if abs(high) > 0 and high - low < 1e-6 * abs(high):  # nothing but rounding, which must not fill the panel
             ax.set_ylim(low - 0.05 * abs(low), high + 0.05 * abs(high))
-        if name != "quantization_error":  # whose curve would be flat: it is far from 0
+        if name != "quantization_error":  # which is far from 0: its curve would be flat
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if name == "learning_rate" else 0.0)
         ax.grid(color="#e5e5e5", linewidth=0.6)
         ax.spines[["top", "right"]].set_visible(False)

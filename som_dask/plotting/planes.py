@@ -1,4 +1,4 @@
-"""Component planes: a picture of the weights for each feature."""
+"""Component planes: pictures of the weights of one feature in all nodes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 from som_dask.io.models import lattice_of
-from som_dask.plotting.canvas import add_colorbar, brief_names, draw_nodes, extent, panels_of, plain_text, value_range
+from som_dask.plotting.canvas import add_colorbar, draw_nodes
+from som_dask.plotting.figures import create_panels, measure_extent
 from som_dask.plotting.maps import plot_values
+from som_dask.plotting.texts import clean_text, shorten_names
+from som_dask.plotting.values import find_range, list_feature_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,23 +26,19 @@ SMALL, SMALLER = 9, 7  # points
 TITLE = 26  # letters
 
 
-def feature_names(model: xr.Dataset) -> list[str]:
-    """Names of the features, as text."""
-    return [str(name) for name in model["feature"].values]
-
-
 def plot_plane(
     model: xr.Dataset, feature: str, *, limits: tuple[float, float] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw a component plane: each node in the color of its weight of one feature, in the data's units.
+    """Draw a component plane: each node in the color of its weight of one feature.
 
     Parameters
     ----------
     model : xarray.Dataset
     feature : str
     limits : (float, float), optional
-        Values at the ends of the colormap; by default the least and the greatest.
+        The weights at the ends of the colormap, in the data's units; by default the least and the greatest.
     ax : matplotlib Axes, optional
+        By default those of a new figure.
 
     Returns
     -------
@@ -48,9 +47,9 @@ def plot_plane(
     Raises
     ------
     ParameterError
-        If the model does not know the feature, or matplotlib is missing.
+        If the model does not have the feature, or matplotlib is missing.
     """
-    (index,) = _indices(model, [feature])
+    (index,) = _find_features(model, [feature])
     units = str(model["codebook"].attrs.get("units", ""))
     weights = model["codebook"].isel(feature=index)
     return plot_values(model, weights, title=str(feature), label=units, limits=limits, ax=ax)
@@ -65,21 +64,22 @@ def plot_planes(
     shared_limits: bool = False,
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw the component planes of all features: where two look alike, the features go together.
+    """Draw the component planes of all features or some; features whose planes look alike go together.
 
     Parameters
     ----------
     model : xarray.Dataset
     features : sequence of str, optional
-        By default all.
+        Names of the features to draw; by default all.
     most : int
-        Draw only so many of them; the figure says so.
+        The number of planes that are drawn at most. The figure says if features are left out.
     columns : int, optional
-        Panels side by side.
+        Planes side by side; by default it depends on their number and shape.
     shared_limits : bool
-        One range of colors for all planes, for features of the same units; else each has its own.
-    axes : matplotlib Axes, optional
-        One for each plane; by default those of a new figure.
+        Whether all planes have the same range of colors, which suits features of the same units; otherwise each has
+        its own.
+    axes : sequence of matplotlib Axes, optional
+        Axes for each plane; by default those of a new figure.
 
     Returns
     -------
@@ -88,31 +88,32 @@ def plot_planes(
     Raises
     ------
     ParameterError
-        If the model does not know a feature, there are too few axes, or matplotlib is missing.
+        If the model does not have a feature, there are too few axes, or matplotlib is missing.
     """
-    names = feature_names(model)
+    names = list_feature_names(model)
     wanted = names if features is None else list(features)
-    indices = (list(range(len(names))) if features is None else _indices(model, wanted))[: max(most, 1)]
+    indices = (list(range(len(names))) if features is None else _find_features(model, wanted))[: max(most, 1)]
     lattice = lattice_of(model)
-    left, right, top, bottom = extent(lattice)
+    left, right, top, bottom = measure_extent(lattice)
     tall = (bottom - top) / (right - left)
-    titles, parts = brief_names([names[index] for index in indices], TITLE)
-    few = len(indices) < len(wanted)
-    note = f"component planes: the first {len(indices)} of {len(wanted)} features" if few else ""
-    note += (", by " if few else "component planes by ") + plain_text(parts, 60) if parts else ""
-    panels = panels_of(len(indices), columns, tall, note, axes, beside=0.6, what="planes")
+    titles, parts = shorten_names([names[index] for index in indices], TITLE)
+    is_cut = len(indices) < len(wanted)
+    note = f"component planes: the first {len(indices)} of {len(wanted)} features" if is_cut else ""
+    note += (", by " if is_cut else "component planes by ") + clean_text(parts, 60) if parts else ""
+    panels = create_panels(len(indices), columns, tall, note, axes, beside=0.6, what="planes")
     codebook = model["codebook"].transpose("row", "col", "feature").values.reshape(lattice.n_nodes, -1)[:, indices]
-    limits = value_range(codebook) if shared_limits else None
+    limits = find_range(codebook) if shared_limits else None
     for ax, title, weights in zip(panels, titles, codebook.T, strict=True):
         nodes = draw_nodes(ax, lattice, array=weights, linewidths=0.3, clim=limits)
         if np.isfinite(weights).any():
             add_colorbar(ax, nodes, lattice, font_size=SMALLER)
-        ax.set_title(plain_text(title, TITLE), fontsize=SMALL)
+        ax.set_title(clean_text(title, TITLE), fontsize=SMALL)
     return panels
 
 
-def _indices(model: xr.Dataset, features: Sequence[str]) -> list[int]:
-    names = feature_names(model)
+def _find_features(model: xr.Dataset, features: Sequence[str]) -> list[int]:
+    """Find the index of each feature; one or more must be given."""
+    names = list_feature_names(model)
     unknown = [str(name) for name in features if str(name) not in names]
     if unknown or not features:
         raise ParameterError(f"the model has no feature {', '.join(unknown)!r}; it knows {', '.join(names[:8])} ...")

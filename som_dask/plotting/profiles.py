@@ -1,4 +1,4 @@
-"""Pictures of the codebook as profiles: all features of a node, or of a cluster of nodes, side by side."""
+"""Profiles: pictures of the weights of all features, of each node or of each cluster of nodes."""
 
 from __future__ import annotations
 
@@ -8,57 +8,36 @@ import numpy as np
 import xarray as xr
 
 from som_dask.io.models import lattice_of
-from som_dask.plotting.canvas import (
-    GROUND,
-    add_legend,
-    brief_names,
-    distinct_colors,
-    draw_nodes,
-    map_figure,
-    new_figure,
-    node_values,
-    plain_text,
+from som_dask.plotting.canvas import GROUND, add_legend, choose_colors, draw_nodes
+from som_dask.plotting.figures import create_figure, create_map_axes
+from som_dask.plotting.texts import clean_text, shorten_names
+from som_dask.plotting.values import (
+    compute_relative_weights,
+    list_feature_names,
+    select_cluster_numbers,
 )
-from som_dask.plotting.classes import cluster_numbers
-from som_dask.plotting.planes import feature_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_cluster_profiles", "plot_profiles", "relative_weights"]
+__all__ = ["plot_cluster_profiles", "plot_profiles"]
 
-MOST_BARS = 12  # features drawn as bars, in a color each; more are drawn as a line
+MOST_BARS = 12  # more features are drawn as a line, not as a bar each
 MOST_TICKS = 60
-MOST_BANDS = 4  # more clusters are lines only
-NODE_INCHES, LONGEST = 0.55, 14.0
-
-
-def relative_weights(model: xr.Dataset) -> np.ndarray:
-    """The weights with each feature from 0, its least over the map, to 1, its greatest.
-
-    Returns
-    -------
-    (M, D) float64
-        0.5 where a feature is the same at all nodes, NaN where it is not known.
-    """
-    weights = model["codebook"].transpose("row", "col", "feature").values.astype(np.float64)
-    weights = weights.reshape(-1, weights.shape[-1])
-    low = np.min(weights, axis=0, initial=np.inf, where=np.isfinite(weights))
-    high = np.max(weights, axis=0, initial=-np.inf, where=np.isfinite(weights))
-    varies = high > low
-    low, span = np.where(varies, low, 0.0), np.where(varies, high - low, 1.0)
-    return np.where(varies, (weights - low) / span, np.where(np.isfinite(weights), 0.5, np.nan))
+MOST_BANDS = 4  # more clusters are drawn as lines without bands
+NODE_INCHES, LONGEST = 0.55, 14.0  # inches: a node, unless the longer side of the picture is then too long
 
 
 def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
-    """Draw in each node its weights of all features, each relative to the feature's range over the map.
+    """Draw in each node its weights of all features, relative to the range of each feature on the map.
 
-    Up to 12 features are bars with a legend; more are a line, from the first feature on the left to the last.
+    Up to 12 features are drawn as bars with a legend, more as a line from the first feature on the left to the last.
 
     Parameters
     ----------
     model : xarray.Dataset
     ax : matplotlib Axes, optional
+        By default those of a new figure.
 
     Returns
     -------
@@ -70,38 +49,40 @@ def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         If matplotlib is missing.
     """
     lattice = lattice_of(model)
-    names, weights = feature_names(model), relative_weights(model)
+    names, weights = list_feature_names(model), compute_relative_weights(model)
     if ax is None:
         inches = min(max(6.0, NODE_INCHES * max(lattice.shape)), LONGEST)
-        ax = map_figure(lattice, inches=inches, beside=2.0 if len(names) <= MOST_BARS else 0.4, below=0.5)
+        ax = create_map_axes(lattice, inches=inches, beside=2.0 if len(names) <= MOST_BARS else 0.4, below=0.5)
     draw_nodes(ax, lattice, facecolors=GROUND, edgecolors="white")
     # Half the width and height of a box that fits into a node.
     half_width, half_height = (0.38, 0.34) if lattice.topology == "hexagonal" else (0.4, 0.4)
     centers = lattice.positions()
     y = centers[:, 1, None] + half_height * (1 - 2 * weights)  # y grows downwards
     if len(names) <= MOST_BARS:
-        _bars(ax, names, centers, y, half_width, half_height)
+        _draw_bars(ax, names, centers, y, half_width, half_height)
         note = "each bar from the least to the greatest weight of its feature on the map"
     else:
-        _lines(ax, centers, y, half_width)
-        first, last = plain_text(names[0], 24), plain_text(names[-1], 24)
+        _draw_lines(ax, centers, y, half_width)
+        first, last = clean_text(names[0], 24), clean_text(names[-1], 24)
         note = f"{len(names)} features from {first} (left) to {last} (right),\neach from its least to its greatest"
     ax.set_title("codebook profiles")
     ax.annotate(note, (0.5, 0), (0, -4), "axes fraction", "offset points", ha="center", va="top", fontsize=9)
     return ax
 
 
-def _bars(ax: Axes, names: list[str], centers: np.ndarray, y: np.ndarray, half_width: float, half: float) -> None:
+def _draw_bars(
+    ax: Axes, names: list[str], centers: np.ndarray, y: np.ndarray, half_width: float, half_height: float
+) -> None:
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Patch
 
     width = 2 * half_width / len(names)
     left = centers[:, 0, None] - half_width + width * np.arange(len(names))
-    bottom = np.broadcast_to(centers[:, 1, None] + half, y.shape)
-    top = np.minimum(y, bottom - 0.02)  # the least weight is still to be seen
+    bottom = np.broadcast_to(centers[:, 1, None] + half_height, y.shape)
+    top = np.minimum(y, bottom - 0.02)  # the bar of the least weight can be seen too
     corners = [(left, bottom), (left, top), (left + 0.9 * width, top), (left + 0.9 * width, bottom)]
     bars = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=-2)
-    colors = distinct_colors(len(names))
+    colors = choose_colors(len(names))
     known = np.isfinite(y)
     kinds = np.broadcast_to(np.arange(len(names)), y.shape)[known]
     ax.add_collection(PolyCollection(list(bars[known]), facecolors=colors[kinds], edgecolors="none"))
@@ -109,7 +90,7 @@ def _bars(ax: Axes, names: list[str], centers: np.ndarray, y: np.ndarray, half_w
     add_legend(ax, handles, names)
 
 
-def _lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float) -> None:
+def _draw_lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float) -> None:
     from matplotlib.collections import LineCollection
 
     x = centers[:, 0, None] + half_width * np.linspace(-1, 1, y.shape[1])
@@ -118,7 +99,7 @@ def _lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float) -> N
 
 
 def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw for each cluster of nodes the mean weight of each feature, relative to the feature's range over the map.
+    """Draw the mean weights of each cluster of nodes, relative to the range of each feature on the map.
 
     Parameters
     ----------
@@ -126,40 +107,34 @@ def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None =
     clusters : DataArray, Dataset or array
         ``cluster (row, col)``, whole numbers; negative or NaN for nodes of no cluster.
     ax : matplotlib Axes, optional
+        By default those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A line for each cluster and, of up to 4, a band from the least to the greatest of its nodes.
+        They have a line for each cluster. If there are up to 4, each also has a band from the least to the greatest
+        weight of its nodes.
 
     Raises
     ------
     ParameterError
-        If the clusters are not one for each node, or matplotlib is missing.
+        If there is not one whole number for each node, or matplotlib is missing.
     """
-    numbers = cluster_numbers(node_values(model, clusters, "cluster"))
-    names, weights = feature_names(model), relative_weights(model)
+    numbers = select_cluster_numbers(model, clusters)
+    names, weights = list_feature_names(model), compute_relative_weights(model)
     if ax is None:
         width = min(max(6.0, 0.28 * len(names) + 2.0), LONGEST)
-        ax = new_figure(width, 4.4, "constrained").subplots()
+        ax = create_figure(width, 4.4, "constrained").subplots()
     at = np.arange(len(names))
     found = [int(number) for number in np.unique(numbers) if number >= 0]
     handles = []
-    for number, color in zip(found, distinct_colors(len(found)), strict=True):
+    for number, color in zip(found, choose_colors(len(found)), strict=True):
         members = weights[numbers == number]
         (line,) = ax.plot(at, members.mean(axis=0), color=tuple(color), marker="o", markersize=3)
         if len(found) <= MOST_BANDS:
             ax.fill_between(at, members.min(axis=0), members.max(axis=0), color=tuple(color), alpha=0.1, linewidth=0)
         handles.append(line)
-    step = -(-len(names) // MOST_TICKS)
-    shown = at[::step]
-    turned: dict[str, Any] = {"rotation": 90, "fontsize": 9 if len(shown) <= 30 else 7}
-    if len(shown) <= MOST_BARS:
-        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    ticks, parts = brief_names([names[i] for i in shown], 20)
-    ax.set_xticks(shown, [plain_text(tick, 20) for tick in ticks], **turned)
-    ax.set_xlabel(plain_text(parts, 80))
-    ax.set_xlim(-0.5, len(names) - 0.5)
+    _name_features(ax, names)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("weight, 0 the least and 1 the greatest\nof its feature on the map", fontsize=9)
     ax.set_title("profiles of the clusters")
@@ -168,3 +143,15 @@ def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None =
     if handles:
         add_legend(ax, handles, [f"cluster {number}" for number in found])
     return ax
+
+
+def _name_features(ax: Axes, names: list[str]) -> None:
+    """Name the features on the x axis, or evenly spaced ones if there is no room for all."""
+    at = np.arange(0, len(names), -(-len(names) // MOST_TICKS))
+    style: dict[str, Any] = {"rotation": 90, "fontsize": 9 if len(at) <= 30 else 7}
+    if len(at) <= MOST_BARS:
+        style = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    ticks, parts = shorten_names([names[i] for i in at], 20)
+    ax.set_xticks(at, [clean_text(tick, 20) for tick in ticks], **style)
+    ax.set_xlabel(clean_text(parts, 80))
+    ax.set_xlim(-0.5, len(names) - 0.5)

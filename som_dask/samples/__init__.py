@@ -1,1 +1,1 @@
-"""Any input as a table of samples by features, in blocks."""
+"""Read any supported input as a table of samples by features, in blocks."""

@@ -1,4 +1,4 @@
-"""Which dimensions are samples and which are features, and what the features are called."""
+"""The roles of dimensions (samples or features), and the names of the features."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from som_dask.errors import DataError, ParameterError
 
 __all__ = ["VARIABLE", "Features", "Roles", "features_of", "roles_of"]
 
-VARIABLE = "variable"  # the coordinate that tells of which variable a feature is
+VARIABLE = "variable"  # the coordinate that holds the name of the variable that each feature belongs to
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What each dimension is.
+    """The dimensions of the samples and those of the features.
 
     Attributes
     ----------
     samples, features : tuple of str
-        In the order in which rows and features are counted, the last one fastest.
+        Names of the dimensions. Rows and features are numbered in C order over them: the last one varies fastest.
     """
 
     samples: tuple[str, ...]
     features: tuple[str, ...]
 
-    def own(self, variable: xr.DataArray) -> tuple[str, ...]:
-        """The feature dimensions of a variable."""
+    def feature_dims_of(self, variable: xr.DataArray) -> tuple[str, ...]:
+        """Return the feature dimensions that a variable has."""
         return tuple(dim for dim in self.features if dim in variable.dims)
 
 
@@ -40,16 +40,27 @@ def roles_of(
     feature_dims: Sequence[str] | None,
     where: str,
 ) -> Roles:
-    """Tell sample dimensions from feature dimensions.
+    """Decide which dimensions are sample dimensions and which are feature dimensions.
 
-    Given one kind, the others are of the other kind. Given none: of a single variable "feature" is the feature
-    dimension, or else of two dimensions the last; of several variables the dimensions that all share are those of
-    the samples.
+    If only one kind is given, all other dimensions are of the other kind. If neither is given, a single variable has
+    "feature" as its feature dimension or, with two dimensions, the last one; with several variables, the dimensions
+    that all of them share are the sample dimensions.
+
+    Parameters
+    ----------
+    variables : sequence of DataArray
+    sample_dims, feature_dims : sequence of str, optional
+    where : str
+        Description of the input, for messages.
+
+    Returns
+    -------
+    Roles
 
     Raises
     ------
     ParameterError
-        If dimensions named are not there, named twice, or don't tell all.
+        If a given dimension does not exist or is given twice, or if the role of a dimension can't be decided.
     DataError
         If a variable lacks a sample dimension.
     """
@@ -62,7 +73,7 @@ def roles_of(
         if dim in named[:i]:
             raise ParameterError(f"the dimension {dim!r} is named twice among sample and feature dimensions")
     if sample_dims is None and feature_dims is None:
-        feature_dims = _usual_features(every, shared, len(variables), where)
+        feature_dims = _guess_feature_dims(every, shared, len(variables), where)
     if sample_dims is None:
         sample_dims = [dim for dim in shared if dim not in (feature_dims or ())]
     if feature_dims is None:
@@ -86,7 +97,7 @@ def roles_of(
     return roles
 
 
-def _usual_features(every: tuple[str, ...], shared: tuple[str, ...], n_variables: int, where: str) -> list[str]:
+def _guess_feature_dims(every: tuple[str, ...], shared: tuple[str, ...], n_variables: int, where: str) -> list[str]:
     if n_variables > 1:
         return [dim for dim in every if dim not in shared or dim == "feature"]
     if "feature" in every and len(every) > 1:
@@ -101,14 +112,15 @@ def _usual_features(every: tuple[str, ...], shared: tuple[str, ...], n_variables
 
 @dataclass(frozen=True)
 class Features:
-    """What the columns of the table are.
+    """Names and coordinates of the columns of the table.
 
     Attributes
     ----------
     names : tuple of str, or None
-        None where the input has none.
+        None if the input does not name its features.
     coords : dict of str to xarray.Variable
-        Along "feature": the value of each feature dimension, and of which variable it is where there are several.
+        Coordinates along "feature": the value of each feature dimension and, with several variables, the name of the
+        variable that the feature belongs to.
     """
 
     names: tuple[str, ...] | None
@@ -116,11 +128,18 @@ class Features:
 
 
 def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> Features:
-    """Names and coordinates of the features.
+    """Return the names and coordinates of the features.
 
-    The features of one variable with one feature dimension are called by its coordinate; with several "lat=10.0
-    lon=20.0"; those of several variables begin with the variable's name, as in "z level=500". A dimension without
-    coordinate counts from 0.
+    With one variable and one feature dimension, the names are the values of its coordinate; with several feature
+    dimensions they look like "lat=10.0 lon=20.0"; with several variables they begin with the name of the variable, as
+    in "z level=500". A dimension without a coordinate is numbered from 0.
+
+    Parameters
+    ----------
+    variables : sequence of DataArray
+    roles : Roles
+    where : str
+        Description of the input, for messages.
 
     Raises
     ------
@@ -131,9 +150,9 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
     names: list[str] = []
     columns: dict[str, list[np.ndarray | int]] = {dim: [] for dim in roles.features}
     for variable in variables:
-        own = roles.own(variable)
+        own = roles.feature_dims_of(variable)
         size = math.prod(variable.sizes[dim] for dim in own)
-        values = dict(zip(own, _all_pairs([variable[dim].values for dim in own]), strict=True))
+        values = dict(zip(own, _combine([variable[dim].values for dim in own]), strict=True))
         for dim, column in columns.items():
             column.append(values.get(dim, size))
         if len(own) == 1 and not several:
@@ -142,41 +161,41 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
         first = [str(variable.name)] if several or not own else []
         texts = [[f"{dim}={value}" for value in values[dim]] for dim in own]
         names += [" ".join([*first, *parts]) for parts in zip(*texts, strict=True)] if own else [" ".join(first)]
-    nameless = not several and _nameless(variables[0], roles)
+    nameless = not several and _is_nameless(variables[0], roles)
     if not nameless and len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{where} has two features of the same name {twice!r}; rename one")
-    coords = {dim: _joined(parts, variables, dim) for dim, parts in columns.items() if dim != "feature" or several}
+    coords = {dim: _join(parts, variables, dim) for dim, parts in columns.items() if dim != "feature" or several}
     if nameless:
         coords = {}
     if several:
         owners = np.array([str(v.name) for v in variables], dtype=object)
-        coords[VARIABLE] = xr.Variable("feature", np.repeat(owners, _sizes(variables, roles)))
+        coords[VARIABLE] = xr.Variable("feature", np.repeat(owners, _sizes_of(variables, roles)))
     return Features(None if nameless else tuple(names), coords)
 
 
-def _sizes(variables: Sequence[xr.DataArray], roles: Roles) -> list[int]:
-    return [math.prod(v.sizes[dim] for dim in roles.own(v)) for v in variables]
+def _sizes_of(variables: Sequence[xr.DataArray], roles: Roles) -> list[int]:
+    return [math.prod(v.sizes[dim] for dim in roles.feature_dims_of(v)) for v in variables]
 
 
-def _nameless(variable: xr.DataArray, roles: Roles) -> bool:
-    """Whether nothing tells what the features of a single variable are."""
-    own = roles.own(variable)
+def _is_nameless(variable: xr.DataArray, roles: Roles) -> bool:
+    """Return whether the features of a single variable have neither a name nor a coordinate."""
+    own = roles.feature_dims_of(variable)
     if not own:
         return variable.name is None
     return len(own) == 1 and own[0] not in variable.coords
 
 
-def _all_pairs(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Each of the arrays (n_i,) repeated over all combinations, the last one fastest."""
+def _combine(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Repeat each of the arrays, (n_i,), over all combinations of their values; the last array varies fastest."""
     if not values:
         return []
     indices = np.indices([len(v) for v in values]).reshape(len(values), -1)
     return [v[index] for v, index in zip(values, indices, strict=True)]
 
 
-def _joined(parts: Sequence[np.ndarray | int], variables: Sequence[xr.DataArray], dim: str) -> xr.Variable:
-    """Values along "feature"; where a variable has not the dimension NaN, NaT or an empty text."""
+def _join(parts: Sequence[np.ndarray | int], variables: Sequence[xr.DataArray], dim: str) -> xr.Variable:
+    """Join values along "feature"; a variable without the dimension gets NaN, NaT or an empty string."""
     known = [part for part in parts if not isinstance(part, int)]
     lacking = len(known) < len(parts)
     dtype = np.result_type(*known) if all(part.dtype.kind in "iufbmM" for part in known) else np.dtype(object)

@@ -1,4 +1,4 @@
-"""Samples and the model that they are for: opened together, and seen to fit."""
+"""Open samples together with the model that they are for, and check that the two fit."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
 from som_dask.io.models import check_features, open_model
 from som_dask.samples.dims import VARIABLE
-from som_dask.samples.sources import open_source, variable_names
-from som_dask.samples.table import Samples, open_samples
+from som_dask.samples.open import open_samples
+from som_dask.samples.sources import open_source, variable_names_of
+from som_dask.samples.table import Samples
 
-__all__ = ["opened", "samples_for"]
+__all__ = ["open_for_model", "open_samples_for"]
 
 
-def opened(
+def open_for_model(
     data: Any, model: Any, missing: Missing | None = None, **options: Any
 ) -> tuple[Samples, xr.Dataset, Missing]:
-    """Open samples and a model, and see that they fit together.
+    """Open samples and a model, and check that they fit together.
 
     Parameters
     ----------
     data, **options
-        As for `samples_for`.
+        As for `open_samples_for`.
     model : xarray.Dataset, or path or URL of a saved model
     missing : {"error", "drop", "mask"}, optional
 
@@ -35,32 +36,32 @@ def opened(
     samples : Samples
     model : xarray.Dataset
     missing : {"error", "drop", "mask"}
-        That of training where none was given.
+        The one given, or else the one that the model was trained with.
 
     Raises
     ------
     SchemaError
-        If the features are not the model's.
+        If the features are not those that the model was trained on.
     ParameterError
-        If there is no such way with missing values.
+        If `missing` is none of these.
     """
     if missing is not None and missing not in get_args(Missing):
         raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
     model = open_model(model)
-    samples = samples_for(model, data, **options)
+    samples = open_samples_for(model, data, **options)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     return samples, model, missing or model.attrs.get("missing", "error")
 
 
-def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
-    """Open samples as those that a model was trained on.
+def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
+    """Open samples with the same variables and dimensions as those that a model was trained on.
 
     Parameters
     ----------
     model : xarray.Dataset
     source, **options
-        As of `som_dask.samples.table.open_samples`. Variables and dimensions that are not named are those of
-        training, where the source has them.
+        As for `som_dask.samples.open.open_samples`. Variables and dimensions that are not given are those of
+        training, if the source has them.
 
     Returns
     -------
@@ -70,14 +71,14 @@ def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
         return open_samples(source, **options)
     names = options.get("variables") or options.get("variable")
     if not names:
-        names = _trained_on(model, source)
+        names = _find_training_variables(model, source)
         options = {**options, "variable": None, "variables": names}
     dims = model.attrs.get("feature_dims")
     if dims is None or options.get("sample_dims") or options.get("feature_dims"):
         return open_samples(source, **options)
     names = [names] if isinstance(names, str) else names
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are given where the samples are opened
+        warnings.simplefilter("ignore")  # the same warnings come when the samples are opened
         variables = open_source(source, names, allow_missing=True).variables
     every = list(dict.fromkeys(str(dim) for v in variables for dim in v.dims))
     if set(dims) <= set(every):
@@ -85,11 +86,11 @@ def samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     return open_samples(source, **options)
 
 
-def _trained_on(model: xr.Dataset, source: Any) -> list[str] | None:
-    """The variables of training, where the source is to be asked for them; one alone may have another name there."""
+def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
+    """Return the variables of training if the source must be asked for them; a single one may have another name."""
     if not isinstance(source, (str, os.PathLike, xr.Dataset)):
         return None
     if VARIABLE in model.coords:
         return list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
-    names, known = list(model.attrs.get("variables", ())), variable_names(source)
+    names, known = list(model.attrs.get("variables", ())), variable_names_of(source)
     return names if len(known) > 1 and len(names) == 1 and names[0] in known else None

@@ -1,31 +1,33 @@
-"""Rows of a stored table, read ahead of what is computed on them."""
+"""Rows of a stored table that are read ahead of the computation."""
 
 from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
+from som_dask.engine.block import BlockSource
+
 __all__ = ["PIECE_BYTES", "READ_AHEAD", "StoredRows"]
 
-PIECE_BYTES = 4 * 2**20  # read at once, where a stored chunk is not larger
+PIECE_BYTES = 4 * 2**20  # read at once, unless a stored chunk is larger
 READ_AHEAD, MOST_READERS = 4, 256
 
 
 @functools.cache
 def _readers() -> ThreadPoolExecutor:
-    """This process's threads that read ahead: each task that computes has a few at work."""
+    """Return the threads of this process that read ahead; each computing task uses a few of them."""
     return ThreadPoolExecutor(MOST_READERS, thread_name_prefix="som-dask-reader")
 
 
 @dataclass(frozen=True)
-class StoredRows:
-    """Rows of a stored table, read piece by piece, each while the one before is computed on.
+class StoredRows(BlockSource):
+    """Rows of a stored table, read piece by piece while earlier pieces are computed on.
 
     Attributes
     ----------
@@ -33,11 +35,11 @@ class StoredRows:
         Lazily indexed.
     dtype : numpy.dtype
     piece_rows : int
-        Rows of a piece, in the store's own chunks.
+        Rows of a piece, a multiple of the rows of a stored chunk.
     name : str
         Name of the dask array that holds the same rows.
     start, stop : int
-        Which rows.
+        First row, and the row after the last.
     """
 
     variable: xr.Variable
@@ -48,12 +50,12 @@ class StoredRows:
     stop: int = 0
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and features."""
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Number of rows and of features."""
         return self.stop - self.start, self.variable.shape[1]
 
     def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The pieces in order, each (rows, D) with its first row counted from `start`."""
+        """Yield the pieces in order, each (rows, D), with the row that it begins at, counted from `start`."""
         coming = deque[tuple[int, Future[np.ndarray]]]()
         for first in range(self.start, self.stop, self.piece_rows):
             coming.append((first - self.start, _readers().submit(self.read, first)))
@@ -64,11 +66,12 @@ class StoredRows:
             row, piece = coming.popleft()
             yield row, piece.result()
 
-    def joined(self, last: StoredRows) -> StoredRows:
-        """All rows from these to the last of others behind them."""
-        return replace(self, stop=last.stop)
+    def joined(self, others: Sequence[BlockSource]) -> BlockSource:
+        """Join these rows with those of the blocks that follow, to read ahead across the borders of blocks too."""
+        last = others[-1] if others else self
+        return replace(self, stop=last.stop) if isinstance(last, StoredRows) else super().joined(others)
 
     def read(self, first: int) -> np.ndarray:
-        """The piece that begins at a row."""
+        """Read the piece that begins at a row."""
         end = min(first + self.piece_rows, self.stop)
         return np.asarray(self.variable[first:end].values, dtype=self.dtype)

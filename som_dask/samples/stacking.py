@@ -1,4 +1,4 @@
-"""From arrays over any sample dimensions to a table of rows and back: block by block, without a shuffle."""
+"""Stack arrays with any sample dimensions into a table of rows, and unstack it: block by block, without a shuffle."""
 
 from __future__ import annotations
 
@@ -16,83 +16,88 @@ from dask.highlevelgraph import HighLevelGraph
 
 from som_dask.engine.row_numbers import Grid
 
-__all__ = ["block_grid", "even_table", "spread", "stacked", "unstacked"]
+__all__ = ["choose_grid", "even_out_table", "spread_values", "stack_variables", "stored_chunks_of", "unstack_column"]
 
-ONE_STEP = 10**12  # a threshold of dask.array.rechunk: with it a block depends on the chunks it overlaps, no more
+ONE_STEP = 10**12  # a threshold of dask.array.rechunk; with it, a block depends only on the chunks that it overlaps
 
 
-def block_grid(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], rows: int) -> Grid:
-    """Sizes of the blocks along each sample dimension.
+def choose_grid(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], rows: int) -> Grid:
+    """Choose the sizes of the blocks along each sample dimension.
 
-    Neighboring chunks are merged, along the last dimensions first, so that rows of a block follow each other where
-    that is possible. A chunk of a store is never cut; one of a dask array is where it has more than `rows`.
+    Neighboring chunks are merged, along the last dimensions first, so that the rows of a block follow each other if
+    possible. A chunk of a store is never cut; a chunk of a dask array is cut if it has more than `rows`.
 
     Parameters
     ----------
     variables : sequence of DataArray
-        With their dimensions as they are stored.
+        With their dimensions in stored order.
     sample_dims : sequence of str
     rows : int
-        Most rows of a block, where chunks allow it.
+        Maximum number of rows of a block, if the chunks allow it.
+
+    Returns
+    -------
+    tuple of tuple of int
+        For each sample dimension, the sizes of the blocks.
     """
     lazy = [v for v in variables if v.chunks is not None]
     if lazy:
-        common = [_common_chunks([v.chunksizes[dim] for v in lazy]) for dim in sample_dims]
-        return _merged_grid(common, rows)
+        common = [_find_common_chunks([v.chunksizes[dim] for v in lazy]) for dim in sample_dims]
+        return _merge_grid(common, rows)
     sizes = [variables[0].sizes[dim] for dim in sample_dims]
-    steps = [min(size, _stored_step(variables, dim)) for size, dim in zip(sizes, sample_dims, strict=True)]
+    steps = [min(size, _find_step(variables, dim)) for size, dim in zip(sizes, sample_dims, strict=True)]
     for d in reversed(range(len(sizes))):
         steps[d] = min(sizes[d], steps[d] * max(1, rows // math.prod(steps)))
-    return tuple(_even(size, step) for size, step in zip(sizes, steps, strict=True))
+    return tuple(_split_evenly(size, step) for size, step in zip(sizes, steps, strict=True))
 
 
-def _stored_step(variables: Sequence[xr.DataArray], dim: str) -> int:
-    """The least size of blocks that cuts no stored chunk, if the variables' chunks fit each other."""
-    steps = [stored_chunks(v).get(dim, 1) for v in variables]
+def _find_step(variables: Sequence[xr.DataArray], dim: str) -> int:
+    """Find the smallest size of blocks that cuts no stored chunk, if the chunks of the variables fit each other."""
+    steps = [stored_chunks_of(v).get(dim, 1) for v in variables]
     common = math.lcm(*steps)
     return common if common <= 2 * max(steps) else max(steps)
 
 
-def stored_chunks(variable: xr.DataArray) -> dict[str, int]:
-    """Sizes of the chunks (shards, where there are some) that a variable is stored in; nothing for dask arrays."""
+def stored_chunks_of(variable: xr.DataArray) -> dict[str, int]:
+    """Return the sizes of the chunks (or shards, if any) that a variable is stored in; nothing for a dask array."""
     stored = variable.encoding.get("shards") or variable.encoding.get("chunks") or ()
     if variable.chunks is not None or len(stored) != variable.ndim:
         return {}
     return {str(dim): size for dim, size in zip(variable.dims, stored, strict=True)}
 
 
-def _even(size: int, step: int) -> tuple[int, ...]:
-    whole, rest = divmod(size, step)
-    return (step,) * whole + ((rest,) if rest else ())
+def _split_evenly(size: int, step: int) -> tuple[int, ...]:
+    count, rest = divmod(size, step)
+    return (step,) * count + ((rest,) if rest else ())
 
 
-def _common_chunks(chunks: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Chunks whose edges are edges of all."""
+def _find_common_chunks(chunks: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the sizes of the chunks whose edges are chunk edges of all variables."""
     edges = set.intersection(*({0, *accumulate(sizes)} for sizes in chunks))
     return tuple(b - a for a, b in pairwise(sorted(edges)))
 
 
-def _merged_grid(chunks: Sequence[tuple[int, ...]], rows: int) -> Grid:
+def _merge_grid(chunks: Sequence[tuple[int, ...]], rows: int) -> Grid:
     limits = [max(sizes) for sizes in chunks]
     for d, size in enumerate(limits):
         limits[d] = min(size, max(1, rows // (math.prod(limits[:d]) * math.prod(limits[d + 1 :]))))
     grid = list(chunks)
     for d in reversed(range(len(chunks))):
         others = math.prod(limits[:d]) * math.prod(limits[d + 1 :])
-        grid[d] = _merged(chunks[d], max(limits[d], rows // others))
+        grid[d] = _merge_chunks(chunks[d], max(limits[d], rows // others))
         limits[d] = max(grid[d])
     return tuple(grid)
 
 
-def _merged(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
-    """Chunk sizes with neighbors joined while they stay within `rows`; a chunk larger than that is cut.
+def _merge_chunks(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
+    """Merge neighboring chunk sizes up to `rows`; a chunk larger than that is cut.
 
-    Of chunks of one size, but the last, come such chunks again, so that a store can hold labels of that shape.
+    If all chunks but the last have one size, so do the merged ones, so that a store can hold labels in these chunks.
     """
     if len(set(chunks[:-1])) <= 1 and 0 < chunks[-1] <= chunks[0]:
         size = chunks[0]
         step = size * (rows // size) if size <= rows else -(-size // -(-size // rows))
-        return _even(sum(chunks), min(step, sum(chunks)))
+        return _split_evenly(sum(chunks), min(step, sum(chunks)))
     merged: list[int] = []
     for size in chunks:
         if merged and merged[-1] + size <= rows:
@@ -106,23 +111,23 @@ def _merged(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def _in_blocks(variable: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:
-    """A variable, sample dimensions first, as a dask array in blocks of the grid, each with all features."""
+def _cut_into_blocks(variable: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:
+    """Cut a variable, sample dimensions first, into the blocks of the grid, each with all features."""
     wanted = (*grid, *((size,) for size in variable.shape[len(sample_dims) :]))
     if variable.chunks is not None:
         return variable.data.rechunk(wanted, method="tasks", threshold=ONE_STEP)
-    if not variable.ndim:  # which xarray does not chunk
+    if not variable.ndim:  # xarray does not chunk these
         return dask.array.from_array(variable.values)
     return variable.chunk(dict(zip(variable.dims, wanted, strict=True))).data
 
 
-def stacked(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], grid: Grid) -> Any:
-    """Variables as a table: a row for each sample, the features of all variables beside each other.
+def stack_variables(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], grid: Grid) -> Any:
+    """Stack variables into a table: a row for each sample, with the features of all variables side by side.
 
     Parameters
     ----------
     variables : sequence of DataArray
-        The sample dimensions first, in their order.
+        With the sample dimensions first, in the order of `sample_dims`.
     sample_dims : sequence of str
     grid : tuple of tuple of int
         Sizes of the blocks along the sample dimensions.
@@ -130,13 +135,13 @@ def stacked(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], grid:
     Returns
     -------
     dask array (n, D)
-        The rows of one block after those of the other, blocks and the rows of each in C order.
+        The rows of the blocks, one block after the other; the blocks, and the rows of each block, are in C order.
     """
-    parts = [_in_blocks(variable, sample_dims, grid) for variable in variables]
-    return _table(parts, grid)
+    parts = [_cut_into_blocks(variable, sample_dims, grid) for variable in variables]
+    return _build_table(parts, grid)
 
 
-def _table(parts: Sequence[Any], grid: Grid) -> Any:
+def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
     n_dims = len(grid)
     if len(parts) == 1 and n_dims == 1 and parts[0].ndim == 2:
         return parts[0]
@@ -148,20 +153,20 @@ def _table(parts: Sequence[Any], grid: Grid) -> Any:
         keys = [(part.name, *place, *([0] * (part.ndim - n_dims))) for part in parts]
         graph[(name, i, 0)] = (stack, *keys)
     columns = sum(math.prod(part.shape[n_dims:]) for part in parts)
-    return _array(name, graph, parts, (rows_of_blocks(grid), (columns,)), dtype)
+    return _build_array(name, graph, parts, (rows_of_blocks(grid), (columns,)), dtype)
 
 
 def rows_of_blocks(grid: Grid) -> tuple[int, ...]:
-    """Number of rows of each block."""
-    return tuple(math.prod(shape) for shape in _shapes(grid))
+    """Return the number of rows of each block."""
+    return tuple(math.prod(shape) for shape in _block_shapes_of(grid))
 
 
-def _shapes(grid: Grid) -> list[tuple[int, ...]]:
+def _block_shapes_of(grid: Grid) -> list[tuple[int, ...]]:
     places = np.ndindex(*(len(sizes) for sizes in grid))
     return [tuple(sizes[i] for sizes, i in zip(grid, place, strict=True)) for place in places]
 
 
-def _array(name: str, graph: dict[Any, Any], parents: Sequence[Any], chunks: Any, dtype: Any) -> Any:
+def _build_array(name: str, graph: dict[Any, Any], parents: Sequence[Any], chunks: Any, dtype: Any) -> Any:
     layers = HighLevelGraph.from_collections(name, graph, dependencies=list(parents))
     return dask.array.Array(layers, name, chunks=chunks, dtype=dtype)
 
@@ -174,18 +179,19 @@ def _stack_block(n_dims: int, dtype: Any, *blocks: np.ndarray) -> np.ndarray:
     return np.concatenate(tables, axis=1, dtype=dtype)
 
 
-def unstacked(column: Any, grid: Grid) -> Any:
-    """A column of the table on the sample dimensions again, block for block.
+def unstack_column(column: Any, grid: Grid) -> Any:
+    """Put a column of the table back on the sample dimensions, block by block.
 
     Parameters
     ----------
     column : dask array (n,) or (n, k)
-        In the table's blocks.
+        In the blocks of the table.
     grid : tuple of tuple of int
+        Sizes of the blocks along the sample dimensions.
 
     Returns
     -------
-    dask array over the sample dimensions, and one more of size k
+    dask array over the sample dimensions, and a last dimension of size k if there are k columns
     """
     inner = column.shape[1:]
     wanted = (rows_of_blocks(grid), *((size,) for size in inner))
@@ -193,47 +199,55 @@ def unstacked(column: Any, grid: Grid) -> Any:
     name = f"unstacked-{tokenize(column.name, grid)}"
     graph = {}
     places = np.ndindex(*(len(sizes) for sizes in grid))
-    for i, (place, shape) in enumerate(zip(places, _shapes(grid), strict=True)):
+    for i, (place, shape) in enumerate(zip(places, _block_shapes_of(grid), strict=True)):
         graph[(name, *place, *(0 for _ in inner))] = (
             functools.partial(np.reshape, shape=(*shape, *inner)),
             (column.name, i, *(0 for _ in inner)),
         )
-    return _array(name, graph, [column], (*grid, *((size,) for size in inner)), column.dtype)
+    return _build_array(name, graph, [column], (*grid, *((size,) for size in inner)), column.dtype)
 
 
-def even_table(table: Any, grid: Grid) -> tuple[Any, Grid]:
-    """The table in blocks of one size along each sample dimension, but the last, and their grid."""
-    even = tuple(_even(sum(sizes), max(sizes)) for sizes in grid)
+def even_out_table(table: Any, grid: Grid) -> tuple[Any, Grid]:
+    """Rechunk a table so that its blocks have one size along each sample dimension, except the last.
+
+    Returns
+    -------
+    table : dask array (n, D)
+    grid : tuple of tuple of int
+        The new sizes of the blocks.
+    """
+    even = tuple(_split_evenly(sum(sizes), max(sizes)) for sizes in grid)
     if even == grid:
         return table, grid
-    spread_out = unstacked(table, grid).rechunk((*even, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
-    return _table([spread_out], even), even
+    spread_out = unstack_column(table, grid).rechunk((*even, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
+    return _build_table([spread_out], even), even
 
 
-def spread(values: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:
-    """Numbers on some of the sample dimensions, as a column of the table.
+def spread_values(values: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:
+    """Spread numbers on some of the sample dimensions over a column of the table.
 
     Parameters
     ----------
     values : DataArray
-        Its dimensions are sample dimensions, any of them, in any order.
+        On any of the sample dimensions, in any order.
     sample_dims : sequence of str
     grid : tuple of tuple of int
+        Sizes of the blocks along the sample dimensions.
 
     Returns
     -------
-    dask array (n,) float64, in the table's blocks
-        Each is made of the block's own part of the values.
+    dask array (n,) float64, in the blocks of the table
+        Each block depends only on its own part of the values.
     """
     own = [d for d, dim in enumerate(sample_dims) if dim in values.dims]
     values = values.transpose(*(sample_dims[d] for d in own))
-    part = _in_blocks(values, [sample_dims[d] for d in own], tuple(grid[d] for d in own))
+    part = _cut_into_blocks(values, [sample_dims[d] for d in own], tuple(grid[d] for d in own))
     name = f"spread-{tokenize(part.name, own, grid)}"
     graph = {}
     places = np.ndindex(*(len(sizes) for sizes in grid))
-    for i, (place, shape) in enumerate(zip(places, _shapes(grid), strict=True)):
+    for i, (place, shape) in enumerate(zip(places, _block_shapes_of(grid), strict=True)):
         graph[(name, i)] = (functools.partial(_spread_block, own, shape), (part.name, *(place[d] for d in own)))
-    return _array(name, graph, [part], (rows_of_blocks(grid),), np.dtype(np.float64))
+    return _build_array(name, graph, [part], (rows_of_blocks(grid),), np.dtype(np.float64))
 
 
 def _spread_block(own: Sequence[int], shape: tuple[int, ...], part: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How much each sample and each feature counts: numbers that are given, or the area that they stand for."""
+"""Weights of samples and of features: given numbers, or the areas that samples or features stand for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["AREA", "feature_weights_of", "sample_weights_of"]
 
 AREA = "area"
 DEGREES_NORTH = {"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"}
-STEPS = 2.0**40  # cosines are rounded to a part of this: the last bits differ between libraries, and the pole's is 0
+STEPS = 2.0**40  # cosines are rounded to 1/STEPS: the last bits differ between libraries, and the pole must give 0
 
 
 def is_latitude(coordinate: xr.DataArray) -> bool:
-    """Whether a coordinate is a latitude, by the CF conventions' attributes or by its name."""
+    """Return whether a coordinate is a latitude, by the attributes of the CF conventions or by its name."""
     attrs = {name: str(coordinate.attrs.get(name, "")).lower() for name in ("units", "standard_name", "axis")}
     if coordinate.dtype.kind not in "iuf" or attrs["units"].startswith("rad"):
         return False
@@ -33,26 +33,28 @@ def is_latitude(coordinate: xr.DataArray) -> bool:
     )
 
 
-def cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: str, where: str) -> xr.DataArray:
-    """cos(latitude) along the one of the dimensions that has a latitude as its coordinate.
+def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: str, where: str) -> xr.DataArray:
+    """Compute cos(latitude) along the dimension that has a latitude as its coordinate.
 
     Parameters
     ----------
     coords : iterable of DataArray
     dims : sequence of str
-    kind : str
-        Of what the dimensions are, for messages.
+        The dimensions among which a latitude is looked for.
+    kind : {"sample", "feature"}
+        The role of these dimensions, for messages.
     where : str
+        Description of the input, for messages.
 
     Returns
     -------
     DataArray on that dimension, float64
-        Rounded to 2^-40, so that it is the same everywhere, and 0 at the poles.
+        Rounded to 2^-40, so that it is the same on every machine, and 0 at the poles.
 
     Raises
     ------
     ParameterError
-        If there is no latitude, there are several, or it has values beyond 90 degrees.
+        If there is no latitude or there are several, or if it has values beyond 90 degrees.
     """
     found = [c for c in coords if c.ndim == 1 and c.dims[0] in dims and is_latitude(c)]
     found = [c for c in found if c.name == c.dims[0]] or found
@@ -76,26 +78,27 @@ def sample_weights_of(
     sizes: Mapping[str, int],
     where: str,
 ) -> xr.DataArray:
-    """Weights on some of the sample dimensions.
+    """Return sample weights as a DataArray on some of the sample dimensions.
 
     Parameters
     ----------
-    weights : "area", DataArray, or array of the sample dimensions' shape or (n,)
+    weights : "area", DataArray, or array with the shape of the sample dimensions or (n,)
     coords : mapping of str to DataArray
-        Of the samples.
+        Coordinates of the samples.
     sizes : mapping of str to int
-        Of the sample dimensions, in their order.
+        Sizes of the sample dimensions, in their order.
     where : str
+        Description of the input, for messages.
 
     Raises
     ------
     ParameterError
-        If they have other dimensions or sizes than the samples, or are at other coordinates.
+        If dimensions, sizes or coordinates of the weights are not those of the samples.
     DataError
-        If they are no real numbers.
+        If the weights are not real numbers.
     """
     if isinstance(weights, str) and weights == AREA:
-        return cosines(coords.values(), tuple(sizes), "sample", where)
+        return compute_cosines(coords.values(), tuple(sizes), "sample", where)
     if not isinstance(weights, xr.DataArray):
         values = weights if isinstance(weights, dask.array.Array) else np.asarray(weights)
         shape, n = tuple(sizes.values()), math.prod(sizes.values())
@@ -107,7 +110,7 @@ def sample_weights_of(
 
 
 def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: Roles, where: str) -> np.ndarray:
-    """Weights of the features, (D,) float64: finite, none negative, some positive.
+    """Return the weights of the features, (D,) float64: finite, none negative, some positive.
 
     Parameters
     ----------
@@ -115,23 +118,29 @@ def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: R
     variables : sequence of DataArray
     roles : Roles
     where : str
+        Description of the input, for messages.
 
     Raises
     ------
     ParameterError
-        If there are not D, or they are no such numbers.
+        If there are not D weights, or if one of them is negative or not finite, or all are 0.
     """
     fields = [v.isel(dict.fromkeys(roles.samples, 0), drop=True) for v in variables]
     n_features = sum(field.size for field in fields)
     if isinstance(weights, str):
         if weights != AREA:
             raise ParameterError(f"feature weights must be 'area' or a number for each feature, got {weights!r}")
-        parts = [_on(cosines(_coords(f), roles.own(f), "feature", _name(f, where)), f, roles) for f in fields]
+        parts = [
+            _spread_over_features(
+                compute_cosines(_coords_of(f), roles.feature_dims_of(f), "feature", _describe(f, where)), f, roles
+            )
+            for f in fields
+        ]
         values = np.concatenate(parts)
     elif isinstance(weights, xr.DataArray) and len(fields) == 1 and weights.dims != ("feature",):
-        sizes = {dim: fields[0].sizes[dim] for dim in roles.own(fields[0])}
-        _check(weights, {str(c.name): c for c in _coords(fields[0])}, sizes, "feature", where)
-        values = _on(weights, fields[0], roles)
+        sizes = {dim: fields[0].sizes[dim] for dim in roles.feature_dims_of(fields[0])}
+        _check(weights, {str(c.name): c for c in _coords_of(fields[0])}, sizes, "feature", where)
+        values = _spread_over_features(weights, fields[0], roles)
     else:
         try:
             values = np.array(weights, dtype=np.float64)
@@ -144,17 +153,17 @@ def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: R
     return values
 
 
-def _coords(field: xr.DataArray) -> list[xr.DataArray]:
+def _coords_of(field: xr.DataArray) -> list[xr.DataArray]:
     return [field[name] for name in field.coords]
 
 
-def _name(field: xr.DataArray, where: str) -> str:
+def _describe(field: xr.DataArray, where: str) -> str:
     return where if field.name is None else f"variable {field.name}"
 
 
-def _on(values: xr.DataArray, field: xr.DataArray, roles: Roles) -> np.ndarray:
-    """Numbers on some of a variable's feature dimensions, for each of its features."""
-    own = roles.own(field)
+def _spread_over_features(values: xr.DataArray, field: xr.DataArray, roles: Roles) -> np.ndarray:
+    """Spread numbers on some of the feature dimensions of a variable over all of its features."""
+    own = roles.feature_dims_of(field)
     plain = xr.Variable(values.dims, np.asarray(values.values, dtype=np.float64))
     return plain.set_dims({dim: field.sizes[dim] for dim in own}).transpose(*own).values.reshape(-1)
 
@@ -162,7 +171,7 @@ def _on(values: xr.DataArray, field: xr.DataArray, roles: Roles) -> np.ndarray:
 def _check(
     weights: xr.DataArray, coords: Mapping[str, xr.DataArray], sizes: Mapping[str, int], kind: str, where: str
 ) -> None:
-    """See that weights are real numbers on some of the dimensions, at the same coordinates."""
+    """Check that weights are real numbers on some of the dimensions, at the same coordinates."""
     if weights.dtype.kind not in "iufb":
         raise DataError(f"the weights have dtype {weights.dtype}; real numbers are needed")
     for dim in map(str, weights.dims):

@@ -1,1 +1,1 @@
-"""Training by the batch rule and the online rule, and retraining."""
+"""Train maps by the batch rule or the online rule, and retrain them."""

@@ -1,4 +1,4 @@
-"""How to train: every default of training is stated here and nowhere else."""
+"""Configurations of training: what decides the map and, apart from it, how the work is done."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from som_dask.algorithm.decay import Decay, radii
-from som_dask.algorithm.feature_space import Metric, Missing
+from som_dask.algorithm.decay import Decay, radius_schedule
+from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.initial import Initialization
 from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.metrics import Metric
 from som_dask.algorithm.neighborhood import Kernel, Neighborhood
-from som_dask.engine.batch import Precision
-from som_dask.engine.device import Device
+from som_dask.engine.engines import engine_for
+from som_dask.engine.protocol import Engine, Precision
 from som_dask.errors import ParameterError
-from som_dask.passes.scaling import Scaling
+from som_dask.passes.statistics import Scaling
 
-__all__ = ["Keep", "TrainingConfig"]
+__all__ = ["Execution", "Keep", "MapConfig"]
 
 Keep = Literal["auto", "memory", "stream"]
-# By default: the first radius as a share of the longer side of the map, and the last one in lattice units.
+# Defaults: the first radius as a share of the longer side of the map, and the last radius in lattice units.
 RADII, OTHER_RADII = {"gaussian": (0.25, 0.48)}, (0.5, 1.0)
 CHOICES: dict[str, Any] = {
     "initialization": Initialization,
@@ -30,62 +31,62 @@ CHOICES: dict[str, Any] = {
     "metric": Metric,
     "missing": Missing,
     "precision": Precision,
-    "keep": Keep,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How to train; every default of training is stated here and nowhere else.
+class MapConfig:
+    """The parameters that decide the map: with the same data, batch training gives the same bits.
+
+    Every default of batch training is stated here and nowhere else.
 
     Parameters
     ----------
     epochs : int
-        Passes over the data that end in an update. 0 leaves the initial codebook.
+        Number of epochs, which are passes over all samples. Each ends in an update of the codebook; with 0 the
+        initial codebook stays.
     initial_radius : float, optional
-        sigma of the first epoch in lattice units; by default a quarter of the longer side of the map for the
-        gaussian, half of it for the other neighborhoods, which reach less far.
+        Radius sigma of the first epoch, in lattice units; by default 0.25 times the longer side of the map with the
+        gaussian neighborhood, and 0.5 times with the others, which reach less far.
     final_radius : float, optional
-        sigma of the last epoch; by default 0.48 for the gaussian, and 1 for the other neighborhoods, of which most
-        reach no other node below that. It chooses between fit and order: a smaller one lowers the quantization
-        error and raises the topographic error. 0.48 was measured on ten data sets: lower quantization errors than
-        XPySom's at the same topographic error, and topographic errors far below MiniSom's.
+        Radius sigma of the last epoch, in lattice units; by default 0.48 with the gaussian neighborhood, and 1 with
+        the others. Below 1, most of the others reach no other node. A smaller final radius lowers the quantization
+        error and raises the topographic error. On ten data sets, 0.48 gave lower quantization errors than XPySom at
+        the same topographic error, and topographic errors far below those of MiniSom.
     radius_decay : {"exponential", "linear", "asymptotic"}
-        How sigma goes from one to the other; see `som_dask.algorithm.decay.decay`.
+        How the radius falls from the first epoch to the last. See `som_dask.algorithm.decay.decay`.
     radii : tuple of float, optional
-        sigma of every epoch, in place of the three above.
+        Radius sigma of every epoch, in place of `initial_radius`, `final_radius` and `radius_decay`.
     neighborhood : {"gaussian", "cut_gaussian", "bubble", "epanechnikov", "triangle", "mexican_hat"}
-        See `som_dask.algorithm.neighborhood.Neighborhood`. The last is for comparison; it is not recommended.
+        How strongly a sample moves the nodes around its best matching unit; mexican_hat is for comparison only. See
+        `som_dask.algorithm.neighborhood.Neighborhood`.
     support : float, optional
-        Cuts the gaussian off beyond this many sigma.
+        Cut the gaussian neighborhood off beyond this many sigma; by default never.
     initialization : {"pca", "random", "sample"}
-        Initial codebook: on the plane of the two largest principal components, uniform in the data's range,
-        or samples picked at random.
+        Initial codebook: a plane along the two largest principal components, uniform random numbers in the data's
+        range, or samples picked at random.
     scaling : {"none", "zscore", "range", "robust"}
-        How features are scaled, as found in the first pass over the data; see `center_and_scale`.
-    metric : {"euclidean", "cosine"}
-        The distance of samples and nodes, after scaling. "cosine" is 1 less the cosine of the angle between them.
+        How features are scaled before distances are computed. The scaling is found in a first pass over the data
+        and kept in the model; see `som_dask.passes.scaling.find_center_and_scale`.
+    metric : {"euclidean", "cosine", "manhattan"}
+        Distance between samples and nodes, after scaling. "cosine" is 1 less the cosine of the angle between them.
     missing : {"error", "drop", "mask"}
-        What becomes of samples with missing values (NaN): an error; they are left out; or the distance is over the
-        features that they have, without any factor for those that they lack, and they count in the averages of
-        these features alone. Samples without any value are left out.
+        How samples with missing values (NaN) are treated: they are an error, they are left out, or they are compared
+        by the features that they have. With "mask", distances are not scaled up for missing features, and a sample
+        counts only in the averages of the features that it has. Samples without any value are left out.
     tolerance : float, optional
-        Stop early: once the quantization error has fallen by less than this share in each of the last `patience`
-        epochs. Only epochs with a radius of at most 1 count (or `final_radius`, if that is larger): before that
-        the map is still unfolding.
+        Stop early, once the quantization error has fallen by less than this share in each of the last `patience`
+        epochs; by default never. Only epochs with a radius of at most 1 count (or `final_radius`, if that is
+        larger): before that the map is still unfolding.
     patience : int
+        Number of consecutive epochs that `tolerance` asks for.
     seed : int
-        Of everything random; the same seed and data give the same bits.
+        Seed of all random choices. The same seed and data give the same bits.
     precision : {"exact", "fast"}
-        "exact": each sample's best matching unit is the nearest in float64, and sums are of whole numbers, so the
-        codebook is the same to the bit for any blocks, workers, order and processor. "fast": units that float32
-        can't tell apart may go either way, and sums are of float64, in the order of the blocks.
-    keep : {"auto", "memory", "stream"}
-        Whether the samples stay in the workers' memory between epochs or are read again: "auto" keeps them
-        when they take no more than half of it. With device "gpu" they stay in GPU memory too, unless "stream",
-        when they take no more than half of what is free there.
-    device : {"cpu", "gpu"}
-        What the workers compute on. With precision "exact" the codebook is the same to the bit.
+        Whether results are the same bits for any blocks, workers, order and processor ("exact"), or their last bits
+        are left to rounding ("fast"). With "exact" each sample's best matching unit is the nearest in float64, and
+        sums are sums of integers. With "fast" either of two nodes that float32 can't tell apart may be the best
+        matching unit, and sums are computed in float64, in the order of the blocks.
 
     Raises
     ------
@@ -108,8 +109,6 @@ class TrainingConfig:
     patience: int = 3
     seed: int = 0
     precision: Precision = "exact"
-    keep: Keep = "auto"
-    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "seed", "patience"):
@@ -120,7 +119,7 @@ class TrainingConfig:
         for name in ("initial_radius", "final_radius", "support", "tolerance"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _number(name, value))
+                object.__setattr__(self, name, _parse_number(name, value))
         if self.patience < 1 or (self.tolerance is not None and not self.tolerance >= 0):
             raise ParameterError("patience must be at least 1, and tolerance 0 or more")
         if self.final_radius is None:
@@ -129,52 +128,82 @@ class TrainingConfig:
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ParameterError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
-        if self.device not in ("cpu", "gpu"):
-            raise ParameterError(f"device must be 'cpu' or 'gpu', got {self.device!r}")
         if self.radii is not None:
-            object.__setattr__(self, "radii", tuple(_number("radii", radius) for radius in self.radii))
+            object.__setattr__(self, "radii", tuple(_parse_number("radii", radius) for radius in self.radii))
         self.kernel()
         self.schedule(Lattice(1, 1))
 
     def kernel(self) -> Neighborhood:
-        """The neighborhood function."""
+        """Return the neighborhood function."""
         return Neighborhood(self.neighborhood, self.support)
 
-    def converged(self, errors: Sequence[float], radii: Sequence[float]) -> bool:
-        """Whether training may stop: see `tolerance`.
+    def has_converged(self, errors: Sequence[float], radii: Sequence[float]) -> bool:
+        """Return whether training may stop; see `tolerance`.
 
         Parameters
         ----------
         errors : sequence of float
-            Quantization errors of the epochs done, each of the codebook that entered it.
+            Quantization errors of the epochs done, each measured with the codebook that entered the epoch.
         radii : sequence of float
-            Their radii.
+            Radii of these epochs.
         """
         if self.tolerance is None or len(errors) <= self.patience:
             return False
-        recent, small = errors[-self.patience - 1 :], max(1.0, self._last()) * (1 + 1e-9)
+        recent, small = errors[-self.patience - 1 :], max(1.0, self._find_last_radius()) * (1 + 1e-9)
         return all(radius <= small for radius in radii[-self.patience - 1 :]) and all(
             before - after <= self.tolerance * before for before, after in pairwise(recent)
         )
 
     def schedule(self, lattice: Lattice) -> np.ndarray:
-        """sigma of each epoch on `lattice`, (epochs,) float64."""
-        return radii(
+        """Return the radius sigma of each epoch on `lattice`, (epochs,) float64, in lattice units."""
+        return radius_schedule(
             self.radius_decay,
             *lattice.shape,
             self.epochs,
             self.initial_radius,
-            self._last(),
+            self._find_last_radius(),
             self.radii,
             RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
 
-    def _last(self) -> float:
-        assert self.final_radius is not None  # since `__post_init__`
+    def _find_last_radius(self) -> float:
+        assert self.final_radius is not None  # set in `__post_init__`
         return self.final_radius
 
 
-def _number(name: str, value: Any) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the work is done; the bits of the map do not depend on it.
+
+    Parameters
+    ----------
+    device : {"cpu", "gpu"}
+        The device that the workers compute on.
+    keep : {"auto", "memory", "stream"}
+        Whether the samples stay in the memory of the workers between epochs ("memory"), or are read again in each
+        epoch ("stream"). "auto" keeps them if they take no more than half of that memory. With device "gpu" they
+        stay in GPU memory too, unless "stream", if they take no more than half of what is free there.
+
+    Raises
+    ------
+    ParameterError
+        If a value can't be used.
+    """
+
+    device: str = "cpu"
+    keep: Keep = "auto"
+
+    def __post_init__(self) -> None:
+        if self.keep not in get_args(Keep):
+            raise ParameterError(f"keep must be one of {get_args(Keep)}, got {self.keep!r}")
+        engine_for(self.device)
+
+    def engine(self, precision: Precision) -> Engine:
+        """Return the engine that computes best matching units and sums."""
+        return engine_for(self.device, precision)
+
+
+def _parse_number(name: str, value: Any) -> float:
     if isinstance(value, (bool, str)):
         raise ParameterError(f"{name} must be a number, got {value!r}")
     try:

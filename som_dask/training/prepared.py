@@ -1,4 +1,4 @@
-"""The samples of a training run: opened, looked through once, and on their way into the map's space."""
+"""Prepare the samples of a training run: open and summarize them, and decide the space of the map."""
 
 from __future__ import annotations
 
@@ -8,166 +8,191 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from som_dask.algorithm.feature_space import Preparation
-from som_dask.algorithm.initial import given_codebook, plane_codebook, random_codebook, sampled_rows
+from som_dask.algorithm.feature_space import FeatureSpace
+from som_dask.algorithm.initial import check_codebook, draw_rows, plane_codebook, random_codebook
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.batch import NOT_ON_A_GPU
-from som_dask.engine.exact_sums import BatchSums
+from som_dask.engine.partial import Partial
+from som_dask.engine.protocol import Engine
 from som_dask.errors import DataError, ParameterError
-from som_dask.io.models import preparation_of
-from som_dask.passes.compute import compute, kept, kept_on_device
-from som_dask.passes.plane_moments import Quantizer
-from som_dask.passes.run import epoch_sums, moments, pick, summarize
-from som_dask.passes.scaling import fitted
-from som_dask.passes.summary import DataSummary
-from som_dask.samples.table import Samples, open_samples
-from som_dask.training.config import TrainingConfig
+from som_dask.io.models import feature_space_of
+from som_dask.passes.compute import compute
+from som_dask.passes.draw import draw_samples
+from som_dask.passes.epoch import epoch_sums
+from som_dask.passes.plane_moments import Quantizer, measure_plane
+from som_dask.passes.residency import keep_on_device, keep_samples
+from som_dask.passes.scaling import fit_space
+from som_dask.passes.summary import DataSummary, summarize
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
+from som_dask.training.config import Execution, MapConfig
 
-__all__ = ["TrainingData"]
+__all__ = ["PreparedData", "prepare_data"]
 
-MOST_DRAWS = 16  # for each node; after that all samples are looked at, in one pass
-DRAWS = 4  # times as many samples are looked at as are needed, where some of them lack values
+MOST_DRAWS = 16  # samples read for each node; if more are needed, one pass reads all samples
+DRAWS = 4  # factor by which more samples are read if too many of those read are left out
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Samples, what the first pass over them found, and how they become points of the map's space.
+class PreparedData:
+    """Samples, their summary, and the space of the map.
 
     Attributes
     ----------
     samples : Samples
     summary : DataSummary
-    preparation : Preparation
+        What the first pass over the samples found.
+    space : FeatureSpace
+        How the samples become points of the map's space.
+    execution : Execution
+        How the work is done.
     """
 
     samples: Samples
     summary: DataSummary
-    preparation: Preparation
+    space: FeatureSpace
+    execution: Execution
 
-    @classmethod
-    def open(
-        cls,
-        data: Any,
-        config: TrainingConfig,
-        *,
-        weights: Any = None,
-        feature_weights: Any = None,
-        base: xr.Dataset | None = None,
-    ) -> TrainingData:
-        """Open and look through some data.
+    def move_to_device(self) -> PreparedData:
+        """Move the samples to the memory of the GPUs, if the workers compute there and the samples fit."""
+        how = self.execution
+        return replace(self, samples=keep_on_device(self.samples, how.keep, how.device))
 
-        Parameters
-        ----------
-        data, weights, feature_weights
-            As for `som_dask.samples.table.open_samples`; a `TrainingData` is returned as it is.
-        config : TrainingConfig
-        base : xarray.Dataset, optional
-            A model that goes on: its scaling, feature weights and metric are used.
+    def add_up(self, points: np.ndarray, lattice: Lattice, engine: Engine) -> Partial:
+        """Search and add up all samples for a scaled codebook, (M, K), in one pass over the data."""
+        return epoch_sums(self.samples, points, lattice, self.summary, self.space, engine)
 
-        Raises
-        ------
-        ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
-        """
-        if isinstance(data, TrainingData):
-            return data
-        samples = open_samples(data, weights=weights, feature_weights=feature_weights)
-        scaled_by = None if base is None else preparation_of(base)
-        scaling = config.scaling if scaled_by is None else "none"
-        if config.device != "cpu":  # before any work
-            given = np.ones(1) if samples.feature_weights is None else samples.feature_weights
-            changed = bool(np.any(given != 1)) if scaled_by is None else scaled_by.changes_values
-            if changed or scaling != "none" or config.metric != "euclidean" or samples.weights is not None:
-                raise ParameterError(NOT_ON_A_GPU)
-        samples = kept(samples, config.keep)
-        summary = summarize(samples, config.missing, scaling)
-        preparation = fitted(
-            summary,
-            scaling=scaling,
-            metric=config.metric,
-            missing=config.missing,
-            feature_weights=samples.feature_weights,
-            weighted=samples.weights is not None,
-            scaled_by=scaled_by,
-        )
-        if config.device != "cpu" and not preparation.plain:
-            raise ParameterError(NOT_ON_A_GPU)
-        return cls(samples, replace(summary, statistic=None), preparation)
+    def scale_codebook(self, codebook: Any, lattice: Lattice) -> np.ndarray:
+        """Scale a codebook in the data's units, (rows, cols, D) or (M, D), to the map's space: (M, K) float64."""
+        given = check_codebook(codebook, lattice, self.samples.n_features)
+        return self.space.to_sphere(self.space.scale_values(given))
 
-    def on_device(self, config: TrainingConfig) -> TrainingData:
-        """The same in the memory of the GPUs, if that is where the workers compute and they fit."""
-        return replace(self, samples=kept_on_device(self.samples, config.keep, config.device))
-
-    def sums(self, points: np.ndarray, lattice: Lattice, config: TrainingConfig) -> BatchSums:
-        """Sums of all samples under a codebook (M, K): one pass over the data."""
-        return epoch_sums(
-            self.samples, points, lattice, self.summary, config.device, config.precision, self.preparation
-        )
-
-    def points(self, codebook: Any, lattice: Lattice) -> np.ndarray:
-        """A codebook given in the data's units, (rows, cols, D) or (M, D), in the map's space: (M, K)."""
-        given = given_codebook(codebook, lattice, self.samples.n_features)
-        return self.preparation.on_sphere(self.preparation.scaled(given))
-
-    def initial_points(self, lattice: Lattice, config: TrainingConfig) -> np.ndarray:
-        """The codebook to start from, (M, K) float64, by `config.initialization` and `config.seed`.
+    def make_initial_codebook(self, lattice: Lattice, config: MapConfig) -> np.ndarray:
+        """Compute the initial scaled codebook, (M, K) float64, by `config.initialization` and `config.seed`.
 
         Raises
         ------
         DataError
-            If values are too large for what it needs.
+            If values are too large for the covariance that "pca" needs.
         """
-        prepared, summary = self.preparation, self.summary
+        space, summary = self.space, self.summary
         if config.initialization == "random":
-            least, most = prepared.scaled(summary.minimum), prepared.scaled(summary.maximum)
-            return prepared.on_sphere(random_codebook(lattice, least, most, config.seed))
+            least, most = space.scale_values(summary.minimum), space.scale_values(summary.maximum)
+            return space.to_sphere(random_codebook(lattice, least, most, config.seed))
         if config.initialization == "sample":
-            return prepared.on_sphere(self._sampled(lattice, config.seed))
-        quantizer = Quantizer.of(summary, prepared)
+            return space.to_sphere(self._draw_points(lattice, config.seed))
+        quantizer = Quantizer.of(summary, space)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, covariance = moments(self.samples, quantizer, prepared).mean_and_covariance(quantizer)
+            mean, covariance = measure_plane(self.samples, quantizer, space).mean_and_covariance(quantizer)
         if not np.isfinite(covariance).all():
             raise DataError(
                 f"{self.samples.description} has values too large for a covariance in float64; "
                 f"scale them, or use another initialization than pca"
             )
-        return prepared.on_sphere(plane_codebook(lattice, mean, covariance))
+        return space.to_sphere(plane_codebook(lattice, mean, covariance))
 
-    def _sampled(self, lattice: Lattice, seed: int) -> np.ndarray:
-        """Samples picked at random, as points without gaps: a value that one lacks is the mean of the others."""
+    def _draw_points(self, lattice: Lattice, seed: int) -> np.ndarray:
+        """Draw samples at random as points without gaps: a missing value becomes the mean of the other samples."""
         n_nodes, summary = lattice.n_nodes, self.summary
         some_left_out = summary.taken < summary.samples
         wanted = min(n_nodes, summary.samples) if some_left_out else n_nodes
         while True:
-            rows = sampled_rows(summary.samples, wanted, seed)
+            rows = draw_rows(summary.samples, wanted, seed)
             distinct, place = np.unique(rows, return_inverse=True)
-            found, weights = self._rows(distinct)
+            found, weights = self._take_rows(distinct)
             taken = np.zeros(len(found), dtype=bool)
-            points = np.full((len(found), len(summary.used[self.preparation.used])), np.nan)
-            for part in self.preparation.parts(found.astype(np.float64), weights):
+            points = np.full((len(found), self.space.n_used), np.nan)
+            for part in self.space.parts(found.astype(np.float64), weights):
                 here = slice(None) if part.rows is None else part.rows
                 taken[here], points[here] = True, part.values
             chosen = place[taken[place]]
             if len(chosen) >= n_nodes or not some_left_out or wanted >= summary.samples:
                 break
             wanted = min(DRAWS * wanted, summary.samples)
-            if wanted > MOST_DRAWS * n_nodes:  # so many would need memory as the samples do
-                points = pick(self.samples, self.preparation, n_nodes, seed)
+            if wanted > MOST_DRAWS * n_nodes:  # so many would take as much memory as the samples
+                points = draw_samples(self.samples, self.space, n_nodes, seed)
                 chosen = np.arange(len(points))
                 break
-        points = points[np.resize(chosen, n_nodes)]  # again from the first on where there are too few
+        points = points[np.resize(chosen, n_nodes)]  # repeated from the first one if there are too few
         lacking = np.isnan(points)
         if lacking.any():
-            least, most = (self.preparation.scaled(a) for a in (summary.minimum, summary.maximum))
+            least, most = (self.space.scale_values(a) for a in (summary.minimum, summary.maximum))
             number = np.maximum((~lacking).sum(axis=0), 1)
             mean = np.where(lacking.all(axis=0), least / 2 + most / 2, np.nansum(points, axis=0) / number)
             points = np.where(lacking, mean, points)
         return points
 
-    def _rows(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Samples, and their weights, by their numbers."""
+    def _take_rows(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read samples, and their weights, by their row numbers."""
         weights = self.samples.weights
         if weights is None:
             return compute(self.samples.take(numbers))[0], None
         column = replace(self.samples, array=weights[:, None], stored=None).take(numbers)
         found, heavy = compute(self.samples.take(numbers), column)
         return found, heavy[:, 0]
+
+
+def prepare_data(
+    data: Any,
+    config: MapConfig,
+    execution: Execution | None = None,
+    *,
+    sample_weights: Any = None,
+    feature_weights: Any = None,
+    base: xr.Dataset | None = None,
+) -> PreparedData:
+    """Open data and summarize them in one pass.
+
+    Parameters
+    ----------
+    data, sample_weights, feature_weights
+        As for `som_dask.samples.open.open_samples`; `PreparedData` are returned unchanged.
+    config : MapConfig
+    execution : Execution, optional
+    base : xarray.Dataset, optional
+        A model to go on training: its scaling, feature weights and metric are used.
+
+    Returns
+    -------
+    PreparedData
+
+    Raises
+    ------
+    ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
+    """
+    if isinstance(data, PreparedData):
+        return data
+    execution = execution or Execution()
+    samples = open_samples(data, sample_weights=sample_weights, feature_weights=feature_weights)
+    scaled_by = None if base is None else feature_space_of(base)
+    scaling = config.scaling if scaled_by is None else "none"
+    engine = execution.engine(config.precision)
+    _refuse_unsupported(_foresee_space(samples, config, scaled_by), engine)  # before any work
+    samples = keep_samples(samples, execution.keep)
+    summary = summarize(samples, config.missing, scaling)
+    space = fit_space(
+        summary,
+        scaling=scaling,
+        metric=config.metric,
+        missing=config.missing,
+        feature_weights=samples.feature_weights,
+        weighted=samples.weights is not None,
+        scaled_by=scaled_by,
+    )
+    _refuse_unsupported(space, engine)
+    return PreparedData(samples, replace(summary, statistic=None), space, execution)
+
+
+def _foresee_space(samples: Samples, config: MapConfig, scaled_by: FeatureSpace | None) -> FeatureSpace:
+    """Return what is known about the map's space before the first pass; of scaling, only whether there is one."""
+    space = FeatureSpace.plain(samples.n_features) if scaled_by is None else scaled_by
+    if scaled_by is None:
+        weights = space.feature_weights if samples.feature_weights is None else samples.feature_weights
+        scale = space.scale if config.scaling == "none" else space.scale * 2
+        space = replace(space, scale=scale, feature_weights=weights, metric=config.metric)
+    return replace(space, weighted=samples.weights is not None, missing="error")
+
+
+def _refuse_unsupported(space: FeatureSpace, engine: Engine) -> None:
+    reason = engine.supports(space)
+    if reason is not None:
+        raise ParameterError(reason)

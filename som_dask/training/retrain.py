@@ -1,4 +1,4 @@
-"""Retraining: a registered map goes on with new data, and tells how far these have drifted."""
+"""Retrain a map with new data, and measure how far these have drifted."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from som_dask.errors import ParameterError
 from som_dask.io.model_key import ModelKey
 from som_dask.io.models import lattice_of
 from som_dask.io.registry import Registry, resolve
-from som_dask.samples.for_model import opened
-from som_dask.training.batch import Epoch, TrainingConfig, fit
+from som_dask.samples.for_model import open_for_model
+from som_dask.training.batch import train_batch
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.run import Epoch
 
 __all__ = ["Drift", "RetrainingConfig", "retrain", "retrain_registered"]
 
-KEPT = ("neighborhood", "support", "precision", "scaling", "metric", "missing")  # of what a map was trained with
+KEPT = ("neighborhood", "support", "precision", "scaling", "metric", "missing")  # parameters kept from training
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainingConfig:
-    """How a map goes on; every default of retraining is stated here and nowhere else.
+    """The parameters of retraining. Every default of retraining is stated here and nowhere else.
 
     Parameters
     ----------
     epochs : int
+        Number of epochs, which are passes over all new samples.
     initial_radius : float
-        In lattice units. Short, so that the map keeps its order and moves only where the data have moved.
+        Radius sigma of the first epoch, in lattice units. The default is small, so that the map keeps its order and
+        moves only where the data have moved.
     final_radius : float, optional
-        By default that of the epoch which the map's training ended with.
+        Radius sigma of the last epoch, in lattice units; by default that of the last epoch of the map's training.
     """
 
     epochs: int = 5
@@ -42,16 +46,16 @@ class RetrainingConfig:
 
 @dataclass(frozen=True)
 class Drift:
-    """How well a map that was trained on old data fits new ones, before and after it has gone on.
+    """How well a map that was trained on old data fits new data, before and after retraining.
 
     Attributes
     ----------
     old_data : float
-        Quantization error of the old map on the data that it was trained on, in the data's units.
+        Quantization error of the old map on the data that it was trained on, in the map's own space.
     new_data : float
-        Of the old map on the new data.
+        Quantization error of the old map on the new data.
     retrained : float
-        Of the new map on the new data.
+        Quantization error of the new map on the new data.
     """
 
     old_data: float
@@ -60,7 +64,7 @@ class Drift:
 
     @property
     def ratio(self) -> float:
-        """How many times the old map's error is on the new data what it was on the old; nan where that was zero."""
+        """``new_data / old_data``; nan if `old_data` is 0."""
         return self.new_data / self.old_data if self.old_data else float("nan")
 
 
@@ -68,31 +72,34 @@ def retrain(
     data: Any,
     model: xr.Dataset,
     config: RetrainingConfig | None = None,
+    execution: Execution | None = None,
     *,
-    weights: Any = None,
+    sample_weights: Any = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     **options: Any,
 ) -> tuple[xr.Dataset, Drift]:
-    """Go on training a map by the batch rule, from its codebook and with its scaling, with new data.
+    """Train a map further on new data by the batch rule, from its codebook and with its scaling.
 
     Parameters
     ----------
-    data : anything that `som_dask.samples.table.open_samples` takes
+    data : anything that `som_dask.samples.open.open_samples` takes
     model : xarray.Dataset
     config : RetrainingConfig, optional
-    weights
-        Of the new samples; as for `som_dask.training.batch.fit`.
+    execution : Execution, optional
+        How the work is done.
+    sample_weights
+        Weights of the new samples, as for `som_dask.train`.
     on_epoch : callable, optional
         Called with each `Epoch`.
     **options
-        Of `TrainingConfig`, in place of what the model was trained with.
+        Fields of `MapConfig`, instead of those that the model was trained with.
 
     Returns
     -------
     model : xarray.Dataset
-        The new one; the old one stays as it is.
+        The new model; the old one is not changed.
     drift : Drift
-        Also in the new model's attributes.
+        Also in the attributes of the new model.
 
     Raises
     ------
@@ -101,14 +108,14 @@ def retrain(
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
     """
     config = config or RetrainingConfig()
-    samples, _, _ = opened(data, model, weights=weights)
+    samples, _, _ = open_for_model(data, model, sample_weights=sample_weights)
     kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
     if chosen["final_radius"] is None:
-        chosen["final_radius"] = _last_radius(model)
-    new = fit(samples, lattice_of(model), TrainingConfig(**chosen), base=model, on_epoch=on_epoch)
+        chosen["final_radius"] = _last_radius_of(model)
+    new = train_batch(samples, lattice_of(model), MapConfig(**chosen), execution, base=model, on_epoch=on_epoch)
     errors = new["quantization_error"].values
-    # The first entry is of the codebook that training began with: the old map's.
+    # The first entry is that of the codebook that training began with, which is the old map.
     drift = Drift(float(model["quantization_error"].values[-1]), float(errors[0]), float(errors[-1]))
     new.attrs.update(
         retrained_from_codebook=model.attrs["codebook_sha256"],
@@ -118,8 +125,8 @@ def retrain(
     return new, drift
 
 
-def _last_radius(model: xr.Dataset) -> float | None:
-    """Radius of the last epoch of a model's training; None if it had none."""
+def _last_radius_of(model: xr.Dataset) -> float | None:
+    """Return the radius of the last epoch of a model's training; None if there was no epoch."""
     radii = model["radius"].values[~np.isnan(model["radius"].values)]
     return float(radii[-1]) if len(radii) else None
 
@@ -129,34 +136,35 @@ def retrain_registered(
     data: Any,
     root: str | os.PathLike[str],
     config: RetrainingConfig | None = None,
+    execution: Execution | None = None,
     **options: Any,
 ) -> tuple[ModelKey, Drift]:
-    """Retrain a model of a registry, and save the result as its next revision.
+    """Retrain a model of a registry, and save the result as the next revision.
 
     Parameters
     ----------
     reference : str
-        Such as ``photo@dev``; see `som_dask.io.registry.resolve`.
-    data : anything that `som_dask.samples.table.open_samples` takes
+        Reference to a model, such as ``photo@dev``; see `som_dask.io.registry.resolve`.
+    data : anything that `som_dask.samples.open.open_samples` takes
     root : path or URL of the registry
-    config, **options
+    config, execution, **options
         As for `retrain`.
 
     Returns
     -------
     key : ModelKey
-        Of the new revision, whose parent is the old one.
+        Key of the new revision; its parent is the old one.
     drift : Drift
 
     Raises
     ------
     ParameterError, SchemaError, DataError, StorageError, ClusterError, MemoryLimitError
-        Then the registry stays as it is.
+        The registry is then unchanged.
     """
     if "@" not in reference:
         raise ParameterError(f"{reference!r} names no model of a registry; give NAME@ENVIRONMENT")
     key = resolve(reference, root)
     registry = Registry(root, key.environment)
     registry.check_can_save(key.name, key.model_version)
-    model, drift = retrain(data, registry.load_key(key), config, **options)
+    model, drift = retrain(data, registry.load_key(key), config, execution, **options)
     return registry.save(model, key.name, model_version=key.model_version, parent=key), drift

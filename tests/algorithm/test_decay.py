@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.algorithm.decay import decay, default_initial_radius, radii
+from som_dask.algorithm.decay import decay, default_initial_radius, radius_schedule
 from som_dask.errors import ParameterError
 
 KINDS = ("exponential", "linear", "asymptotic")
@@ -112,12 +112,14 @@ def test_the_first_radius_is_a_share_of_the_longer_side_but_not_below_the_last()
 
 
 def test_radii_without_a_list_are_a_decay():
-    np.testing.assert_array_equal(radii("linear", 6, 20, 5, None, 1.0, None), decay("linear", 10.0, 1.0, 5))
-    np.testing.assert_array_equal(radii("asymptotic", 6, 20, 5, 7.0, 0.5, None), decay("asymptotic", 7.0, 0.5, 5))
+    np.testing.assert_array_equal(radius_schedule("linear", 6, 20, 5, None, 1.0, None), decay("linear", 10.0, 1.0, 5))
+    np.testing.assert_array_equal(
+        radius_schedule("asymptotic", 6, 20, 5, 7.0, 0.5, None), decay("asymptotic", 7.0, 0.5, 5)
+    )
 
 
 def test_a_list_of_radii_is_taken_as_it_is():
-    result = radii("linear", 6, 20, 3, 7.0, 0.5, [3, 1, 2])
+    result = radius_schedule("linear", 6, 20, 3, 7.0, 0.5, [3, 1, 2])
     np.testing.assert_array_equal(result, [3.0, 1.0, 2.0])
     assert result.dtype == np.float64
 
@@ -125,10 +127,10 @@ def test_a_list_of_radii_is_taken_as_it_is():
 @pytest.mark.parametrize("given_radii", [[3.0, 2.0], [3.0, 2.0, 1.0, 0.5], [], [[3.0, 2.0, 1.0]], 3.0])
 def test_a_list_of_another_length_is_refused(given_radii):
     with pytest.raises(ParameterError, match="each of the 3 epochs"):
-        radii("linear", 6, 20, 3, None, 1.0, given_radii)
+        radius_schedule("linear", 6, 20, 3, None, 1.0, given_radii)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_a_list_with_an_unusable_radius_is_refused(bad):
     with pytest.raises(ParameterError, match="positive and finite"):
-        radii("linear", 6, 20, 3, None, 1.0, [3.0, bad, 1.0])
+        radius_schedule("linear", 6, 20, 3, None, 1.0, [3.0, bad, 1.0])

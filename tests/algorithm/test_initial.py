@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from som_dask.algorithm.initial import given_codebook, plane_codebook, random_codebook, sampled_rows
+from som_dask.algorithm.initial import check_codebook, draw_rows, plane_codebook, random_codebook
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
 
@@ -33,13 +33,13 @@ def test_the_seed_decides():
     same = [random_codebook(lattice, low, high, seed=7) for _ in range(2)]
     np.testing.assert_array_equal(*same)
     assert not np.array_equal(same[0], random_codebook(lattice, low, high, seed=8))
-    np.testing.assert_array_equal(sampled_rows(1000, 16, 7), sampled_rows(1000, 16, 7))
-    assert not np.array_equal(sampled_rows(1000, 16, 7), sampled_rows(1000, 16, 8))
+    np.testing.assert_array_equal(draw_rows(1000, 16, 7), draw_rows(1000, 16, 7))
+    assert not np.array_equal(draw_rows(1000, 16, 7), draw_rows(1000, 16, 8))
 
 
 @pytest.mark.parametrize("n_samples", [12, 13, 1000, 10**12])
 def test_sampled_rows_are_different_where_there_are_enough(n_samples):
-    rows = sampled_rows(n_samples, 12, seed=3)
+    rows = draw_rows(n_samples, 12, seed=3)
     assert rows.shape == (12,)
     assert rows.dtype == np.int64
     assert len(set(rows.tolist())) == 12
@@ -48,7 +48,7 @@ def test_sampled_rows_are_different_where_there_are_enough(n_samples):
 
 
 def test_sampled_rows_repeat_where_there_are_too_few():
-    rows = sampled_rows(3, 100, seed=3)
+    rows = draw_rows(3, 100, seed=3)
     assert rows.shape == (100,)
     assert set(rows.tolist()) == {0, 1, 2}
 
@@ -103,7 +103,7 @@ def test_a_covariance_not_quite_positive_gives_finite_weights():
 @pytest.mark.parametrize("dtype", ["float32", "int64", "float64"])
 def test_a_given_codebook_is_copied_flat(shape, dtype):
     given = np.arange(24).reshape(shape).astype(dtype)
-    codebook = given_codebook(given, Lattice(3, 4), 2)
+    codebook = check_codebook(given, Lattice(3, 4), 2)
     np.testing.assert_array_equal(codebook, np.arange(24.0).reshape(12, 2))
     assert codebook.dtype == np.float64
     assert not np.shares_memory(codebook, given)
@@ -112,7 +112,7 @@ def test_a_given_codebook_is_copied_flat(shape, dtype):
 @pytest.mark.parametrize("shape", [(11, 2), (12, 3), (4, 3, 2), (24,), (1, 12, 2), ()])
 def test_a_codebook_of_another_shape_is_refused(shape):
     with pytest.raises(ParameterError, match=r"must have shape \(3, 4, 2\)"):
-        given_codebook(np.zeros(shape), Lattice(3, 4), 2)
+        check_codebook(np.zeros(shape), Lattice(3, 4), 2)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -120,7 +120,7 @@ def test_a_codebook_that_is_not_finite_is_refused(bad):
     codebook = np.zeros((12, 2))
     codebook[5, 1] = bad
     with pytest.raises(ParameterError, match="NaN or infinite"):
-        given_codebook(codebook, Lattice(3, 4), 2)
+        check_codebook(codebook, Lattice(3, 4), 2)
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_a_codebook_that_is_no_array_of_real_numbers_is_refused(codebook):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # in a user's session a warning does not stop a complex codebook
         with pytest.raises(ParameterError):
-            given_codebook(codebook, Lattice(1, 2), 1)
+            check_codebook(codebook, Lattice(1, 2), 1)

@@ -9,33 +9,34 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis import clusters
-from som_dask.analysis.clusters import cluster_codebook, sample_clusters
-from som_dask.analysis.label_store import assign
+from som_dask.analysis import node_clustering
+from som_dask.analysis.clusters import MOST_SUGGESTED, clusters, sample_clusters
+from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.models import model_dataset
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.engine.test_pruned_search import smooth_codebook
 from tests.reference.twins import every_lattice, name_of, plain_distances
 
 sklearn_cluster = pytest.importorskip("sklearn.cluster")
 
 
-def model_of(points, lattice, hits=None, preparation=None):
+def model_of(points, lattice, hits=None, space=None):
     """A model whose codebook in the map's own space is this, (M, K)."""
-    preparation = preparation or Preparation.none(points.shape[1])
+    space = space or FeatureSpace.plain(points.shape[1])
     return model_dataset(
         points=points,
-        preparation=preparation,
+        space=space,
         hits=np.ones(len(points), dtype=np.int64) if hits is None else hits,
         history={"radius": [np.nan], "quantization_error": [0.5], "topographic_error": [0.0]},
-        features=[f"f{j}" for j in range(len(preparation.used))],
+        features=[f"f{j}" for j in range(len(space.used))],
         lattice=lattice,
         attrs={
             "topology": lattice.topology, "boundary": lattice.boundary,
-            "missing": preparation.missing, "metric": preparation.metric,
+            "missing": space.missing, "metric": space.metric,
         },
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def blobs(lattice, rng, n=3, apart=10.0):
 @pytest.mark.parametrize("lattice", every_lattice(), ids=name_of)
 def test_agglomerative_clusters_are_connected(lattice, rng):
     for n_clusters in sorted({1, min(2, lattice.n_nodes), min(4, lattice.n_nodes), lattice.n_nodes}):
-        found = cluster_codebook(model_of(rng.normal(size=(lattice.n_nodes, 3)), lattice), n_clusters)
+        found = clusters(model_of(rng.normal(size=(lattice.n_nodes, 3)), lattice), n_clusters)
         assert found["cluster"].dtype == np.int32
         assert len(np.unique(found["cluster"])) == n_clusters
         assert pieces(found["cluster"].values, lattice) == n_clusters
@@ -78,7 +79,7 @@ def test_a_cluster_goes_over_the_seam(rng):
     codebook = 10.0 * group[:, None] + 0.1 * rng.normal(size=(48, 2))
     for boundary, wanted in (("planar", 3), ("cylindrical", 2), ("toroidal", 2)):
         lattice = Lattice(6, 8, boundary=boundary)
-        found = cluster_codebook(model_of(codebook, lattice), wanted)
+        found = clusters(model_of(codebook, lattice), wanted)
         assert pieces(found["cluster"].values, lattice) == wanted
         assert all(len(np.unique(group[found["cluster"].values.ravel() == i])) == 1 for i in range(wanted))
 
@@ -88,7 +89,7 @@ def test_a_cluster_goes_over_the_seam(rng):
 def test_the_number_is_suggested_by_the_score(method, size, rng):
     lattice = Lattice(8, 12)
     group, codebook = blobs(lattice, rng, 4)
-    found = cluster_codebook(model_of(size * codebook, lattice), method=method)
+    found = clusters(model_of(size * codebook, lattice), method=method)
     np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
     assert found["n_clusters"].values.tolist() == list(range(2, 11))
     assert int(found["n_clusters"][found["cluster_score"].argmax()]) == found.attrs["n_clusters"] == 4
@@ -117,21 +118,21 @@ def plain_silhouette(points, labels):
 @pytest.mark.parametrize(("name", "classes"), [("wine", 3), ("breast_cancer", 2)])
 def test_about_as_many_clusters_as_there_are_classes(method, name, classes):
     data = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")().data
-    model = fit((data - data.mean(axis=0)) / data.std(axis=0), Lattice(8, 8), TrainingConfig(epochs=20))
+    model = train((data - data.mean(axis=0)) / data.std(axis=0), Lattice(8, 8), MapConfig(epochs=20))
     # The Davies-Bouldin index would ask for ten and more.
-    assert cluster_codebook(model, method=method).attrs["n_clusters"] in (classes, classes + 1)
+    assert clusters(model, method=method).attrs["n_clusters"] in (classes, classes + 1)
 
 
 def test_large_maps_are_scored_by_some_of_their_nodes(rng, monkeypatch):
     lattice = Lattice(10, 12)
     group, codebook = blobs(lattice, rng, 3)
     model = model_of(codebook, lattice)
-    wanted = cluster_codebook(model)
-    monkeypatch.setattr(clusters, "MOST_SCORED", 50)
-    found = cluster_codebook(model)
+    wanted = clusters(model)
+    monkeypatch.setattr(node_clustering, "MOST_SCORED", 50)
+    found = clusters(model)
     np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
     assert found["cluster_score"].sel(n_clusters=3) != wanted["cluster_score"].sel(n_clusters=3)
-    xr.testing.assert_identical(found, cluster_codebook(model))
+    xr.testing.assert_identical(found, clusters(model))
 
 
 def test_cuts_are_those_of_scikit_learn(rng):
@@ -141,7 +142,7 @@ def test_cuts_are_those_of_scikit_learn(rng):
     adjacency[lattice.neighbor_pairs()] = 1
     for n in (2, 5, 11, 56):
         wanted = sklearn_cluster.AgglomerativeClustering(n, connectivity=adjacency).fit_predict(points)
-        found = cluster_codebook(model_of(points, lattice), n)["cluster"].values.ravel()
+        found = clusters(model_of(points, lattice), n)["cluster"].values.ravel()
         pairs = set(zip(wanted.tolist(), found.tolist(), strict=True))
         assert len(pairs) == n  # the same clusters but for their numbers
 
@@ -149,10 +150,10 @@ def test_cuts_are_those_of_scikit_learn(rng):
 @pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
 def test_numbers_are_in_the_order_of_first_nodes_and_stable(method, rng):
     model = model_of(rng.normal(size=(63, 4)), Lattice(7, 9), rng.integers(0, 5, 63))
-    found = cluster_codebook(model, 6, method, seed=3)
+    found = clusters(model, 6, method, seed=3)
     _, first = np.unique(found["cluster"].values, return_index=True)
     assert (np.diff(first) > 0).all()
-    xr.testing.assert_identical(found, cluster_codebook(model, 6, method, seed=3))
+    xr.testing.assert_identical(found, clusters(model, 6, method, seed=3))
     assert found["cluster_score"].dims == ("n_clusters",)
     assert found["n_clusters"].values.tolist() == [6]
 
@@ -161,7 +162,7 @@ def test_sizes_and_centers(rng):
     lattice, hits = Lattice(6, 6), rng.integers(0, 9, 36)
     points = rng.normal(size=(36, 3))
     for method in ("agglomerative", "kmeans"):
-        found = cluster_codebook(model_of(points, lattice, hits), 5, method)
+        found = clusters(model_of(points, lattice, hits), 5, method)
         labels = found["cluster"].values.ravel()
         for i in range(5):
             assert found["cluster_nodes"][i] == np.count_nonzero(labels == i)
@@ -169,13 +170,13 @@ def test_sizes_and_centers(rng):
             weights = hits[labels == i] if method == "kmeans" else None
             wanted = np.average(points[labels == i], axis=0, weights=weights)
             np.testing.assert_allclose(found["cluster_center"][i], wanted, rtol=1e-12)
-        assert "cluster_center_scaled" not in found
+        assert "scaled_cluster_center" not in found
 
 
 def test_kmeans_by_hits_is_kmeans_of_nodes_repeated(rng):
     lattice, hits = Lattice(5, 6), rng.integers(0, 4, 30)
     _, points = blobs(lattice, rng, 3, apart=3.0)
-    found = cluster_codebook(model_of(points, lattice, hits), 3, "kmeans")
+    found = clusters(model_of(points, lattice, hits), 3, "kmeans")
     centers = found["cluster_center"].values
     labels = found["cluster"].values.ravel()
     nearest = np.argmin(((points[:, None] - centers) ** 2).sum(axis=2), axis=1)
@@ -183,7 +184,7 @@ def test_kmeans_by_hits_is_kmeans_of_nodes_repeated(rng):
     repeated = np.repeat(points, hits, axis=0)
     other = sklearn_cluster.KMeans(3, n_init=10, random_state=0).fit(repeated).inertia_
     assert ((repeated - centers[np.repeat(labels, hits)]) ** 2).sum() == pytest.approx(other, rel=1e-9)
-    even = cluster_codebook(model_of(points, lattice, hits), 3, "kmeans", weighted_by_hits=False)
+    even = clusters(model_of(points, lattice, hits), 3, "kmeans", weighted_by_hits=False)
     for i in range(3):
         wanted = points[even["cluster"].values.ravel() == i].mean(axis=0)
         np.testing.assert_allclose(even["cluster_center"][i], wanted, rtol=1e-12)
@@ -194,7 +195,7 @@ def test_nodes_without_hits_do_not_move_the_means(rng):
     group, points = blobs(lattice, rng, 2)
     hits = np.ones(24, dtype=np.int64)
     points[5], hits[5] = points[5] + 500.0, 0
-    found = cluster_codebook(model_of(points, lattice, hits), 2, "kmeans")
+    found = clusters(model_of(points, lattice, hits), 2, "kmeans")
     labels = found["cluster"].values.ravel()
     np.testing.assert_array_equal(np.delete(labels, 5), np.delete(group, 5))
     assert np.abs(found["cluster_center"].values).max() < 20
@@ -205,21 +206,21 @@ def test_the_maps_own_space_counts(rng):
     group, points = blobs(lattice, rng, 2)
     points[:, 1] = 0.1 * rng.normal(size=48)
     used = np.array([True, False, True])
-    preparation = Preparation(np.array([7.0, 0, -2]), np.array([1e-6, 1, 1e6]), np.ones(3), used)
-    found = cluster_codebook(model_of(points, lattice, preparation=preparation), 2)
+    space = FeatureSpace(np.array([7.0, 0, -2]), np.array([1e-6, 1, 1e6]), np.ones(3), used)
+    found = clusters(model_of(points, lattice, space=space), 2)
     np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
     centers = np.stack([points[group == i].mean(axis=0) for i in range(2)])
-    np.testing.assert_allclose(found["cluster_center_scaled"].values[:, used], centers, rtol=1e-12)
-    np.testing.assert_allclose(found["cluster_center"], preparation.physical(centers), rtol=1e-12)
+    np.testing.assert_allclose(found["scaled_cluster_center"].values[:, used], centers, rtol=1e-12)
+    np.testing.assert_allclose(found["cluster_center"], space.to_data_units(centers), rtol=1e-12)
     assert np.isnan(found["cluster_center"].values[:, 1]).all()
-    assert np.isnan(found["cluster_center_scaled"].values[:, 1]).all()
+    assert np.isnan(found["scaled_cluster_center"].values[:, 1]).all()
 
 
 def test_centers_of_directions_are_directions(rng):
-    preparation = Preparation(np.zeros(3), np.ones(3), np.ones(3), np.ones(3, dtype=bool), metric="cosine")
-    points = preparation.on_sphere(rng.normal(size=(24, 3)))
-    found = cluster_codebook(model_of(points, Lattice(4, 6), preparation=preparation), 3)
-    np.testing.assert_allclose(np.linalg.norm(found["cluster_center_scaled"], axis=1), 1.0, rtol=1e-12)
+    space = FeatureSpace(np.zeros(3), np.ones(3), np.ones(3), np.ones(3, dtype=bool), metric="cosine")
+    points = space.to_sphere(rng.normal(size=(24, 3)))
+    found = clusters(model_of(points, Lattice(4, 6), space=space), 3)
+    np.testing.assert_allclose(np.linalg.norm(found["scaled_cluster_center"], axis=1), 1.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
@@ -229,12 +230,12 @@ def test_centers_of_directions_are_directions(rng):
 )
 def test_few_different_nodes(method, values, suggested):
     model = model_of(np.array(values, dtype=np.float64)[:, None], Lattice(1, len(values)))
-    found = cluster_codebook(model, method=method)
+    found = clusters(model, method=method)
     assert found.attrs["n_clusters"] == suggested == found.sizes["cluster"]
     distinct = len(set(values))
-    assert cluster_codebook(model, distinct, method).sizes["cluster"] == distinct
+    assert clusters(model, distinct, method).sizes["cluster"] == distinct
     with pytest.raises(ParameterError, match=f"from 1 to {distinct}, the number of different nodes"):
-        cluster_codebook(model, distinct + 1, method)
+        clusters(model, distinct + 1, method)
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 6), cols=st.integers(1, 6), kinds=st.integers(1, 4))
@@ -243,7 +244,7 @@ def test_any_codebook(seed, rows, cols, kinds):
     lattice = Lattice(rows, cols)
     points = rng.normal(size=(kinds, 2))[rng.integers(0, kinds, lattice.n_nodes)]
     model = model_of(points, lattice, rng.integers(0, 3, lattice.n_nodes))
-    found = cluster_codebook(model)
+    found = clusters(model)
     labels = found["cluster"].values
     assert set(labels.ravel().tolist()) == set(range(found.sizes["cluster"]))
     assert pieces(labels, lattice) == found.sizes["cluster"]
@@ -253,20 +254,20 @@ def test_any_codebook(seed, rows, cols, kinds):
 @pytest.mark.parametrize("n_clusters", [0, -1, 2.0, True, "3"])
 def test_numbers_that_can_not_be(n_clusters, rng):
     with pytest.raises(ParameterError, match="n_clusters"):
-        cluster_codebook(model_of(rng.normal(size=(6, 2)), Lattice(2, 3)), n_clusters)
+        clusters(model_of(rng.normal(size=(6, 2)), Lattice(2, 3)), n_clusters)
 
 
 def test_arguments_that_can_not_be(rng, monkeypatch):
     model = model_of(rng.normal(size=(6, 2)), Lattice(2, 3), np.zeros(6, dtype=np.int64))
     with pytest.raises(ParameterError, match="method must be one of"):
-        cluster_codebook(model, 2, "dbscan")
+        clusters(model, 2, "dbscan")
     for seed in (-1, 2**32, 0.5):
         with pytest.raises(ParameterError, match="seed must be"):
-            cluster_codebook(model, 2, seed=seed)
+            clusters(model, 2, seed=seed)
     with pytest.raises(ParameterError, match="use method 'kmeans'"):
-        cluster_codebook(model, 2, weighted_by_hits=True)
+        clusters(model, 2, weighted_by_hits=True)
     with pytest.raises(ParameterError, match="different nodes with hits"):
-        cluster_codebook(model, 2, "kmeans")
+        clusters(model, 2, "kmeans")
 
     def without(name, *rest, plain=builtins.__import__):
         if name.startswith("sklearn"):
@@ -275,19 +276,19 @@ def test_arguments_that_can_not_be(rng, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ParameterError, match=r"pip install 'som_dask\[analysis\]'"):
-        cluster_codebook(model, 2)
+        clusters(model, 2)
 
 
 @pytest.fixture
 def clustered(rng):
     values = rng.normal(size=(9000, 3))
-    model = fit(values, Lattice(4, 6), TrainingConfig(epochs=2))
-    return values, model, cluster_codebook(model, 3)
+    model = train(values, Lattice(4, 6), MapConfig(epochs=2))
+    return values, model, clusters(model, 3)
 
 
 def test_samples_have_the_cluster_of_their_unit(clustered):
     values, model, found = clustered
-    lazy = assign(da.from_array(values, chunks=(4500, 3)), model)
+    lazy = infer(da.from_array(values, chunks=(4500, 3)), model)
     labels = lazy.compute()
     wanted = found["cluster"].values[labels["bmu_row"], labels["bmu_col"]]
     mine = sample_clusters(lazy, found)
@@ -338,8 +339,8 @@ def test_samples_of_another_map(clustered):
 def test_iris_species_are_found_without_being_told():
     iris = pytest.importorskip("sklearn.datasets").load_iris()
     values = (iris.data - iris.data.mean(axis=0)) / iris.data.std(axis=0)
-    model = fit(values, Lattice(8, 8), TrainingConfig(epochs=10))
-    mine = sample_clusters(assign(values, model).compute(), cluster_codebook(model, 3)).values
+    model = train(values, Lattice(8, 8), MapConfig(epochs=10))
+    mine = sample_clusters(infer(values, model).compute(), clusters(model, 3)).values
     agreeing = sum(np.bincount(iris.target[mine == i]).max() for i in range(3))
     assert agreeing / len(values) > 0.75
-    assert clusters.MOST_SUGGESTED >= cluster_codebook(model).attrs["n_clusters"] >= 2
+    assert MOST_SUGGESTED >= clusters(model).attrs["n_clusters"] >= 2

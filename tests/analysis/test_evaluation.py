@@ -11,23 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import som_dask
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Neighborhood
 from som_dask.algorithm.online_rule import OnlineConfig
 from som_dask.algorithm.quality import topographic_error
 from som_dask.algorithm.rank_measures import neighborhood_preservation, topographic_product, trustworthiness
-from som_dask.analysis import evaluation
+from som_dask.analysis import evaluation_dataset
 from som_dask.analysis.evaluation import evaluate
-from som_dask.analysis.label_store import assign
+from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, ParameterError, SchemaError
-from som_dask.io.models import codebook_of, model_dataset, open_model, preparation_of, save_labelled
-from som_dask.passes.cluster import connected
-from som_dask.samples.table import Samples, open_samples
-from som_dask.training.batch import TrainingConfig, fit
-from som_dask.training.online import fit_online
+from som_dask.io.models import feature_space_of, model_dataset, open_model, save_labeled, scaled_codebook_of
+from som_dask.passes.cluster import connect
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.algorithm.test_quality import plain_distortion
-from tests.engine.test_masked import holes
+from tests.engine.test_gap_search import holes
 from tests.reference.twins import dense_matrix, plain_bmus
 
 LATTICE = Lattice(4, 5)
@@ -44,20 +45,20 @@ def cells(rng):
 
 @pytest.fixture
 def model(cells):
-    return fit(cells, LATTICE, TrainingConfig(epochs=4, final_radius=0.7))
+    return train(cells, LATTICE, MapConfig(epochs=4, final_radius=0.7))
 
 
-def made_model(preparation, points, radius=0.8):
+def made_model(space, points, radius=0.8):
     """A model by hand whose codebook in its own space is `points`."""
     history = {name: [math.nan] for name in ("quantization_error", "topographic_error")} | {"radius": [radius]}
     kept = {
         "topology": "hexagonal",
         "boundary": "planar",
-        "missing": preparation.missing,
-        "metric": preparation.metric,
+        "missing": space.missing,
+        "metric": space.metric,
     }
     return model_dataset(
-        points=points, preparation=preparation, hits=np.zeros(20, dtype=np.int64), history=history, features=NAMES,
+        points=points, space=space, hits=np.zeros(20, dtype=np.int64), history=history, features=NAMES,
         lattice=LATTICE, attrs={**kept, "neighborhood": "gaussian", "support": None},
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ def assert_same(one, other, exact=(*EXACT, *RANKS), rounded=ROUNDED):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
 def test_errors_on_the_training_data_are_those_of_training(dtype, keep, rng):
     data = (rng.random((3000, 4)) ** 6 * 250).astype(dtype)
-    model = fit(in_blocks(data, 700, 2300), Lattice(6, 7), TrainingConfig(epochs=3))
+    model = train(in_blocks(data, 700, 2300), Lattice(6, 7), MapConfig(epochs=3))
     found = evaluate(in_blocks(data, 433, 1000, 1567), model, sample=50, keep=keep)
     for name in ("quantization_error", "topographic_error"):
         assert float(found[name]) == float(model[name][-1])
@@ -90,7 +91,7 @@ def test_errors_on_the_training_data_are_those_of_training(dtype, keep, rng):
 def test_errors_of_samples_that_lie_on_their_nodes(rng):
     # All distances are rounding errors: here the digits that exact sums cut off would show.
     data = rng.normal(size=(12, 3)) * 1e3
-    model = fit(data, Lattice(7, 8), TrainingConfig(epochs=20, final_radius=0.1))
+    model = train(data, Lattice(7, 8), MapConfig(epochs=20, final_radius=0.1))
     found = evaluate(data, model)
     assert float(found["quantization_error"]) == float(model["quantization_error"][-1])
 
@@ -106,7 +107,7 @@ def test_errors_on_fields_are_those_of_training_whatever_its_scaling(config, rng
         values[:, :, 2, 0] = np.nan
     fields = xr.DataArray(values, dims=("time", "lat", "lon", "level"), coords={"level": [1, 2, 3, 4]})
     one = fields.chunk(time=20, lat=2, lon=3)
-    model = fit(open_samples(one, feature_dims="level"), LATTICE, TrainingConfig(epochs=3, **config))
+    model = train(open_samples(one, feature_dims="level"), LATTICE, MapConfig(epochs=3, **config))
     found = evaluate(open_samples(fields.chunk(time=7), feature_dims="level"), model, sample=40)
     for name in ("quantization_error", "topographic_error"):
         assert float(found[name]) == float(model[name][-1])
@@ -115,7 +116,7 @@ def test_errors_on_fields_are_those_of_training_whatever_its_scaling(config, rng
     xr.testing.assert_identical(found["feature"], model["feature"])
 
 
-PLAIN = Preparation.none(3)
+PLAIN = FeatureSpace.plain(3)
 SCALED = replace(
     PLAIN,
     center=np.array([100.0, 0, -3]),
@@ -133,22 +134,22 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("preparation", KINDS.values(), ids=KINDS)
-def test_every_measure_is_that_of_its_formula(preparation, cells, rng):
-    cells = cells if preparation.missing == "error" else holes(cells, 0.2, rng)
-    points = preparation.scaled(cells)
-    if preparation.metric == "cosine":
+@pytest.mark.parametrize("space", KINDS.values(), ids=KINDS)
+def test_every_measure_is_that_of_its_formula(space, cells, rng):
+    cells = cells if space.missing == "error" else holes(cells, 0.2, rng)
+    points = space.scale_values(cells)
+    if space.metric == "cosine":
         points = points / np.linalg.norm(points, axis=1, keepdims=True)
     lacking = np.isnan(points)
-    points = points[~(lacking.any(axis=1) if preparation.missing == "drop" else lacking.all(axis=1))]
-    codebook = preparation.on_sphere(points[~np.isnan(points).any(axis=1)][:20])
-    model = made_model(preparation, codebook)
-    np.testing.assert_array_equal(codebook_of(model), codebook)
-    assert preparation_of(model).missing == preparation.missing
+    points = points[~(lacking.any(axis=1) if space.missing == "drop" else lacking.all(axis=1))]
+    codebook = space.to_sphere(points[~np.isnan(points).any(axis=1)][:20])
+    model = made_model(space, codebook)
+    np.testing.assert_array_equal(scaled_codebook_of(model), codebook)
+    assert feature_space_of(model).missing == space.missing
     found = evaluate(in_blocks(cells, 200, 1, 699), model, sample=900, neighbors=7)
 
     bmu, second, distance = plain_bmus(points, codebook)
-    distance = distance**2 / 2 if preparation.metric == "cosine" else distance
+    distance = distance**2 / 2 if space.metric == "cosine" else distance
     assert found.attrs["samples"] == 900
     assert found.attrs["samples_left_out"] == 900 - len(points)
     assert float(found["quantization_error"]) == pytest.approx(math.fsum(distance) / len(points), rel=1e-13)
@@ -162,12 +163,12 @@ def test_every_measure_is_that_of_its_formula(preparation, cells, rng):
     assert float(found["trustworthiness"]) == pytest.approx(trustworthiness(*ranked), rel=1e-9)
     assert float(found["neighborhood_preservation"]) == pytest.approx(neighborhood_preservation(*ranked), rel=1e-9)
     mean, squared, variance = np.full(20, np.nan), np.full(20, np.nan), np.full((20, 3), np.nan)
-    in_units = points if preparation.metric == "cosine" else preparation.physical(points)
+    in_units = points if space.metric == "cosine" else space.to_data_units(points)
     for node in set(bmu.tolist()):
         here = bmu == node
         mean[node] = distance[here].mean()
         squared[node] = np.nansum((points[here] - codebook[node]) ** 2, axis=1).mean()
-        for j in np.flatnonzero(preparation.used):
+        for j in np.flatnonzero(space.used):
             column = in_units[here, j] if in_units.shape[1] == 3 else points[here, j]
             column = column[~np.isnan(column)]
             if len(column):
@@ -179,7 +180,7 @@ def test_every_measure_is_that_of_its_formula(preparation, cells, rng):
 
 
 def test_measures_agree_with_the_labels(cells, model):
-    found, labels = evaluate(cells, model), assign(cells, model).compute()
+    found, labels = evaluate(cells, model), infer(cells, model).compute()
     assert float(found["quantization_error"]) == pytest.approx(float(labels["distance"].mean()), rel=1e-13)
     by_node = labels.groupby(["bmu_row", "bmu_col"]).mean()["distance"]
     hit = found["node_mean_distance"].stack(node=("row", "col")).dropna("node")
@@ -189,7 +190,7 @@ def test_measures_agree_with_the_labels(cells, model):
 def test_names_and_units(cells, model):
     found = evaluate(cells, model, sample=100, seed=5)
     assert set(found.data_vars) == {*EXACT, *RANKS, *ROUNDED}
-    assert all(found[name].dims == () for name in evaluation.SCALARS)
+    assert all(found[name].dims == () for name in evaluation_dataset.SCALARS)
     assert found["node_feature_variance"].dims == ("row", "col", "feature")
     assert all("long_name" in found[name].attrs for name in found.data_vars)
     assert all({"units", "comment"} & set(found[name].attrs) for name in found.data_vars)
@@ -205,7 +206,7 @@ def test_names_and_units(cells, model):
 
 def test_it_survives_a_store(cells, model, tmp_path):
     found = evaluate(cells, model)
-    save_labelled(found, tmp_path / "e.zarr")
+    save_labeled(found, tmp_path / "e.zarr")
     assert xr.open_zarr(tmp_path / "e.zarr", consolidated=False).load().identical(found)
     with pytest.raises(som_dask.SomError, match="not a som_dask model"):
         open_model(tmp_path / "e.zarr")
@@ -242,7 +243,7 @@ def test_which_samples_are_picked_depends_on_the_seed(cells, model):
 def test_workers_change_nothing(cells, model):
     blocks = in_blocks(cells, *[100] * 9)
     once = evaluate(blocks, model)
-    with connected(workers=2, threads_per_worker=1):
+    with connect(workers=2, threads_per_worker=1):
         again = evaluate(blocks, model)
     xr.testing.assert_identical(once.drop_attrs(), again.drop_attrs())
 
@@ -250,33 +251,33 @@ def test_workers_change_nothing(cells, model):
 def test_maps_good_and_bad(rng):
     plane = rng.uniform(-1, 1, (2000, 2)) * [6, 5]
     lattice = Lattice(9, 11)
-    good = evaluate(plane, fit(plane, lattice, TrainingConfig(epochs=15)), sample=300)
-    random = fit(plane, lattice, TrainingConfig(epochs=0), codebook=rng.permutation(plane)[:99])
+    good = evaluate(plane, train(plane, lattice, MapConfig(epochs=15)), sample=300)
+    random = train(plane, lattice, MapConfig(epochs=0), codebook=rng.permutation(plane)[:99])
     bad = evaluate(plane, random, sample=300)
     assert good["trustworthiness"] > 0.97 > 0.8 > bad["trustworthiness"]
     assert good["neighborhood_preservation"] > 0.97 > 0.8 > bad["neighborhood_preservation"]
     assert good["topographic_error"] < 0.1 < 0.7 < bad["topographic_error"]
     assert good["distortion"] < bad["distortion"]
     assert abs(float(good["topographic_product"])) < 0.01
-    chain = evaluate(plane, fit(plane, Lattice(1, 99), TrainingConfig(epochs=15)), sample=300)
+    chain = evaluate(plane, train(plane, Lattice(1, 99), MapConfig(epochs=15)), sample=300)
     assert chain["topographic_product"] < -0.02
     assert chain["neighborhood_preservation"] < 0.97
 
 
 def test_online_models_and_maps_of_one_node(rng):
     colors = rng.random((30, 3))
-    model = fit_online(colors, LATTICE, OnlineConfig(iterations=5))
+    model = train(colors, LATTICE, OnlineConfig(epochs=5))
     found = evaluate(colors, model)
     assert float(found["quantization_error"]) == pytest.approx(float(model["quantization_error"][-1]), rel=1e-14)
     assert found.attrs["radius"] == float(model["radius"][-2])
-    alone = evaluate(colors, fit(colors, Lattice(1, 1), TrainingConfig(epochs=1)))
+    alone = evaluate(colors, train(colors, Lattice(1, 1), MapConfig(epochs=1)))
     assert math.isnan(alone["topographic_product"])
     assert float(alone["topographic_error"]) == 0.0
     assert float(alone["distortion"]) == pytest.approx(alone["node_mean_squared_distance"].item())
 
 
 def test_a_large_map_has_no_topographic_product(cells, model, monkeypatch):
-    monkeypatch.setattr(evaluation, "MOST_NODES", 19)
+    monkeypatch.setattr(evaluation_dataset, "MOST_NODES", 19)
     found = evaluate(cells, model)
     assert math.isnan(found["topographic_product"])
     assert "more than 19 nodes" in found["topographic_product"].attrs["comment"]
@@ -287,7 +288,7 @@ def test_missing_values_are_refused_unless_allowed(cells, model):
     blocks = in_blocks(cells, 500, 400)
     with pytest.raises(DataError, match=r"1 NaN or infinite values, in block 1 \(rows 500 to 899\)"):
         evaluate(blocks, model)
-    scaled = made_model(SCALED, SCALED.scaled(cells[:20]))
+    scaled = made_model(SCALED, SCALED.scale_values(cells[:20]))
     with pytest.raises(DataError, match=r"1 NaN or infinite .* block 1 \(rows 500 to 899\)"):
         evaluate(blocks, scaled)
     assert evaluate(blocks, model, missing="drop").attrs["samples_left_out"] == 1
@@ -329,10 +330,11 @@ def test_what_cannot_be_used(cells, model):
 
 def test_weights_count_as_in_training(cells, rng):
     times = rng.integers(0, 4, 900)
-    model = fit(cells, LATTICE, TrainingConfig(epochs=3), weights=times)
+    model = train(cells, LATTICE, MapConfig(epochs=3), sample_weights=times)
     found = evaluate(in_blocks(cells, 500, 400), model, sample=0)
     assert float(found["quantization_error"]) != float(model["quantization_error"][-1])
-    found, copies = evaluate(cells, model, weights=times), evaluate(cells.repeat(times, axis=0), model, sample=0)
+    found = evaluate(cells, model, sample_weights=times)
+    copies = evaluate(cells.repeat(times, axis=0), model, sample=0)
     assert float(found["quantization_error"]) == float(model["quantization_error"][-1])
     assert float(found["topographic_error"]) == float(model["topographic_error"][-1])
     np.testing.assert_array_equal(found["hits"], model["hits"])
@@ -343,4 +345,4 @@ def test_weights_count_as_in_training(cells, rng):
 def test_samples_that_weigh_nothing_are_no_samples_that_lack_values(rng):
     cells = rng.normal(size=(50, 3))
     with pytest.raises(DataError, match="50 of 50 samples weigh nothing"):
-        evaluate(cells, made_model(Preparation.none(3), cells[:20]), weights=np.zeros(50))
+        evaluate(cells, made_model(FeatureSpace.plain(3), cells[:20]), sample_weights=np.zeros(50))

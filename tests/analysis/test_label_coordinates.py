@@ -6,10 +6,12 @@ import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import label_store as inference
-from som_dask.analysis.label_store import assign, label_store
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, StorageError
-from som_dask.io.files import lock
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.io.outputs import lock
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 
 ROWS = 9000
 TIMES = np.datetime64("2020-01-01T00:00:00.000000001", "ns") + np.arange(ROWS) * np.timedelta64(1, "h")
@@ -31,7 +33,7 @@ def cells(rng):
 
 @pytest.fixture
 def model(cells):
-    return fit(cells, Lattice(3, 4), TrainingConfig(epochs=1))
+    return train(cells, Lattice(3, 4), MapConfig(epochs=1))
 
 
 def opened(place):
@@ -46,19 +48,19 @@ def test_coordinates_of_every_kind_are_kept(kind, index, cells, model, tmp_path)
     given = cells.assign_coords({name: ("cell", KINDS[kind])})
     given.to_dataset().chunk(cell=1000).to_zarr(tmp_path / "cells.zarr")
     for data in (given, tmp_path / "cells.zarr"):
-        label_store(data, model, tmp_path / "labels.zarr", overwrite=True)
+        infer_to_store(data, model, tmp_path / "labels.zarr", overwrite=True)
         found = opened(tmp_path / "labels.zarr")
         np.testing.assert_array_equal(found[name].values, KINDS[kind])
-        np.testing.assert_array_equal(assign(data, model)[name].values, KINDS[kind])
-        np.testing.assert_array_equal(found["distance"], assign(cells, model)["distance"].compute())
+        np.testing.assert_array_equal(infer(data, model)[name].values, KINDS[kind])
+        np.testing.assert_array_equal(found["distance"], infer(cells, model)["distance"].compute())
 
 
 def test_features_first(cells, model, tmp_path):
     turned = cells.transpose("feature", "cell")
     turned.to_dataset().chunk(cell=700).to_zarr(tmp_path / "turned.zarr", consolidated=False)
-    label_store(tmp_path / "turned.zarr", model, tmp_path / "labels.zarr")
+    infer_to_store(tmp_path / "turned.zarr", model, tmp_path / "labels.zarr")
     np.testing.assert_array_equal(
-        opened(tmp_path / "labels.zarr")["bmu_col"], assign(cells, model)["bmu_col"].compute()
+        opened(tmp_path / "labels.zarr")["bmu_col"], infer(cells, model)["bmu_col"].compute()
     )
 
 
@@ -68,18 +70,18 @@ def test_a_bad_block_is_named_and_those_before_it_stay_done(cells, model, tmp_pa
     bad = cells.copy(deep=True)
     bad[8500, 1] = np.nan
     with pytest.raises(DataError, match=r"block 2 \(rows 8192 to 8999\): there are 1 NaN"):
-        label_store(bad, model, place)
+        infer_to_store(bad, model, place)
     assert not place.exists()
     with pytest.raises(DataError, match="1 NaN"):
-        assign(bad, model).compute()
+        infer(bad, model).compute()
     seen = []
     with pytest.raises(DataError, match="block 2"):
-        label_store(bad, model, place, on_progress=lambda done, _: seen.append(done))
+        infer_to_store(bad, model, place, on_progress=lambda done, _: seen.append(done))
     assert seen == [2]  # it starts with the two that are done
 
 
 def test_one_run_at_a_time(cells, model, tmp_path):
     with lock(tmp_path / "labels.zarr"), pytest.raises(StorageError, match="another run"):
-        label_store(cells, model, tmp_path / "labels.zarr")
-    label_store(cells, model, tmp_path / "labels.zarr")
+        infer_to_store(cells, model, tmp_path / "labels.zarr")
+    infer_to_store(cells, model, tmp_path / "labels.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.zarr"]

@@ -12,14 +12,17 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis import label_region
 from som_dask.analysis import label_store as inference
-from som_dask.analysis.label_store import assign, block_labels, label_store
-from som_dask.analysis.soft_labels import assign_soft
-from som_dask.engine.batch import SharedCodebook
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer, label_block
+from som_dask.analysis.soft_labels import infer_soft
+from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
-from som_dask.io.models import codebook_of, save_model
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.io.models import save_model, scaled_codebook_of
+from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.reference.twins import plain_bmus
 
 LATTICE = Lattice(4, 6)
@@ -38,7 +41,7 @@ def cells(rng):
 
 @pytest.fixture
 def model(cells):
-    return fit(cells, LATTICE, TrainingConfig(epochs=2))
+    return train(cells, LATTICE, MapConfig(epochs=2))
 
 
 def opened(place):
@@ -46,8 +49,8 @@ def opened(place):
 
 
 def test_labels_are_those_of_the_plain_rule(cells, model):
-    labels = assign(cells, model).compute()
-    bmu, _, distance = plain_bmus(cells.values[:500], codebook_of(model))
+    labels = infer(cells, model).compute()
+    bmu, _, distance = plain_bmus(cells.values[:500], scaled_codebook_of(model))
     np.testing.assert_array_equal(labels["bmu_row"][:500], bmu // 6)
     np.testing.assert_array_equal(labels["bmu_col"][:500], bmu % 6)
     np.testing.assert_allclose(labels["distance"][:500], distance, rtol=1e-12)
@@ -55,7 +58,7 @@ def test_labels_are_those_of_the_plain_rule(cells, model):
 
 
 def test_labels_have_the_samples_dimension_and_coordinates(cells, model):
-    labels = assign(cells, model)
+    labels = infer(cells, model)
     assert {name: (v.dims, v.dtype) for name, v in labels.data_vars.items()} == {
         "bmu_row": (("cell",), np.int32),
         "bmu_col": (("cell",), np.int32),
@@ -70,7 +73,7 @@ def test_nothing_is_computed_before_it_is_asked_for(model):
         raise AssertionError("computed")
 
     lazy = da.map_blocks(fail, da.zeros((9000, 3), chunks=(3000, 3)), dtype=np.float64, meta=np.empty((0, 0)))
-    labels = assign(lazy, model)
+    labels = infer(lazy, model)
     with pytest.raises(AssertionError, match="computed"):
         labels.compute()
 
@@ -79,15 +82,17 @@ def test_values_that_are_not_finite(cells, model):
     bad = cells.values.copy()
     bad[5, 1] = np.inf
     with pytest.raises(DataError, match="1 NaN or infinite"):
-        block_labels(bad, SharedCodebook(codebook_of(model), LATTICE))
+        label_block(bad, SharedCodebook(scaled_codebook_of(model), LATTICE))
 
 
 @pytest.mark.parametrize("url", [False, True])
 def test_a_store_holds_the_same(url, cells, model, tmp_path):
     place = "memory://inference/labels.zarr" if url else tmp_path / "labels.zarr"
     seen = []
-    summary = label_store(cells, model, place, overwrite=True, on_progress=lambda done, of: seen.append((done, of)))
-    wanted = assign(cells, model).compute()
+    summary = infer_to_store(
+        cells, model, place, overwrite=True, on_progress=lambda done, of: seen.append((done, of))
+    )
+    wanted = infer(cells, model).compute()
     found = opened(place)
     xr.testing.assert_identical(found.drop_attrs(), wanted.drop_attrs())
     assert (summary.samples, summary.blocks, summary.blocks_before) == (9000, 3, 0)
@@ -100,26 +105,27 @@ def test_a_store_holds_the_same(url, cells, model, tmp_path):
 def test_uneven_blocks_fill_whole_chunks(model, rng):
     values = rng.normal(size=(9000, 3))
     uneven = da.from_array(values, chunks=((3000, 5000, 1000), 3))
-    label_store(uneven, model, "memory://inference/uneven.zarr", overwrite=True)
-    wanted = assign(values, model).compute()
+    infer_to_store(uneven, model, "memory://inference/uneven.zarr", overwrite=True)
+    wanted = infer(values, model).compute()
     np.testing.assert_array_equal(opened("memory://inference/uneven.zarr")["distance"], wanted["distance"])
 
 
 KILLED = """
 import os, signal, sys
+from som_dask.analysis import label_region
 from som_dask.analysis import label_store as inference
 count = 0
-plain = inference.block_labels
+plain = label_region.label_block
 def dies(*arguments):
     global count
     count += 1
     if count == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return plain(*arguments)
-inference.block_labels = dies
+label_region.label_block = dies
 import dask
 dask.config.set(scheduler="sync")
-inference.label_store("cells.zarr", "model.zarr", "labels.zarr")
+inference.infer_to_store("cells.zarr", "model.zarr", "labels.zarr")
 """
 
 
@@ -127,23 +133,23 @@ def test_a_killed_run_does_only_what_is_missing(cells, model, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(inference, "BLOCKS_AT_ONCE", 2)
     cells.drop_vars("marker").chunk(cell=1000).to_dataset().to_zarr("cells.zarr", consolidated=False)
-    monkeypatch.setattr("som_dask.samples.table.MIN_BLOCK_ROWS", 1000)
+    monkeypatch.setattr("som_dask.samples.open.MIN_BLOCK_ROWS", 1000)
     save_model(model, "model.zarr")
-    script = "import som_dask.samples.table as s; s.MIN_BLOCK_ROWS = 1000\n" + KILLED
+    script = "import som_dask.samples.open as s; s.MIN_BLOCK_ROWS = 1000\n" + KILLED
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
     assert not os.path.exists("labels.zarr")
-    done, plain = [], inference.block_labels
+    done, plain = [], label_region.label_block
 
     def counted(block, *rest):
         done.append(len(block))
         return plain(block, *rest)
 
-    monkeypatch.setattr(inference, "block_labels", counted)
-    summary = label_store("cells.zarr", "model.zarr", "labels.zarr")
+    monkeypatch.setattr(label_region, "label_block", counted)
+    summary = infer_to_store("cells.zarr", "model.zarr", "labels.zarr")
     assert summary.blocks == 9
     assert summary.blocks_before == 3
     assert len(done) == 6
-    np.testing.assert_array_equal(opened("labels.zarr")["distance"], assign(cells, model)["distance"].compute())
+    np.testing.assert_array_equal(opened("labels.zarr")["distance"], infer(cells, model)["distance"].compute())
 
 
 def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_path, monkeypatch):
@@ -154,28 +160,28 @@ def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_pat
     with monkeypatch.context() as patched:
         patched.setattr(inference, "publish", stop)
         with pytest.raises(KeyboardInterrupt):
-            label_store(cells, model, place)
-    other = fit(cells, LATTICE, TrainingConfig(epochs=3))
+            infer_to_store(cells, model, place)
+    other = train(cells, LATTICE, MapConfig(epochs=3))
     with pytest.raises(StorageError, match=r"another run \(other model\)"):
-        label_store(cells, other, place)
-    assert label_store(cells, model, place).blocks_before == 3
-    label_store(cells, other, place, overwrite=True)
-    np.testing.assert_array_equal(opened(place)["bmu_row"], assign(cells, other)["bmu_row"].compute())
+        infer_to_store(cells, other, place)
+    assert infer_to_store(cells, model, place).blocks_before == 3
+    infer_to_store(cells, other, place, overwrite=True)
+    np.testing.assert_array_equal(opened(place)["bmu_row"], infer(cells, other)["bmu_row"].compute())
 
 
 def test_other_features_write_nothing(cells, model, tmp_path):
     with pytest.raises(SchemaError):
-        label_store(cells.isel(marker=[1, 0, 2]), model, tmp_path / "labels.zarr")
+        infer_to_store(cells.isel(marker=[1, 0, 2]), model, tmp_path / "labels.zarr")
     with pytest.raises(SchemaError):
-        assign(cells.astype(np.float32), model)
+        infer(cells.astype(np.float32), model)
     assert os.listdir(tmp_path) == []
 
 
 def test_soft_labels_go_on_where_a_run_stopped(tmp_path, monkeypatch, rng):
     values = rng.normal(size=(1000, 3))
-    model = fit(values, LATTICE, TrainingConfig(epochs=2))
+    model = train(values, LATTICE, MapConfig(epochs=2))
     samples = open_samples(da.from_array(values, chunks=(250, 3)), block_size=250 * 24)
-    plain, seen = inference._write_block, []
+    plain, seen = inference.write_block, []
 
     def dies(*arguments):
         seen.append(1)
@@ -184,24 +190,24 @@ def test_soft_labels_go_on_where_a_run_stopped(tmp_path, monkeypatch, rng):
         return plain(*arguments)
 
     with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
-        patched.setattr(inference, "_write_block", dies)
+        patched.setattr(inference, "write_block", dies)
         with pytest.raises(StorageError):
-            label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+            infer_to_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
     with pytest.raises(StorageError, match="unfinished labels of another run"):
-        label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3, "membership": "gaussian"})
-    summary = label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
+        infer_to_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3, "membership": "gaussian"})
+    summary = infer_to_store(samples, model, tmp_path / "soft.zarr", soft={"k": 2, "membership": "gaussian"})
     assert (summary.blocks, summary.blocks_before) == (4, 2)
-    wanted = assign_soft(samples, model, 2, kind="gaussian").compute()
+    wanted = infer_soft(samples, model, 2, kind="gaussian").compute()
     with xr.open_zarr(tmp_path / "soft.zarr", consolidated=True) as stored:
         xr.testing.assert_equal(stored.load(), wanted)
 
 
 def test_soft_labels_that_can_not_be(tmp_path, rng):
     values = rng.normal(size=(100, 3))
-    model = fit(values, LATTICE, TrainingConfig(epochs=1))
+    model = train(values, LATTICE, MapConfig(epochs=1))
     for soft, message in (({"k": 0}, "k must be"), ({"k": 2, "membership": "hard"}, "hard")):
         with pytest.raises(ParameterError, match=message):
-            label_store(values, model, tmp_path / "soft.zarr", soft=soft)
+            infer_to_store(values, model, tmp_path / "soft.zarr", soft=soft)
     with pytest.raises(ParameterError, match="use device 'cpu'"):
-        label_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
+        infer_to_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis.node_counts import ClassCounts, NodeMoments, flat_nodes
+from som_dask.analysis.node_counts import ClassCounts, NodeMoments, flatten_nodes
 from som_dask.errors import DataError
 
 LATTICE = Lattice(3, 4)
@@ -16,12 +16,12 @@ LATTICE = Lattice(3, 4)
 
 def test_flat_nodes():
     row, col = np.array([[0, np.nan, 2], [1, -1, 0]]), np.array([[3, 0, 0], [2, 1, np.nan]])
-    found = flat_nodes(row, col, LATTICE)
+    found = flatten_nodes(row, col, LATTICE)
     assert found.dtype == np.int64
     assert found.tolist() == [[3, -1, 8], [6, -1, -1]]
     for outside in ((3, 0), (0, 4)):
         with pytest.raises(DataError, match="outside the map of 3 x 4"):
-            flat_nodes(*np.array(outside)[:, None], LATTICE)
+            flatten_nodes(*np.array(outside)[:, None], LATTICE)
 
 
 def test_classes_that_only_some_blocks_have():
@@ -29,7 +29,7 @@ def test_classes_that_only_some_blocks_have():
     first = ClassCounts.of(zeros, zeros, np.array(["b", "c", "b"]), LATTICE)
     other = ClassCounts.of(zeros, zeros, np.array(["c", "a", None], dtype=object), LATTICE)
     empty = ClassCounts.of(zeros[:0], zeros[:0], np.array([], dtype=object), LATTICE)
-    total = (empty + first + other + empty).ordered()
+    total = (empty + first + other + empty).sort_classes()
     assert total.classes.tolist() == ["a", "b", "c"]
     assert total.counts[0].tolist() == [1, 2, 2]
     assert total.counts[1:].sum() == 0
@@ -44,13 +44,13 @@ def test_classes_that_only_some_blocks_have():
 def test_counts_add_up_in_any_blocks(seed, cuts, kinds):
     rng = np.random.default_rng(seed)
     row, col, classes = rng.integers(-1, 3, 60), rng.integers(0, 4, 60), rng.integers(0, kinds, 60)
-    whole = ClassCounts.of(row, col, classes, LATTICE).ordered()
+    whole = ClassCounts.of(row, col, classes, LATTICE).sort_classes()
     edges = [0, *sorted(cuts), 60]
     parts = [ClassCounts.of(row[a:b], col[a:b], classes[a:b], LATTICE) for a, b in itertools.pairwise(edges)]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    total = total.ordered()
+    total = total.sort_classes()
     assert total.classes.tolist() == whole.classes.tolist()
     np.testing.assert_array_equal(total.counts, whole.counts)
     assert (total.no_node, total.no_class) == (whole.no_node, whole.no_class) == (np.count_nonzero(row < 0), 0)

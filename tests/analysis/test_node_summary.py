@@ -11,11 +11,12 @@ import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import node_counts as node_sums
-from som_dask.analysis.label_store import assign
+from som_dask.analysis.labels import infer
 from som_dask.analysis.node_summary import summarize_labels, summarize_values
 from som_dask.errors import DataError
 from som_dask.io.models import save_model
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 
 LATTICE = Lattice(3, 4)
 N = 400
@@ -23,7 +24,7 @@ N = 400
 
 @pytest.fixture
 def labels(rng):
-    """Labels as `assign` gives them: node (2, 3) has no samples, some samples have no node."""
+    """Labels as `infer` gives them: node (2, 3) has no samples, some samples have no node."""
     node = rng.integers(0, 11, N)
     row, col = np.divmod(node.astype(np.float64), 4)
     row[::17] = col[::17] = np.nan
@@ -182,13 +183,13 @@ def test_classes_of_flowers_and_wines(name):
     data = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")()
     values = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
     names = np.asarray(data.target_names)[data.target]
-    model = fit(values, Lattice(6, 6), TrainingConfig(epochs=10))
-    found = summarize_labels(assign(values, model), names, model)
+    model = train(values, Lattice(6, 6), MapConfig(epochs=10))
+    found = summarize_labels(infer(values, model), names, model)
     assert float(found["overall_purity"]) > 0.88
     assert int(found["class_count"].sum()) == len(values)
     # Of a broken map, whose units have nothing to do with the samples:
     shuffled = np.random.default_rng(1).permutation(names)
-    assert float(summarize_labels(assign(values, model), shuffled, model)["overall_purity"]) < 0.75
+    assert float(summarize_labels(infer(values, model), shuffled, model)["overall_purity"]) < 0.75
 
 
 def test_summaries_can_be_saved(labels, tmp_path):

@@ -11,9 +11,10 @@ import dask
 import psutil
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.passes.cluster import connected
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.passes.cluster import connect
+from som_dask.samples.open import open_samples
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.train import train
 from tests.benchmarks.data import manifold
 
 __all__ = ["main", "peak_memory"]
@@ -40,22 +41,21 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         ``before`` and ``peak`` in bytes: after a training on little data, and after all.
     """
     lattice = Lattice(job["side"], job["side"])
-    config = TrainingConfig(epochs=job["epochs"], keep="stream", **job["options"])
+    config, execution = MapConfig(epochs=job["epochs"], **job["options"]), Execution(keep="stream")
     workers = {"workers": job["workers"], "threads_per_worker": job["threads"]} if job["workers"] else {}
     settings = {} if job["workers"] else {"scheduler": "threads", "num_workers": job["threads"]}
-    with connected(**workers) as client, dask.config.set(settings):
+    with connect(**workers) as client, dask.config.set(settings):
 
         def most(measure: Any) -> int:
             return max(client.run(measure).values()) if client else measure()
 
-        fit(manifold(4096, job["features"]), lattice, config)
+        train(manifold(4096, job["features"]), lattice, config, execution)
         before = most(lambda: psutil.Process().memory_info().rss)
-        weights = job["weights"]  # the name of a variable, or None
-        fit(
-            open_samples(job["store"], variable="samples", block_size=job["block_size"], weights=weights),
-            lattice,
-            config,
+        sample_weights = job["sample_weights"]  # the name of a variable, or None
+        samples = open_samples(
+            job["store"], variable="samples", block_size=job["block_size"], sample_weights=sample_weights
         )
+        train(samples, lattice, config, execution)
         return {"before": before, "peak": most(peak_memory)}
 
 

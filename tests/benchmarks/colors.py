@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.batch import SharedCodebook, chunk_sums, updated_codebook
-from som_dask.engine.exact_sums import BatchSums
-from som_dask.training.batch import TrainingConfig
+from som_dask.engine.codebook import SharedCodebook
+from som_dask.engine.partial import Partial
+from som_dask.training.config import MapConfig
 from tests.benchmarks import data
 from tests.benchmarks.contestants import ours, precisions, xpysom
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved
-from tests.reference.twins import shared_codebook
+from tests.reference.twins import add_up_block, next_codebook, shared_codebook
 
 __all__ = ["measure", "run"]
 
 
 def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str]]:
     """Times of an epoch and of its two parts, at three radii, and the reasons of those who can't take part."""
-    samples, lattice, neighborhood = data.colors(), Lattice(side, side), TrainingConfig().kernel()
+    samples, lattice, neighborhood = data.colors(), Lattice(side, side), MapConfig().kernel()
     results, skipped = [], []
     for phase in data.codebooks(samples, lattice, options.threads):
         contestants = {
@@ -30,10 +30,10 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
             for precision in precisions()
         }
         shared = shared_codebook(samples, phase.codebook, lattice)
-        sums = chunk_sums(samples, shared).rounded(shared.whole)
+        sums = add_up_block(samples, shared).rounded(shared.scales)
         contestants["sums alone"] = Contestant(lambda shared=shared: _sums_alone(samples, shared))
         contestants["update alone"] = Contestant(
-            lambda phase=phase, sums=sums: updated_codebook(sums, phase.codebook, lattice, neighborhood, phase.radius)
+            lambda phase=phase, sums=sums: next_codebook(sums, phase.codebook, lattice, neighborhood, phase.radius)
         )
         try:
             contestants["XPySom"] = xpysom(samples, lattice, phase, options.threads)
@@ -45,9 +45,9 @@ def measure(side: int, options: Options) -> tuple[list[dict[str, Any]], list[str
     return results, skipped
 
 
-def _sums_alone(samples: np.ndarray, shared: SharedCodebook) -> BatchSums:
+def _sums_alone(samples: np.ndarray, shared: SharedCodebook) -> Partial:
     fresh = replace(shared)  # without the patches made before
-    return chunk_sums(samples, fresh).rounded(fresh.whole)
+    return add_up_block(samples, fresh).rounded(fresh.scales)
 
 
 def run(options: Options) -> list[dict[str, Any]]:

@@ -17,12 +17,14 @@ import dask
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
-from som_dask.passes.run import summarize
-from som_dask.samples.table import Samples, open_samples
-from som_dask.training.batch import TrainingConfig, train
-from som_dask.training.prepared import TrainingData
+from som_dask.passes.summary import summarize
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.prepared import PreparedData
+from som_dask.training.train import epochs
 from tests.benchmarks.data import Phase
 from tests.benchmarks.timing import Contestant, Skipped
 
@@ -60,11 +62,11 @@ def floor(data: np.ndarray, codebook: np.ndarray, threads: int) -> Contestant:
 
 @cache
 def precisions() -> tuple[str | None, ...]:
-    """The values of `TrainingConfig.precision`, the default first; (None,) if there is no such field."""
-    known = {field.name: field.default for field in fields(TrainingConfig)}
+    """The values of `MapConfig.precision`, the default first; (None,) if there is no such field."""
+    known = {field.name: field.default for field in fields(MapConfig)}
     if "precision" not in known:
         return (None,)
-    values = typing.get_args(typing.get_type_hints(TrainingConfig)["precision"]) or (known["precision"],)
+    values = typing.get_args(typing.get_type_hints(MapConfig)["precision"]) or (known["precision"],)
     return tuple(sorted(values, key=lambda value: value != known["precision"]))
 
 
@@ -76,7 +78,7 @@ def ours(
     precision: str | None = None,
     summary: Any = None,
 ) -> Contestant:
-    """One whole epoch by `train`: the graph, the sums of all blocks, the update.
+    """One whole epoch by `epochs`: the graph, the sums of all blocks, the update.
 
     Parameters
     ----------
@@ -84,20 +86,21 @@ def ours(
     threads : int, optional
         None if a client is active and is to be used.
     precision : str, optional
-        Of `TrainingConfig`.
+        Of `MapConfig`.
     summary : optional
         Of the data, where it has been made already.
     """
     chosen = {} if precision is None else {"precision": precision}
-    config = TrainingConfig(epochs=1, radii=(phase.radius,), keep="stream", **chosen)
+    config = MapConfig(epochs=1, radii=(phase.radius,), **chosen)
     settings = {} if threads is None else {"scheduler": "threads", "num_workers": threads}
     with dask.config.set(settings):
         samples: Samples = open_samples(data)
         summary = summary or summarize(samples)
 
     def epoch() -> None:
-        data = TrainingData(samples, summary, Preparation.none(samples.n_features))
-        next(train(data, lattice, config, codebook=phase.codebook))
+        space, execution = FeatureSpace.plain(samples.n_features), Execution(keep="stream")
+        data = PreparedData(samples, summary, space, execution)
+        next(epochs(data, lattice, config, codebook=phase.codebook))
 
     return Contestant(epoch, lambda: dask.config.set(settings))
 

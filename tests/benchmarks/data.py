@@ -10,7 +10,8 @@ import dask
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.training.batch import TrainingConfig, train
+from som_dask.training.batch import batch_epochs
+from som_dask.training.config import MapConfig
 from tests.benchmarks.timing import Skipped
 
 __all__ = [
@@ -103,10 +104,10 @@ class Phase:
 
 def codebooks(data: np.ndarray, lattice: Lattice, threads: int, epochs: int = 9) -> Sequence[Phase]:
     """An early, a middle and a late epoch of a short training run on some of the data."""
-    config = TrainingConfig(epochs=epochs)
+    config = MapConfig(epochs=epochs)
     schedule = config.schedule(lattice)
     with dask.config.set(scheduler="threads", num_workers=threads):
-        after = [epoch.codebook for epoch in train(data[:TRAINING_ROWS], lattice, config)]
+        after = [epoch.codebook for epoch in batch_epochs(data[:TRAINING_ROWS], lattice, config)]
     entering = {"early": 1, "middle": math.ceil(epochs / 2), "late": epochs - 1}
     return [
         Phase(name, after[index - 1].reshape(lattice.n_nodes, -1), float(schedule[index]))

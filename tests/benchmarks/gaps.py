@@ -9,8 +9,9 @@ import dask
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.training.batch import TrainingConfig, train
-from som_dask.training.prepared import TrainingData
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.prepared import prepare_data
+from som_dask.training.train import epochs
 from tests.benchmarks.data import GAPS, codebooks, manifold, rows_for, with_gaps
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Spread, interleaved, ratio
@@ -43,16 +44,18 @@ def measure(n: int, d: int, side: int, options: Options) -> dict[str, Any]:
     """Seconds of a middle epoch of each kind on n samples, and how many times a plain one."""
     lattice, data = Lattice(side, side), manifold(n, d)
     middle = next(phase for phase in codebooks(data, lattice, options.threads) if phase.name == "middle")
-    weights = np.random.default_rng(2).random(n) + 0.5
+    sample_weights = np.random.default_rng(2).random(n) + 0.5
     settings = {"scheduler": "threads", "num_workers": options.threads}
 
     def contestant(kind: Kind) -> Contestant:
-        config = TrainingConfig(epochs=1, radii=(middle.radius,), keep="stream", **kind.options)  # type: ignore[arg-type]
+        config = MapConfig(epochs=1, radii=(middle.radius,), **kind.options)  # type: ignore[arg-type]
         some = with_gaps(data, kind.gaps) if kind.gaps else data
         with dask.config.set(settings):
-            opened = TrainingData.open(some, config, weights=weights if kind.weighted else None)
+            opened = prepare_data(
+                some, config, Execution(keep="stream"), sample_weights=sample_weights if kind.weighted else None
+            )
         return Contestant(
-            lambda: next(train(opened, lattice, config, codebook=middle.codebook)), lambda: dask.config.set(settings)
+            lambda: next(epochs(opened, lattice, config, codebook=middle.codebook)), lambda: dask.config.set(settings)
         )
 
     times = interleaved({name: contestant(kind) for name, kind in KINDS.items()}, options)

@@ -11,17 +11,20 @@ from typing import Any
 import dask
 import numpy as np
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.batch import SharedCodebook
+from som_dask.engine.block import Block
 from som_dask.engine.device import to_device
+from som_dask.engine.engines import engine_for
 from som_dask.engine.gpu import CodebookOnDevice
 from som_dask.errors import ParameterError
-from som_dask.passes.run import summarize
-from som_dask.passes.summary import DataSummary
-from som_dask.samples.table import Samples, open_samples
-from som_dask.training.batch import TrainingConfig, train
-from som_dask.training.prepared import TrainingData
+from som_dask.passes.epoch import share_codebook
+from som_dask.passes.summary import DataSummary, summarize
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.prepared import PreparedData
+from som_dask.training.train import epochs
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.tables import show
@@ -84,14 +87,14 @@ def floor(cupy: Any, data: Any, codebook: np.ndarray) -> Contestant:
 def resident(
     samples: Samples, summary: DataSummary, codebook: np.ndarray, lattice: Lattice, options: Options
 ) -> Spread:
-    """Seconds of ten epochs by `train`, in each round; the epoch before them uploads the samples."""
-    config = TrainingConfig(epochs=1 + EPOCHS, device="gpu")
-    seconds = []
+    """Seconds of ten epochs by `epochs`, in each round; the epoch before them uploads the samples."""
+    config = MapConfig(epochs=1 + EPOCHS)
+    space, seconds = FeatureSpace.plain(samples.n_features), []
     with dask.config.set(scheduler="threads", num_workers=min(options.threads, 4)):
         for _ in range(options.rounds):
-            data = TrainingData(samples, summary, Preparation.none(samples.n_features))
-            epochs = list(train(data, lattice, config, codebook=codebook))
-            seconds.append(sum(epoch.seconds for epoch in epochs[1:]))
+            data = PreparedData(samples, summary, space, Execution(device="gpu"))
+            _, *timed = epochs(data, lattice, config, codebook=codebook)
+            seconds.append(sum(epoch.seconds for epoch in timed))
     return Spread.of(seconds)
 
 
@@ -101,25 +104,19 @@ def measure(
     """Times for one map."""
     lattice = Lattice(side, side)
     middle = codebooks(data, lattice, options.threads)[1]
-    shared = SharedCodebook.exact(
-        middle.codebook,
-        lattice,
-        "gpu",
-        n=summary.samples,
-        least=summary.minimum,
-        most=summary.maximum,
-        small=summary.small,
-    )
+    space = FeatureSpace.plain(samples.n_features)
+    shared = share_codebook(middle.codebook, lattice, summary, space, engine_for("gpu"))
     there = cupy.asarray(data)
-    watched = Watched(cupy, shared.codebook, lattice, shared.whole)
-    watched.sums(there)  # compiles
+    block = Block.of(there)
+    watched = Watched(cupy, shared)
+    watched.add_up(block, certify=True)  # compiles
     watched.seconds.clear()
     watched.settled = 0
-    watched.sums(there)
+    watched.add_up(block, certify=True)
     times = interleaved(
         {
             "floor": floor(cupy, there, middle.codebook),
-            "block": Contestant(lambda: shared.on_device().sums(there)),
+            "block": Contestant(lambda: shared.add_up(block)),
             "cpu": ours(data[:CPU_ROWS], lattice, middle, options.threads),
         },
         options,
@@ -166,7 +163,7 @@ def run(options: Options) -> list[dict[str, Any]]:
             for row in results
         ],
         [
-            f"{EPOCHS} epochs: by train, graph and update included; one block: the sums of all samples at once",
+            f"{EPOCHS} epochs: graph and update included; one block: the sums of all samples at once",
             f"SGEMM: cuBLAS, float32, in tiles; CPU: {options.threads} threads, {CPU_ROWS} samples, scaled up",
         ],
     )

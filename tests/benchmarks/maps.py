@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice, Topology
-from som_dask.training.batch import TrainingConfig, train
+from som_dask.training.batch import batch_epochs
+from som_dask.training.config import MapConfig
 from tests.benchmarks.timing import Skipped
 
 __all__ = ["MEASURES", "Maker", "Map", "errors", "minisom", "ours", "xpysom"]
@@ -47,22 +48,22 @@ def errors(samples: np.ndarray, made: Map) -> tuple[float, float]:
 
 
 def ours(start: float | None = None, **settings: object) -> Maker:
-    """Our batch rule: `TrainingConfig()` with the epochs and the seed given, and other settings where they are named.
+    """Our batch rule: `MapConfig()` with the epochs and the seed given, and other settings where they are named.
 
     Parameters
     ----------
     start : float, optional
         Initial radius as a part of the map's longer side; never below the final one.
     **settings
-        Of `TrainingConfig`.
+        Of `MapConfig`.
     """
-    base = TrainingConfig(**settings)  # type: ignore[arg-type]
+    base = MapConfig(**settings)  # type: ignore[arg-type]
 
     def make(samples: np.ndarray, side: int, topology: Topology, epochs: int, seed: int) -> Map:
         lattice, config = Lattice(side, side, topology), replace(base, epochs=epochs, seed=seed)
         if start is not None:
             config = replace(config, initial_radius=max(start * side, config.final_radius))
-        for epoch in train(samples, lattice, config):
+        for epoch in batch_epochs(samples, lattice, config):
             codebook = epoch.codebook
         node = np.arange(lattice.n_nodes)
         return Map(codebook.reshape(lattice.n_nodes, -1), lattice.adjacent(node[:, None], node[None, :]))

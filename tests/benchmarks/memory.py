@@ -30,7 +30,7 @@ def measure(store: Path, block_bytes: int, threads: int, workers: int, gaps: boo
         "threads": threads,
         "workers": workers,
         "options": {"missing": "mask", "scaling": "zscore"} if gaps else {},
-        "weights": "weights" if gaps else None,
+        "sample_weights": "weights" if gaps else None,
     }
     command = [sys.executable, "-m", "tests.benchmarks.child", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun, initial_weights
+from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun, draw_codebook
 from tests.benchmarks import data
 from tests.benchmarks.tables import show
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
@@ -25,7 +25,7 @@ def numpy_loop(vectors: np.ndarray, side: int, config: OnlineConfig, updates: in
     Does the first `updates` of the run; each takes the same time, whatever the radius.
     """
     lattice = Lattice(side, side, "rectangular")
-    weights = initial_weights(lattice, vectors.shape[1], config.seed).reshape(side, side, -1)
+    weights = draw_codebook(lattice, vectors.shape[1], config.seed).reshape(side, side, -1)
     row, col = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
     for radius, rate in zip(config.radii(lattice), config.learning_rates(lattice), strict=True):
         for vector in vectors:
@@ -57,7 +57,7 @@ def measure(side: int, config: OnlineConfig, updates: int, options: Options) -> 
     The run is whole for ours, from the start to the end of the radius; the others do some updates of it.
     """
     vectors = data.colors()
-    total = len(vectors) * config.iterations
+    total = len(vectors) * config.epochs
     contestants, skipped = {}, []
     for topology in ("rectangular", "hexagonal"):
         lattice = Lattice(side, side, topology)
@@ -76,7 +76,7 @@ def measure(side: int, config: OnlineConfig, updates: int, options: Options) -> 
     }
     return {
         "side": side,
-        "iterations": config.iterations,
+        "epochs": config.epochs,
         "updates_per_second": {name: Spread.of([1 / s for s in values]) for name, values in each.items()},
         "times_numpy_loop": {name: ratio(each[NOTEBOOK], values) for name, values in each.items()},
         "skipped": skipped,
@@ -89,7 +89,7 @@ def run(options: Options) -> list[dict[str, Any]]:
     result = measure(400, OnlineConfig(), 10 if options.quick else 60, options)
     rates, ratios = result["updates_per_second"], result["times_numpy_loop"]
     show(
-        "online: 40 RGB vectors x 100 iterations on a 400 x 400 map by the online rule",
+        "online: 40 RGB vectors x 100 epochs on a 400 x 400 map by the online rule",
         ["", "vector updates/s", "times the NumPy loop"],
         [[name, rates[name], ratios[name]] for name in rates],
         [

@@ -12,9 +12,10 @@ import dask.array
 from dask.delayed import Delayed, delayed
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.passes.cluster import connected
-from som_dask.passes.run import summarize
-from som_dask.samples.table import Samples, open_samples
+from som_dask.passes.cluster import connect
+from som_dask.passes.summary import summarize
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
 from tests.benchmarks.contestants import floor, ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.tables import show
@@ -82,7 +83,7 @@ def measure(rows: int, options: Options) -> list[dict[str, Any]]:
             )
         for count in [count for count in (1, 2, 4) if count <= cores()]:
             options.say(f"scaling: starting {count} worker processes")
-            client = stack.enter_context(connected(workers=count, threads_per_worker=1))
+            client = stack.enter_context(connect(workers=count, threads_per_worker=1))
             with client.as_current():
                 theirs = _in_memory(rows, {})
                 contestant = ours(theirs, lattice, phase, None, summary=summarize(theirs))

@@ -20,7 +20,7 @@ __all__ = ["Setting", "against", "at_equal_te", "measure", "run", "wins"]
 
 DEFAULT = "ours, default"
 PEERS: dict[str, Maker] = {"MiniSom": minisom, "XPySom": xpysom}
-# "ours" as it comes is whatever TrainingConfig() says today; the others say all that matters.
+# "ours" as it comes is whatever MapConfig() says today; the others say all that matters.
 CANDIDATES: dict[str, Maker] = {
     DEFAULT: ours(),
     "side/2 to 1.0": ours(start=1 / 2, final_radius=1.0),

@@ -10,13 +10,13 @@ from typing import Any
 
 import dask
 import xarray as xr
-from dask.delayed import delayed
 from zarr.storage import LocalStore, WrapperStore
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.device import pieces_of
-from som_dask.passes.run import Joined, groups_of_blocks, summarize
-from som_dask.samples.table import Samples, open_samples
+from som_dask.passes.run import Group, Pass, run_pass
+from som_dask.passes.summary import summarize
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.data import codebooks, manifold
 from tests.benchmarks.stores import write_store
@@ -47,9 +47,8 @@ def measure(samples: Samples, side: int, options: Options) -> dict[str, Any]:
         held = replace(samples, array=samples.array.persist(), stored=None)
 
     def read() -> None:
-        blocks = samples.blocks()
-        groups = groups_of_blocks(samples, side * side)  # as an epoch reads them
-        dask.compute(*[delayed(_rows, pure=False)(Joined([blocks[i] for i in group])) for group in groups])
+        look = Pass(name="read", of_group=_rows, joins=True, nodes=side * side)  # in an epoch's groups
+        run_pass(look, samples)
 
     lattice = Lattice(side, side)
     phase = codebooks(manifold(20_000, FEATURES), lattice, options.threads)[1]
@@ -120,5 +119,5 @@ def run(options: Options) -> list[dict[str, Any]]:
     return [{name: asdict(v) if isinstance(v, Spread) else v for name, v in row.items()} for row in results]
 
 
-def _rows(block: Any) -> int:
-    return sum(len(piece) for _, piece in pieces_of(block))
+def _rows(group: Group, _: None) -> int:
+    return sum(len(piece) for _, piece in group.joined.source.pieces())

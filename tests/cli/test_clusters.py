@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from som_dask.analysis.clusters import cluster_codebook
+from som_dask.analysis.clusters import clusters
 from som_dask.io.models import open_model
 from tests.system.test_bad_input import run, store
 
@@ -25,7 +25,7 @@ def test_scores_and_sizes_are_told(capsys):
     capsys.readouterr()
     assert run("clusters", "model.zarr") == 0
     out, err = capsys.readouterr()
-    found = cluster_codebook("model.zarr")
+    found = clusters("model.zarr")
     lines = out.splitlines()
     assert err == ""
     assert len(lines) == found.sizes["n_clusters"] + found.sizes["cluster"]
@@ -41,7 +41,7 @@ def test_clusters_are_written(capsys):
     assert run("clusters", "model.zarr", *options, "--output", "clusters.zarr") == 0
     assert "clusters            clusters.zarr\n3 clusters" in capsys.readouterr().out
     found = xr.open_zarr("clusters.zarr", consolidated=False).load()
-    wanted = cluster_codebook("model.zarr", 3, "kmeans", seed=4, weighted_by_hits=False)
+    wanted = clusters("model.zarr", 3, "kmeans", seed=4, weighted_by_hits=False)
     xr.testing.assert_equal(found, wanted)
     assert found.attrs == wanted.attrs
     assert found.attrs["model_codebook_sha256"] == open_model("model.zarr").attrs["codebook_sha256"]

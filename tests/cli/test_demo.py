@@ -10,41 +10,41 @@ import xarray as xr
 from matplotlib.image import imread
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.cli import demo
+from som_dask.cli import demonstrations
 from som_dask.errors import ParameterError
 from som_dask.io.event_reader import read_events
 from som_dask.io.models import open_model
-from som_dask.training.batch import TrainingConfig
+from som_dask.training.config import MapConfig
 from tests.system.test_bad_input import run
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def test_the_pixels_are_written_as_they_are(tmp_path):
-    demo.write_photograph(tmp_path / "p.zarr")
-    demo.write_photograph(tmp_path / "p.zarr")  # again, over the first
+    demonstrations.write_photograph(tmp_path / "p.zarr")
+    demonstrations.write_photograph(tmp_path / "p.zarr")  # again, over the first
     store = xr.open_zarr(tmp_path / "p.zarr")
     assert store["pixels"].shape == (273_280, 3)
     assert store["pixels"].dtype == np.uint8
-    np.testing.assert_array_equal(store["pixels"].values.reshape(427, 640, 3), demo.photograph())
+    np.testing.assert_array_equal(store["pixels"].values.reshape(427, 640, 3), demonstrations.load_photograph())
     assert list(store["channel"].values) == ["red", "green", "blue"]
 
 
 def test_everything_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "LATTICE", Lattice(8, 8))
-    model, places = demo.run_photograph(tmp_path, TrainingConfig(epochs=4))
+    monkeypatch.setattr(demonstrations, "LATTICE", Lattice(8, 8))
+    model, places = demonstrations.run_photograph(tmp_path, MapConfig(epochs=4))
     assert set(places) == {"samples", "model", "labels", "map", "U-matrix", "photograph"}
     for place in places.values():
         assert place.exists()
     assert model["quantization_error"].values[-1] < 15
     labels = xr.open_zarr(places["labels"])
     colors = model["codebook"].values[labels["bmu_row"].values, labels["bmu_col"].values]
-    off = np.linalg.norm(colors - demo.photograph().reshape(-1, 3), axis=1)
+    off = np.linalg.norm(colors - demonstrations.load_photograph().reshape(-1, 3), axis=1)
     np.testing.assert_allclose(off, labels["distance"].values, rtol=1e-9)
 
 
 def test_the_colors_from_noise_to_patches(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "COLORS_LATTICE", Lattice(50, 40, "rectangular"))
+    monkeypatch.setattr(demonstrations, "COLORS_LATTICE", Lattice(50, 40, "rectangular"))
     assert run("demo", "--case", "colors", "--output", str(tmp_path), "--epochs", "30") == 0
     assert capsys.readouterr().err == ""
     model = open_model(tmp_path / "colors_model.zarr")
@@ -61,7 +61,7 @@ def test_the_colors_from_noise_to_patches(tmp_path, monkeypatch, capsys):
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ParameterError, match=r"som_dask\[demo\]"):
-        demo.photograph()
+        demonstrations.load_photograph()
 
 
 def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from som_dask.analysis.evaluation import SCALARS, evaluate
+from som_dask.analysis.evaluation import evaluate
+from som_dask.analysis.evaluation_dataset import SCALARS
 from som_dask.io.models import open_model
 from tests.cli.test_main import events
 from tests.cli.test_models import told
@@ -90,7 +91,7 @@ def test_weights(capsys, rng):
     values = xr.DataArray(rng.normal(size=(300, 3)), dims=("cell", "marker"), coords={"marker": ["a", "b", "c"]})
     dataset = xr.Dataset({"data": values, "times": ("cell", rng.integers(0, 3, 300))})
     dataset.to_zarr("heavy.zarr", zarr_format=2, consolidated=False)
-    how = ["heavy.zarr", "--variable", "data", "--weights", "times"]
+    how = ["heavy.zarr", "--variable", "data", "--sample-weights", "times"]
     assert run("train", *how, "--output", "m.zarr", "--rows", "3", "--cols", "4", "--epochs", "2") == 0
     shown = json.loads("\n".join(told(capsys, "evaluate", "m.zarr", *how, "--json")))
     assert shown["weighted"] is True

@@ -2,19 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from typing import get_args
 
+import click
 import numpy as np
 import pytest
 import xarray as xr
 
 from som_dask.algorithm.neighborhood import Kernel
-from som_dask.cli import main as cli
+from som_dask.cli import train as training
+from som_dask.cli.main import cli
+from som_dask.cli.progress import EpochBar
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.models import open_model
+from som_dask.training.config import OTHER_RADII, RADII
 from tests.system.test_bad_input import run, store
 
 MAP = ["--rows", "4", "--cols", "5"]
@@ -100,7 +105,35 @@ def test_help_lists_the_neighborhoods(capsys):
     assert "support belongs to the gaussian neighborhood, not to triangle" in capsys.readouterr().err
 
 
+def commands_in(group, path=()):
+    """Every command of a group, and of the groups in it, by its words."""
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands_in(command, (*path, name))
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*c, id=" ".join(c[0])) for c in commands_in(cli)])
+def test_every_option_has_a_help_in_sentences(words, command, capsys):
+    assert command.help.strip().split("\n\n")[0].replace("\n", " ").endswith(".")
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert re.fullmatch(r"[A-Z][^\[\]`]+\.", param.help), param.name
+    assert run(*words, "--help") == 0
+    assert "Usage: som-dask" in capsys.readouterr().out
+
+
+def test_the_commands_are_told_in_a_line_each(capsys):
+    assert run("--help") == 0
+    lines = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert sorted(line.split()[0] for line in lines) == [
+        *("clusters", "demo", "evaluate", "infer", "info", "models", "report", "retrain", "train")
+    ]
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
 def test_help_tells_the_defaults(capsys):
+    (share, final), (other_share, other_final) = RADII["gaussian"], OTHER_RADII
     assert run("train", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     for default in (
@@ -108,15 +141,15 @@ def test_help_tells_the_defaults(capsys):
         "[default: hexagonal]",
         "[default: pca]",
         "[default: 64 MiB]",
-        "[default: 0.48; other",
-        "longer side x 0.25]",
+        f"[default: {final:g} with the gaussian neighborhood, and {other_final:g} with the others]",
+        f"[default: {share:g} times the longer side of the map with the gaussian neighborhood, and {other_share:g} ",
     ):
         assert default in text
 
 
 def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
     command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "4"]
-    plain = cli.EpochBar.__call__
+    plain = EpochBar.__call__
 
     def interrupt(self, epoch):
         plain(self, epoch)
@@ -124,7 +157,7 @@ def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.EpochBar, "__call__", interrupt)
+        patched.setattr(EpochBar, "__call__", interrupt)
         patched.setattr(sys, "argv", ["som-dask", *command])
         assert run(*command) == Interrupted.exit_status
     (line,) = capsys.readouterr().err.splitlines()
@@ -145,16 +178,15 @@ def test_checkpoints_go_when_the_model_is_there(folder):
 
 SLOWLY = """
 import sys
-from typing import get_args
-from som_dask.cli import main as cli
-class Bar(cli.EpochBar):
+from som_dask.cli import main, train
+class Bar(train.EpochBar):
     def __call__(self, epoch):
         super().__call__(epoch)
         print("epoch", epoch.index, flush=True)
         if epoch.index == 1:
             sys.stdin.read()  # wait here to be killed, with two epochs done
-cli.EpochBar = Bar
-cli.main()
+train.EpochBar = Bar
+main.main()
 """
 
 
@@ -268,6 +300,31 @@ def test_online_training_is_logged_and_registered(tmp_path, rng):
     assert [event["model"] for event in events if event["event"] == "model_saved"] == ["dev/colors/0.1.0/1/1"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--initialization", "random"], "--initialization belongs to the batch rule; leave it out with"),
+        (["--final-radius", "2"], "--final-radius belongs to the batch rule; leave it out with"),
+        (["--keep", "stream"], "--keep belongs to the batch rule; leave it out with --algorithm online"),
+        (["--device", "gpu"], "--device belongs to the batch rule; leave it out with --algorithm online"),
+        (["--sample-weights", "area"], "the online rule takes no weights; use the batch rule"),
+        (["--learning-rate", "2"], "learning_rate must be a number above 0 and at most 1, got 2.0"),
+        (
+            ["--algorithm", "batch", "--learning-rate", "0.2"],
+            "--learning-rate belongs to --algorithm online; the batch rule has none",
+        ),
+    ],
+)
+def test_options_of_the_other_rule_are_refused(options, message, folder, capsys, rng):
+    values = xr.DataArray(rng.random((6, 2)), dims=("lat", "feature"), coords={"lat": np.linspace(-50.0, 50, 6)})
+    values.rename("data").to_dataset().to_zarr("points.zarr", zarr_format=2, consolidated=False)
+    command = ["train", "points.zarr", "--output", "model.zarr", *MAP, "--algorithm", "online", *options]
+    assert run(*command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"som-dask: {message}")
+    assert not (folder / "model.zarr").exists()
+
+
 def write_fields(place, rng):
     """Two variables on time, lat, lon, one of them with levels, with a land mask."""
     dims, coords = ("time", "lat", "lon"), {"lat": ("lat", [-30.0, 0.0, 30.0]), "level": [1000, 500]}
@@ -301,11 +358,11 @@ def test_dimensions_and_weights_in_a_job_file(rng):
     with open("job.toml", "w") as file:
         file.write(
             'input = "fields.zarr"\noutput = "model.zarr"\nrows = 3\ncols = 4\nepochs = 1\nvariables = ["z"]\n'
-            'sample_dims = ["time", "lat"]\nweights = "area"\nfeature_weights = [1, 2, 1, 1, 1, 1, 1, 1]\n'
+            'sample_dims = ["time", "lat"]\nsample_weights = "area"\nfeature_weights = [1, 2, 1, 1, 1, 1, 1, 1]\n'
         )
     seen = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(cli, "fit", lambda samples, *_, **__: seen.append(samples) or sys.exit(0))
+        patched.setattr(training, "train_map", lambda samples, *_, **__: seen.append(samples) or sys.exit(0))
         assert run("train", "--config", "job.toml") == 0
     (samples,) = seen
     assert (samples.sample_dims, samples.n_features) == (("time", "lat"), 8)
@@ -319,7 +376,7 @@ def test_dimensions_and_weights_in_a_job_file(rng):
         (["--feature-weights", "area,1"], "not the word area or a list of numbers. See"),
         (["--sample-dims", "time,,lat"], "not a list of names"),
         (["--variables", "a", "--variable", "b"], "give one of them"),
-        (["--weights", "nothing"], "no variable 'nothing'"),
+        (["--sample-weights", "nothing"], "no variable 'nothing'"),
     ],
 )
 def test_options_of_data_that_are_wrong(options, match, capsys):

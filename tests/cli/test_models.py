@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from som_dask import __version__ as code
-from som_dask.cli import main as cli
+from som_dask.cli.progress import EpochBar
 from som_dask.errors import Interrupted
 from som_dask.io.models import open_model
 from som_dask.io.registry import Registry
@@ -56,7 +56,7 @@ def test_a_session(capsys, monkeypatch, folder):
     assert "seed                1" in lines
     shown = json.loads("\n".join(told(capsys, "models", "show", "photo@dev", "--json")))
     assert shown["parameters"]["initialization"] == "random"
-    assert open_model(shown["place"]).identical(Registry("models").load("photo"))
+    assert open_model(shown["path"]).identical(Registry("models").load("photo"))
 
     lines = told(capsys, "models", "promote", f"photo@dev:{code}/1/1")
     assert lines == [f"promoted            dev/photo/{code}/1/1", f"to                  prod/photo/{code}/1/1"]
@@ -113,6 +113,8 @@ def test_a_registry_of_the_environment_alone_changes_nothing(capsys, monkeypatch
         (2, "--registry ROOT or set", ["infer", "photo@dev", "cells.zarr", "--output", "l.zarr"]),
         (5, "no model photo@dev", ["infer", "photo@dev", "cells.zarr", "--output", "l.zarr", "--registry", "models"]),
         (2, "is no reference", ["infer", "a@b:1/2/3/4", "cells.zarr", "--output", "l.zarr", "--registry", "models"]),
+        (2, "names no model of a registry; give NAME@ENVIRONMENT", ["retrain", "photo", "cells.zarr"]),
+        (2, "for '--epochs': 0 is not", ["retrain", "photo@dev", "cells.zarr", "--epochs", "0"]),
         (5, "no model photo@dev", ["models", "show", "photo@dev", "--registry", "models"]),
         (5, "no model photo@dev", ["models", "promote", "photo@dev", "--registry", "models"]),
         (2, "is no key", ["models", "delete", "photo@dev", "--registry", "models"]),
@@ -127,14 +129,14 @@ def test_what_is_refused(status, words, arguments, capsys, folder):
 
 def test_a_run_for_the_registry_alone_is_continued(monkeypatch, capsys, folder):
     command = [*TRAIN, "--registry", "models", "--name", "photo"]
-    plain = cli.EpochBar.__call__
+    plain = EpochBar.__call__
 
     def interrupt(self, epoch):
         plain(self, epoch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.EpochBar, "__call__", interrupt)
+        patched.setattr(EpochBar, "__call__", interrupt)
         patched.setattr(sys, "argv", ["som-dask", *command])
         assert "--resume" in told(capsys, *command, status=Interrupted.exit_status)
     assert Registry("models").list() == []

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.memberships import entropies, memberships
 from som_dask.engine import nearest_k
-from som_dask.engine.batch import SharedCodebook, nearest
-from som_dask.engine.nearest_k import entropies, memberships, nearest_nodes
+from som_dask.engine.block import Block
+from som_dask.engine.codebook import SharedCodebook
+from som_dask.engine.nearest_k import nearest_nodes
 from som_dask.errors import ParameterError
-from tests.engine.test_masked import holes
+from tests.engine.test_gap_search import holes
 from tests.engine.test_pruned_search import smooth_codebook
+from tests.reference.twins import find_nodes
 
 
 def plain_nearest(samples, codebook, k, scale=1.0):
@@ -36,21 +39,21 @@ def plain_nearest(samples, codebook, k, scale=1.0):
     return np.array(nodes), np.array(distances)
 
 
-def assert_found(samples, codebook, lattice, k, preparation=None, scale=1.0):
+def assert_found(samples, codebook, lattice, k, space=None, scale=1.0):
     """The twin's nodes and distances; the first ones those of `nearest`, to the bit."""
-    shared = SharedCodebook(codebook, lattice, preparation=preparation)
-    nodes, distances = nearest_nodes(samples, shared, k)
+    shared = SharedCodebook(codebook, lattice, space)
+    nodes, distances = nearest_nodes(Block.of(samples), shared, k)
     assert (nodes.dtype, distances.dtype) == (np.int64, np.float64)
     wanted = plain_nearest(samples, codebook, k, scale)
     np.testing.assert_array_equal(nodes, wanted[0])
     np.testing.assert_allclose(distances, wanted[1], rtol=1e-14)
-    bmu, distance = nearest(samples, shared)
+    bmu, distance = find_nodes(samples, shared)
     np.testing.assert_array_equal(nodes[:, 0], bmu)
     np.testing.assert_array_equal(distances[:, 0], distance)
 
 
 def masked(n_features, **changes):
-    return replace(Preparation.none(n_features), missing="mask", masked=True, **changes)
+    return replace(FeatureSpace.plain(n_features), missing="mask", gaps=True, **changes)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 70), (2, 2), (9, 17)])
@@ -108,28 +111,28 @@ def test_samples_beyond_float32(rng):
 
 def test_scaled_features_gaps_and_cosine(rng):
     lattice, n_features = Lattice(6, 7), 5
-    preparation = Preparation(
+    space = FeatureSpace(
         rng.normal(size=n_features), rng.uniform(1, 9, n_features), rng.uniform(0.5, 2, n_features),
-        np.array([True, True, False, True, True]), "mask", masked=True,
+        np.array([True, True, False, True, True]), "mask", gaps=True,
     )  # fmt: skip
     samples = holes(rng.normal(size=(90, n_features)), 0.3, rng)
     samples[7] = np.nan
-    known = ~np.isnan(samples[:, preparation.used]).all(axis=1)
+    known = ~np.isnan(samples[:, space.used]).all(axis=1)
     codebook = rng.normal(size=(42, 4))
     for metric in ("euclidean", "cosine"):
-        changed = replace(preparation, metric=metric)
-        points = changed.on_sphere(changed.scaled(samples))
+        changed = replace(space, metric=metric)
+        points = changed.to_sphere(changed.scale_values(samples))
         if metric == "cosine":
-            codebook = changed.on_sphere(codebook)
-        shared = SharedCodebook(codebook, lattice, preparation=changed)
-        nodes, distances = nearest_nodes(samples, shared, 4)
+            codebook = changed.to_sphere(codebook)
+        shared = SharedCodebook(codebook, lattice, changed)
+        nodes, distances = nearest_nodes(Block.of(samples), shared, 4)
         wanted, apart = plain_nearest(points[known], codebook, 4)
         np.testing.assert_array_equal(nodes[known], wanted)
         np.testing.assert_allclose(distances[known], apart**2 / 2 if metric == "cosine" else apart, rtol=1e-9)
         assert (nodes[~known] == -1).all()
         assert np.isnan(distances[~known]).all()
         assert (~known).any()
-        bmu, distance = nearest(samples, shared)
+        bmu, distance = find_nodes(samples, shared)
         np.testing.assert_array_equal(nodes[:, 0], bmu)
         np.testing.assert_array_equal(distances[:, 0], distance)
 
@@ -154,7 +157,7 @@ def test_any_map(seed, rows, cols, n_features, size, share, k):
 @pytest.mark.parametrize("k", [0, 7, 2.0, True, "3"])
 def test_k_that_can_not_be(k):
     with pytest.raises(ParameterError, match="from 1 to the map's 6 nodes"):
-        nearest_nodes(np.zeros((2, 2)), SharedCodebook(np.zeros((6, 2)), Lattice(2, 3)), k)
+        nearest_nodes(Block.of(np.zeros((2, 2))), SharedCodebook(np.zeros((6, 2)), Lattice(2, 3)), k)
 
 
 def plain_memberships(distances, kind, parameter):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.lanes import LANES
-from som_dask.engine.patches import patch
+from som_dask.engine.patches import cut_into_patches
 from som_dask.engine.pruned_search import FIRST_ROWS, Search
 from tests.reference.twins import every_lattice, name_of, plain_bmus, sums_of
 
@@ -22,7 +22,7 @@ def near_square(n_nodes):
 
 def assert_searched(samples, codebook, bmu, second, lattice=None):
     """Both ways of the search, with and without the second best, give these units."""
-    patched = patch(codebook, lattice or near_square(len(codebook)))
+    patched = cut_into_patches(codebook, lattice or near_square(len(codebook)))
     for prune in (True, False):
         for need_second in (True, False):
             search = Search(patched, need_second=need_second)
@@ -80,7 +80,7 @@ def test_pruning_pays_on_a_sheet_and_is_given_up_on_noise(rng):
     lattice = Lattice(40, 40)
     sheet, rough = smooth_codebook(lattice, 20, rng), rng.normal(size=(1600, 20))
     for codebook, kept in ((sheet, True), (rough, False)):
-        search = Search(patch(codebook, lattice))
+        search = Search(cut_into_patches(codebook, lattice))
         search(codebook[:FIRST_ROWS] + 0.01 * rng.normal(size=(FIRST_ROWS, 20)))
         assert search.prune == kept
 
@@ -88,14 +88,14 @@ def test_pruning_pays_on_a_sheet_and_is_given_up_on_noise(rng):
 def test_without_certainty_a_clear_winner_is_still_found(rng):
     lattice = Lattice(20, 20)
     codebook = smooth_codebook(lattice, 5, rng)
-    search = Search(patch(codebook, lattice), certify=False)
+    search = Search(cut_into_patches(codebook, lattice), certify=False)
     np.testing.assert_array_equal(search(codebook.copy())[0], np.arange(400))
 
 
 def test_patches_hold_every_node_once():
     for shape in ((1, 1), (1, 200), (200, 1), (8, 8), (9, 9), (3, 50), (50, 3), (33, 21)):
         lattice = Lattice(*shape)
-        nodes = patch(np.zeros((lattice.n_nodes, 2)), lattice).nodes
+        nodes = cut_into_patches(np.zeros((lattice.n_nodes, 2)), lattice).nodes
         assert nodes.shape[1] == LANES
         np.testing.assert_array_equal(np.sort(nodes[nodes >= 0]), np.arange(lattice.n_nodes))
 
@@ -108,4 +108,4 @@ def test_any_type_and_layout_of_block(dtype, rng):
     frozen = block.copy()
     frozen.flags.writeable = False
     for same in (block, frozen, np.asfortranarray(block), np.repeat(block, 2, axis=1)[:, ::2]):
-        np.testing.assert_array_equal(sums_of(same, codebook, lattice).sums, wanted.sums)
+        np.testing.assert_array_equal(sums_of(same, codebook, lattice).numerator, wanted.numerator)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.row_numbers import BlockRows, block_rows, join_rows, table_rows
+from som_dask.engine.row_numbers import BoxRows, box_rows, join_rows, table_rows
 
 grids = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple)
 
@@ -22,7 +22,7 @@ def plain_numbers(grid):
 @given(grids)
 def test_numbers_are_those_of_all_samples_cut_into_blocks(grid):
     for i, wanted in enumerate(plain_numbers(grid)):
-        rows = block_rows(grid, i)
+        rows = box_rows(grid, i)
         np.testing.assert_array_equal(rows.numbers(), wanted)
         assert (len(rows), rows.first) == (len(wanted), wanted[0])
         assert rows.contiguous == bool((np.diff(wanted) == 1).all())
@@ -34,7 +34,7 @@ def test_some_rows_of_a_block_and_of_joined_blocks(grid, data):
     first = data.draw(st.integers(0, len(parts) - 1))
     last = data.draw(st.integers(first, len(parts) - 1))
     wanted = np.concatenate(parts[first : last + 1])
-    rows = join_rows([block_rows(grid, i) for i in range(first, last + 1)])
+    rows = join_rows([box_rows(grid, i) for i in range(first, last + 1)])
     start = data.draw(st.integers(0, len(wanted)))
     n = data.draw(st.integers(0, len(wanted) - start))
     found = rows.numbers(start, n)
@@ -52,7 +52,7 @@ def test_a_table_of_the_blocks_has_each_row_where_it_is_said_to_be(grid):
 
 
 def test_no_rows():
-    rows = BlockRows((2, 0), (0, 3), (5, 6))
+    rows = BoxRows((2, 0), (0, 3), (5, 6))
     assert len(rows) == 0
     assert rows.numbers().shape == (0,)
     assert table_rows(np.array([], dtype=int), ((2, 3), (4,))).shape == (0,)

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from som_dask import fit
+from som_dask import train
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import DataError, StorageError
 from som_dask.io.event_log import telemetry
 from som_dask.io.event_reader import epochs_table, read_events
-from som_dask.training.batch import TrainingConfig
+from som_dask.training.config import MapConfig
 
 FIRST, SECOND = "a" * 32, "b" * 32
 
@@ -88,7 +88,7 @@ def test_the_epochs_of_each_run():
 
 def test_a_training_run_is_read_back_to_the_bit(rng):
     with telemetry("train", file="run.jsonl") as log:
-        model = fit(rng.normal(size=(300, 3)), Lattice(3, 4), TrainingConfig(epochs=3), on_epoch=log.epoch)
+        model = train(rng.normal(size=(300, 3)), Lattice(3, 4), MapConfig(epochs=3), on_epoch=log.epoch)
     table = epochs_table("run.jsonl").sel(run=log.run_id)
     for name in ("quantization_error", "topographic_error", "radius"):
         assert table[name].dtype == np.float64

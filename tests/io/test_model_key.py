@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from som_dask.errors import ParameterError
-from som_dask.io.model_key import ModelKey, Reference, check_name, version_order
+from som_dask.io.model_key import ModelKey, Reference, check_name, version_sort_key
 
 ALLOWED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 KEY = ModelKey("dev", "photo", "0.1.0", "1", 3)
@@ -78,14 +78,14 @@ def test_versions_sort_by_their_numbers():
         "1.10.0",
     ]
     backwards = versions[::-1]
-    assert sorted(backwards, key=version_order) == versions
+    assert sorted(backwards, key=version_sort_key) == versions
 
 
 @given(st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), unique=True))
 def test_any_versions_have_one_order(versions):
-    assert len({version_order(version) for version in versions}) == len(versions)
+    assert len({version_sort_key(version) for version in versions}) == len(versions)
     backwards = versions[::-1]
-    assert sorted(versions, key=version_order) == sorted(backwards, key=version_order)
+    assert sorted(versions, key=version_sort_key) == sorted(backwards, key=version_sort_key)
 
 
 def test_keys_sort_oldest_first():
@@ -97,7 +97,7 @@ def test_keys_sort_oldest_first():
         ModelKey("dev", "b", "0.1", "1", 1),
     ]
     backwards = keys[::-1]
-    assert sorted(backwards, key=ModelKey.order) == keys
+    assert sorted(backwards, key=ModelKey.sort_key) == keys
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,13 @@ def test_keys_sort_oldest_first():
 )
 def test_references(text, parts):
     assert Reference.parse(text) == Reference(*parts)
+    if "@" in text:
+        assert str(Reference(*parts)) == text
+
+
+def test_a_reference_shows_the_part_that_is_left_out():
+    assert str(Reference("photo", "dev", model_version="7")) == "photo@dev:*/7"
+    assert str(Reference("photo", "dev", revision=3)) == "photo@dev:*/*/3"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Schema: labelled models, saved whole, opened only when they are."""
+"""Schema: labeled models, saved whole, opened only when they are."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,16 @@ import xarray as xr
 import som_dask
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import SchemaError, StorageError
-from som_dask.io.models import check_features, codebook_of, lattice_of, model_digest, open_model, save_model
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.io.models import check_features, lattice_of, model_digest, open_model, save_model, scaled_codebook_of
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 
 
 @pytest.fixture
 def model(rng):
     values = rng.normal(size=(500, 3)).astype(np.float32)
     cells = xr.DataArray(values, dims=("cell", "marker"), coords={"marker": np.array(["a", "b", "c"], dtype=object)})
-    return fit(cells, Lattice(4, 5, "rectangular", "toroidal"), TrainingConfig(epochs=3))
+    return train(cells, Lattice(4, 5, "rectangular", "toroidal"), MapConfig(epochs=3))
 
 
 def test_names_and_dimensions(model):
@@ -64,7 +65,7 @@ def test_saved_and_opened(url, model, tmp_path):
     xr.testing.assert_identical(found, model)
     assert lattice_of(found) == Lattice(4, 5, "rectangular", "toroidal")
     assert model_digest(found) == model.attrs["codebook_sha256"]
-    assert codebook_of(found).shape == (20, 3)
+    assert scaled_codebook_of(found).shape == (20, 3)
     with pytest.raises(StorageError, match="exists"):
         save_model(model, place)
 

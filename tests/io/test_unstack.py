@@ -6,7 +6,7 @@ import xarray as xr
 
 from som_dask.errors import DataError
 from som_dask.io.unstack import unstack_features
-from som_dask.samples.table import open_samples
+from som_dask.samples.open import open_samples
 
 SIZES = {"time": 7, "lat": 3, "lon": 4, "level": 2}
 

@@ -50,7 +50,7 @@ def test_any_order_gives_the_same_words(seed, cuts):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(200, 2)) * 10.0 ** rng.integers(-150, 150, (200, 2))
     weights = rng.random(200)
-    whole = moments_of(values, weights).carried()
+    whole = moments_of(values, weights).carry()
     order = rng.permutation(200)
     total = ExactMoments.zero(2)
     for some in np.split(order, sorted(cuts)):
@@ -83,7 +83,7 @@ def test_sums_are_those_of_rationals_whatever_the_sizes(seed):
         values = rng.normal(size=(5, 1)) * 10.0 ** rng.integers(low, high + 1, (5, 1)) * (rng.random((5, 1)) < 0.8)
         weights = rng.random(5) * 10.0 ** rng.integers(-60, 60)
         part = moments_of(values, weights)
-        moments = moments + part.carried() if rng.random() < 0.5 else part + moments
+        moments = moments + part.carry() if rng.random() < 0.5 else part + moments
         for x, w in zip(values[:, 0].tolist(), weights.tolist(), strict=True):
             for power in range(3):
                 sums[power] += Fraction(w) * Fraction(x) ** power
@@ -92,7 +92,7 @@ def test_sums_are_those_of_rationals_whatever_the_sizes(seed):
 
 def test_words_that_nothing_needs_are_not_kept(rng):
     moments = moments_of(rng.normal(size=(100, 5)) * 1e3)
-    assert moments.carried().words.shape[2] < 15
+    assert moments.carry().words.shape[2] < 15
     moments.add(np.full((1, 5), 1e-100))
     moments.add(np.full((1, 5), -1e100))
     assert moments.words.shape[2] > 20

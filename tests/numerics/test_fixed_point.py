@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.accumulate import add_limbs, normalize, rounded
-from som_dask.numerics.fixed_point import FIRST_BITS, LIMB_BITS, FixedPoint
+from som_dask.engine.accumulate import add_limbs, normalize, round_limbs
+from som_dask.numerics.fixed_point import FIRST_BITS, LIMB_BITS, FixedPoint, join_limbs
 
 ONE = np.ones(1, dtype=np.int64)  # count of the only node
 
@@ -46,7 +46,7 @@ def test_sums_never_overflow_and_come_back(values, spare, limbs):
         normalize(one, ONE)
         add_limbs(total, one, ONE)
     assert all(0 <= limb < 2**LIMB_BITS for limb in total[0, 1:, 0].tolist())
-    found = float(rounded(total, ONE, np.stack(fixed.inverse_factors()))[0, 0])
+    found = float(round_limbs(total, ONE, np.stack(fixed.inverse_factors()))[0, 0])
     meant = exactly(total[0, :, 0].tolist(), fixed)
     if abs(meant) < 1.7e308:
         assert found == pytest.approx(float(meant), rel=1e-15, abs=5e-324 * limbs)
@@ -88,3 +88,9 @@ def test_factors_are_powers_of_two_whatever_the_range(largest):
     scaled = largest * first[0] * second[0]
     assert scaled < fixed.limit
     assert largest == 0 or scaled >= fixed.limit / 2
+
+
+@given(limbs=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5))
+def test_joined_limbs_are_one_integer(limbs):
+    wanted = sum(limb * 2 ** (LIMB_BITS * k) for k, limb in enumerate(reversed(limbs)))
+    assert join_limbs(np.array(limbs)) == wanted

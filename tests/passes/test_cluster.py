@@ -7,19 +7,19 @@ import pytest
 
 from som_dask.errors import ClusterError, ParameterError
 from som_dask.passes import cluster
-from som_dask.passes.cluster import connected, safe_settings
+from som_dask.passes.cluster import connect, safe_settings
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def test_nothing_asked_for_is_no_client():
-    with connected() as client:
+    with connect() as client:
         assert client is None
 
 
 @pytest.mark.cluster
 def test_a_cluster_of_its_own_is_safe_and_local():
-    with connected(workers=2, threads_per_worker=1) as client:
+    with connect(workers=2, threads_per_worker=1) as client:
         info = client.scheduler_info()
         assert len(info["workers"]) == 2
         assert info["address"].startswith("tcp://127.0.0.1:")
@@ -42,33 +42,33 @@ def sockets_of(client):
 
 @pytest.mark.cluster
 def test_a_running_cluster_is_used(tmp_path):
-    with connected(workers=1, threads_per_worker=1) as own:
+    with connect(workers=1, threads_per_worker=1) as own:
         own.write_scheduler_file(str(tmp_path / "s.json"))
         for way in ({"scheduler": own.scheduler.address}, {"scheduler_file": tmp_path / "s.json"}):
-            with connected(**way) as client:
+            with connect(**way) as client:
                 assert client.submit(sum, [1, 2]).result() == 3
 
 
 def test_ways_exclude_each_other():
     with (
         pytest.raises(ParameterError, match="--workers and --scheduler"),
-        connected(workers=1, scheduler="tcp://h:1"),
+        connect(workers=1, scheduler="tcp://h:1"),
     ):
         pass
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1, "threads_per_worker": 0}], ids=str)
 def test_numbers_that_are_none(options):
-    with pytest.raises(ParameterError, match="positive"), connected(**options):
+    with pytest.raises(ParameterError, match="positive"), connect(**options):
         pass
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_scheduler(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
-    with pytest.raises(ClusterError, match="scheduler at tcp"), connected(scheduler="tcp://127.0.0.1:9"):
+    with pytest.raises(ClusterError, match="scheduler at tcp"), connect(scheduler="tcp://127.0.0.1:9"):
         pass
-    with pytest.raises(ClusterError, match="does not exist"), connected(scheduler_file=tmp_path / "none.json"):
+    with pytest.raises(ClusterError, match="does not exist"), connect(scheduler_file=tmp_path / "none.json"):
         pass
 
 

@@ -7,12 +7,14 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
-from som_dask.passes.draw import Picked, block_picked
-from som_dask.training.prepared import MOST_DRAWS, TrainingConfig, TrainingData
+from som_dask.engine.block import Block
+from som_dask.passes.draw import Drawn, draw_from_block
+from som_dask.training.config import MapConfig
+from som_dask.training.prepared import MOST_DRAWS, PreparedData, prepare_data
 
-MASK = replace(Preparation.none(2), missing="mask", masked=True)
+MASK = replace(FeatureSpace.plain(2), missing="mask", gaps=True)
 
 
 @pytest.fixture
@@ -24,23 +26,23 @@ def values(rng):
 
 @pytest.mark.parametrize("most", [1, 7, 100])
 def test_any_blocks_give_the_same(most, values, rng):
-    whole = block_picked(values, 0, MASK, most, 3)
+    whole = draw_from_block(Block.of(values), MASK, most, 3)
     edges = [0, *sorted(rng.choice(np.arange(1, 5000), 6, replace=False)), 5000]
-    parts = [block_picked(values[a:b], int(a), MASK, most, 3) for a, b in pairwise(edges)]
+    parts = [draw_from_block(Block.of(values[a:b], None, int(a)), MASK, most, 3) for a, b in pairwise(edges)]
     total = parts[2]
     for part in (*parts[:2], *parts[3:]):
         total = part + total
-    assert isinstance(total, Picked)
+    assert isinstance(total, Drawn)
     np.testing.assert_array_equal(total.points, whole.points)
     assert len(whole.numbers) == min(most, 40)
     np.testing.assert_array_equal(values[whole.numbers], whole.points)
-    other = block_picked(values, 0, MASK, most, 4).numbers
+    other = draw_from_block(Block.of(values), MASK, most, 4).numbers
     assert not np.array_equal(whole.numbers, other)
 
 
 def test_each_sample_is_as_likely(values):
     taken = np.flatnonzero(~np.isnan(values[:, 0]))
-    found = [block_picked(values, 0, MASK, 10, seed).numbers for seed in range(200)]
+    found = [draw_from_block(Block.of(values), MASK, 10, seed).numbers for seed in range(200)]
     share = np.bincount(np.searchsorted(taken, np.concatenate(found)), minlength=40) / 200
     assert abs(share.mean() - 0.25) < 1e-12
     assert (share > 0.1).all()
@@ -50,11 +52,11 @@ def test_each_sample_is_as_likely(values):
 @pytest.mark.parametrize("rows", [500, 1234, 5000])
 def test_few_rows_are_read_for_initial_weights(rows, values, monkeypatch):
     lattice, read = Lattice(3, 4), []
-    real = TrainingData._rows
-    monkeypatch.setattr(TrainingData, "_rows", lambda self, some: read.append(len(some)) or real(self, some))
-    config = TrainingConfig(initialization="sample", missing="mask", seed=5)
-    data = TrainingData.open(da.from_array(values, chunks=(rows, -1)), config)
-    points = data.initial_points(lattice, config)
-    expected = block_picked(values, 0, data.preparation, 12, 5).points
+    real = PreparedData._take_rows
+    monkeypatch.setattr(PreparedData, "_take_rows", lambda self, some: read.append(len(some)) or real(self, some))
+    config = MapConfig(initialization="sample", missing="mask", seed=5)
+    data = prepare_data(da.from_array(values, chunks=(rows, -1)), config)
+    points = data.make_initial_codebook(lattice, config)
+    expected = draw_from_block(Block.of(values), data.space, 12, 5).points
     np.testing.assert_array_equal(points, expected)
     assert max(read) <= MOST_DRAWS * 12

@@ -10,21 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.algorithm.feature_space import Preparation
-from som_dask.passes.plane_moments import TILE_ROWS, Quantizer, block_moments
-from som_dask.passes.run import Joined
-from som_dask.passes.summary import block_summary
-from tests.engine.test_masked import holes
+from som_dask.algorithm.feature_space import FeatureSpace
+from som_dask.engine.block import Block
+from som_dask.passes.plane_moments import TILE_ROWS, Quantizer, measure_block_plane
+from som_dask.passes.summary import summarize_block
+from tests.engine.test_gap_search import holes
 
 
 def quantizer_of(data):
-    return Quantizer.of(block_summary(data, 0, 0), Preparation.none(data.shape[1]))
+    return Quantizer.of(summarize_block(Block.of(data)), FeatureSpace.plain(data.shape[1]))
 
 
 def moments_in_parts(data, cuts):
     edges, quantizer = [0, *cuts, len(data)], quantizer_of(data)
     return [
-        block_moments(data[a:b], quantizer, Preparation.none(data.shape[1])) for a, b in itertools.pairwise(edges)
+        measure_block_plane(Block.of(data[a:b]), quantizer, FeatureSpace.plain(data.shape[1]))
+        for a, b in itertools.pairwise(edges)
     ]
 
 
@@ -90,13 +91,11 @@ def test_a_covariance_out_of_range_keeps_its_mean(size):
 
 
 def moments_with(data, weights, masked):
-    block = Joined([data], None if weights is None else [weights])
+    block = Block.of(data, weights)
     missing = "mask" if masked else "error"
-    preparation = replace(
-        Preparation.none(data.shape[1]), missing=missing, masked=masked, weighted=weights is not None
-    )
-    quantizer = Quantizer.of(block_summary(block, 0, 0, missing), preparation)
-    return block_moments(block, quantizer, preparation), quantizer
+    space = replace(FeatureSpace.plain(data.shape[1]), missing=missing, gaps=masked, weighted=weights is not None)
+    quantizer = Quantizer.of(summarize_block(block, 0, missing), space)
+    return measure_block_plane(block, quantizer, space), quantizer
 
 
 @pytest.mark.parametrize("largest", [1, 3, 4096])
@@ -106,7 +105,7 @@ def test_whole_weights_are_so_many_samples(largest, rng):
     weighted, quantizer = moments_with(data, weights, False)
     kept = weights > 0
     copies = np.repeat(data[kept], weights[kept].astype(int), axis=0)
-    plain = block_moments(copies, replace(quantizer, weight_step=0.0), Preparation.none(3))
+    plain = measure_block_plane(Block.of(copies), replace(quantizer, weight_step=0.0), FeatureSpace.plain(3))
     assert weighted.weight == plain.weight == weights.sum()
     np.testing.assert_array_equal(weighted.first, plain.first)
     np.testing.assert_array_equal(weighted.second, plain.second)

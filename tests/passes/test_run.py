@@ -7,15 +7,19 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.delayed import delayed
+from dask.utils import key_split
 from distributed import KilledWorker
 from distributed.scheduler import NoWorkerError
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.engines import engine_for
 from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageError
-from som_dask.passes import compute as computing
-from som_dask.passes import run as reduction
-from som_dask.passes.compute import compute, guarded, kept
-from som_dask.passes.run import FAN_IN, epoch_sums, summarize, tree_sum
+from som_dask.passes import residency, run
+from som_dask.passes.compute import compute, guard
+from som_dask.passes.epoch import epoch_sums
+from som_dask.passes.residency import keep_samples
+from som_dask.passes.run import FAN_IN, add_tree
+from som_dask.passes.summary import summarize
 from som_dask.samples.table import Samples
 from tests.reference.twins import sums_of
 
@@ -43,10 +47,10 @@ def samples(values, rows=100):
 
 @pytest.mark.parametrize("n", [1, 2, FAN_IN, FAN_IN + 1, FAN_IN**2 + 5])
 def test_the_tree_keeps_the_order(n):
-    parts = [delayed((i,)) for i in range(n)]
-    root = tree_sum(parts)
-    assert root.compute() == tuple(range(n))
-    added = [key for key in dict(root.__dask_graph__()) if str(key).startswith("add_up")]
+    layer = {("part", i): (tuple, [i]) for i in range(n)}
+    root = add_tree(layer, "tree", list(layer))
+    assert dask.get(layer, root) == tuple(range(n))
+    added = [key for key in layer if key[0] == "tree"]
     level, count = n, 0
     while level > 1:
         # A part left alone goes up as it is.
@@ -58,19 +62,19 @@ def test_the_tree_keeps_the_order(n):
 
 def test_no_parts_are_an_error():
     with pytest.raises(DataError):
-        tree_sum([])
+        add_tree({}, "tree", [])
 
 
 def test_an_epoch_is_the_sums_of_everything(values):
     codebook = values[:12]
     summary = summarize(samples(values))
     for precision, tolerance in (("exact", 0), ("fast", 1e-12)):
-        found = epoch_sums(samples(values), codebook, LATTICE, summary, precision=precision)
+        found = epoch_sums(samples(values), codebook, LATTICE, summary, engine=engine_for("cpu", precision))
         wanted = sums_of(values, codebook, LATTICE, precision=precision)
-        np.testing.assert_allclose(found.sums, wanted.sums, rtol=0, atol=tolerance)
-        np.testing.assert_array_equal(found.counts, wanted.counts)
+        np.testing.assert_allclose(found.numerator, wanted.numerator, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(found.hits, wanted.hits)
         assert found.distance == pytest.approx(wanted.distance, rel=tolerance, abs=0)
-        assert (found.misses, found.samples) == (wanted.misses, 1000)
+        assert (found.topographic_misses, found.samples) == (wanted.topographic_misses, 1000)
 
 
 def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
@@ -80,15 +84,15 @@ def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
         graphs.append(dict(values[0].__dask_graph__()))
         return dask.compute(*values)
 
-    monkeypatch.setattr(reduction, "compute", look)
+    monkeypatch.setattr(run, "compute", look)
     codebook, summary = values[:12], summarize(samples(values))
     graphs.clear()
     with dask.config.set(scheduler="threads", num_workers=10):
         epoch_sums(samples(values), codebook, LATTICE, summary)
     (graph,) = graphs
-    names = [str(key).split("-")[0] for key in graph]
-    assert names.count("broadcast_codebook") == 1
-    assert names.count("block_sums") == 10
+    names = [key_split(key) for key in graph]
+    assert names.count("broadcast") == 1
+    assert len([key for key in graph if key_split(key) == "epoch_sums" and key[1] == 0]) == 10
 
 
 def test_a_count_that_does_not_add_up_is_an_error(values):
@@ -115,7 +119,7 @@ def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
     summary = summarize(samples(values, 100))
     codebook = values[:12].copy()
     found, wanted = (epoch_sums(samples(values, rows), codebook, LATTICE, summary) for rows in (37, 100))
-    np.testing.assert_array_equal(found.sums, wanted.sums)
+    np.testing.assert_array_equal(found.numerator, wanted.numerator)
     values[3] = values[4]
     with pytest.raises(DataError, match="other samples than the first pass"):
         epoch_sums(samples(values, 37), codebook, LATTICE, summary)
@@ -124,9 +128,7 @@ def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch):
     graphs = []
-    monkeypatch.setattr(
-        reduction, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v)
-    )
+    monkeypatch.setattr(run, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v))
     lattice = Lattice(30, 40)
     data, codebook = samples(values, 50), np.tile(values, (2, 1))[:1200]
     summary = summarize(data)
@@ -134,13 +136,15 @@ def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch)
     graphs.clear()
     with dask.config.set(scheduler="threads", num_workers=threads):
         found = epoch_sums(data, codebook, lattice, summary)
-    np.testing.assert_array_equal(found.sums, wanted.sums)
+    np.testing.assert_array_equal(found.numerator, wanted.numerator)
     assert found.distance == wanted.distance
     (graph,) = graphs
-    assert sum(str(key).startswith("block_sums") for key in graph) == threads  # 1000 samples on 1200 nodes
+    assert (
+        len([key for key in graph if key_split(key) == "epoch_sums" and key[1] == 0]) == threads
+    )  # 1000 samples on 1200 nodes
     with dask.config.set(scheduler="threads", num_workers=threads):
-        groups = reduction.groups_of_blocks(data, 12)
-    assert len(groups) == min(reduction.GROUPS_A_THREAD * threads, 20)
+        groups = run.group_blocks(data, 12)
+    assert len(groups) == min(run.GROUPS_A_THREAD * threads, 20)
     assert [i for group in groups for i in group] == list(range(20))
     values[733, 0] += 1
     with pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"):
@@ -167,22 +171,22 @@ def test_groups_of_blocks_do_not_grow_with_the_number_of_samples(weighted):
         weights = da.ones(n, chunks=2**15) if weighted else None
         some = Samples(array, None, weights=weights)
         with dask.config.set(scheduler="threads", num_workers=2):
-            groups = reduction.groups_of_blocks(some, 100)
-            kept_groups = reduction.groups_of_blocks(dataclasses.replace(some, in_memory=True), 100)
+            groups = run.group_blocks(some, 100)
+            kept_groups = run.group_blocks(dataclasses.replace(some, in_memory=True), 100)
         assert [i for group in groups for i in group] == list(range(array.numblocks[0]))
         sizes.append(max(map(len, groups)) * 2**15 * (80 if weighted else 64))
-        assert len(kept_groups) == 2 * reduction.GROUPS_A_THREAD  # what is in memory may be added up at once
-    assert sizes[0] == sizes[1] <= reduction.GROUP_BYTES
+        assert len(kept_groups) == 2 * run.GROUPS_A_THREAD  # what is in memory may be added up at once
+    assert sizes[0] == sizes[1] <= run.GROUP_BYTES
 
 
 def test_a_block_counted_twice_is_an_error(values, monkeypatch):
     good = samples(values)
 
-    def twice(parts):
-        return tree_sum([*parts[:-1], parts[0]])
+    def twice(layer, name, parts):
+        return add_tree(layer, name, [*parts[:-1], parts[0]])
 
     summary = summarize(good)
-    monkeypatch.setattr(reduction, "tree_sum", twice)
+    monkeypatch.setattr(run, "add_tree", twice)
     with (
         dask.config.set(scheduler="threads", num_workers=10),
         pytest.raises(DataError, match="other samples than the first pass"),
@@ -201,9 +205,9 @@ def test_kept_in_memory_if_they_fit(values, monkeypatch):
         da.from_array(values, chunks=(100, -1)).map_blocks(load, dtype=values.dtype, meta=values[:0]), None
     )
     for keep, memory, reads in [("memory", 0, 10), ("stream", 1e12, 20), ("auto", 1e12, 10), ("auto", 1000, 20)]:
-        monkeypatch.setattr(computing, "_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(residency, "memory_available", lambda memory=memory: memory)
         read.clear()
-        held = kept(lazy, keep)
+        held = keep_samples(lazy, keep)
         for _ in range(2):
             summarize(held)
         assert len(read) == reads, (keep, memory)
@@ -226,7 +230,7 @@ def test_blocks_with_nan_are_named(values):
 @pytest.mark.parametrize(
     ("raised", "wanted"),
     [
-        (KilledWorker("chunk_sums-1", None, 3), MemoryLimitError),
+        (KilledWorker("add_up_block-1", None, 3), MemoryLimitError),
         (MemoryError(), MemoryLimitError),
         (NoWorkerError("x", 1.0), ClusterError),
         (TimeoutError("late"), ClusterError),
@@ -236,7 +240,7 @@ def test_blocks_with_nan_are_named(values):
     ids=lambda value: type(value).__name__,
 )
 def test_errors_are_made_clear(raised, wanted):
-    with pytest.raises(wanted), guarded():
+    with pytest.raises(wanted), guard():
         raise raised
 
 

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.batch import MOST_TILE_ROWS as TILE_ROWS
-from som_dask.passes.summary import block_summary
+from som_dask.engine.block import MOST_TILE_ROWS as TILE_ROWS
+from som_dask.engine.block import Block
+from som_dask.passes.summary import summarize_block
 
 
 def summary_in_parts(data, cuts):
     """Summaries of the blocks between the cuts, in order."""
     edges = [0, *cuts, len(data)]
-    return [block_summary(data[a:b], i, a) for i, (a, b) in enumerate(itertools.pairwise(edges))]
+    return [summarize_block(Block.of(data[a:b], None, a), i) for i, (a, b) in enumerate(itertools.pairwise(edges))]
 
 
 def fields(summary):
@@ -35,7 +36,7 @@ def test_any_chunking_and_order_sum_to_the_same(cuts, seed):
     rng.shuffle(parts)
     total = functools.reduce(operator.add, parts)
     # The indices of bad blocks are those of the chunking; all else is of the data.
-    whole = block_summary(data, 0, 0)
+    whole = summarize_block(Block.of(data))
     assert fields(dataclasses.replace(total, bad_blocks=(), blocks=())) == fields(
         dataclasses.replace(whole, bad_blocks=(), blocks=())
     )
@@ -45,7 +46,7 @@ def test_any_chunking_and_order_sum_to_the_same(cuts, seed):
 def test_tiles_of_a_block_do_not_show(rng):
     data = rng.normal(size=(2 * TILE_ROWS + 5, 2))
     data[TILE_ROWS + 3, 0] = np.inf
-    whole = block_summary(data, 4, 0)
+    whole = summarize_block(Block.of(data), 4)
     total = functools.reduce(operator.add, summary_in_parts(data, [1, TILE_ROWS - 1, TILE_ROWS + 2]))
     assert fields(whole)[:4] == fields(total)[:4]
     assert whole.fingerprint == total.fingerprint
@@ -62,7 +63,7 @@ def test_addition_is_associative_and_commutative(rng):
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", ">f4"])
 def test_the_range_is_that_of_the_data(dtype, rng):
     data = rng.integers(0, 200, (100, 3)).astype(dtype)
-    summary = block_summary(data, 0, 0)
+    summary = summarize_block(Block.of(data))
     np.testing.assert_array_equal(summary.minimum, data.min(axis=0))
     np.testing.assert_array_equal(summary.maximum, data.max(axis=0))
     assert summary.minimum.dtype == summary.maximum.dtype == np.float64
@@ -71,24 +72,25 @@ def test_the_range_is_that_of_the_data(dtype, rng):
 
 def test_values_that_are_not_finite_are_counted_and_left_out():
     data = np.array([[1.0, np.nan, np.nan], [-np.inf, 5.0, np.nan], [3.0, np.inf, np.nan]])
-    summary = block_summary(data, 9, 0)
+    summary = summarize_block(Block.of(data), 9)
     np.testing.assert_array_equal(summary.minimum, [1.0, 5.0, np.inf])
     np.testing.assert_array_equal(summary.maximum, [3.0, 5.0, -np.inf])
     assert (summary.nonfinite, summary.bad_blocks) == (6, (9,))
 
 
 def test_the_lowest_few_bad_blocks_are_named():
-    blocks = [block_summary(np.array([[np.nan]]), index, index) for index in (8, 3, 9, 1, 7, 5, 2)]
+    blocks = [summarize_block(Block.of(np.array([[np.nan]]), None, index), index) for index in (8, 3, 9, 1, 7, 5, 2)]
     assert functools.reduce(operator.add, blocks).bad_blocks == (1, 2, 3, 5, 7)
 
 
 def test_a_block_without_rows_adds_nothing(rng):
-    some, none = block_summary(rng.normal(size=(5, 2)), 0, 0), block_summary(np.empty((0, 2)), 1, 5)
+    some = summarize_block(Block.of(rng.normal(size=(5, 2))))
+    none = summarize_block(Block.of(np.empty((0, 2)), None, 5), 1)
     assert fields(some + none) == fields(some)
 
 
 def fingerprint(data, first_row=0):
-    return block_summary(data, 0, first_row).fingerprint
+    return summarize_block(Block.of(data, None, first_row)).fingerprint
 
 
 def test_every_single_bit_shows_in_the_fingerprint(rng):
@@ -133,4 +135,4 @@ def test_equal_numbers_have_equal_fingerprints():
 
 def test_summaries_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        block_summary(np.zeros((1, 1)), 0, 0).samples = 7
+        summarize_block(Block.of(np.zeros((1, 1)))).samples = 7

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from som_dask.algorithm.feature_space import Preparation
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.io.models import model_dataset
 
 
@@ -12,7 +12,7 @@ def model_of(lattice, features=("a", "b", "c"), epochs=4):
     decay = np.linspace(2.0, 1.0, epochs + 1)
     return model_dataset(
         points=100.0 * node + feature,
-        preparation=Preparation.none(len(features)),
+        space=FeatureSpace.plain(len(features)),
         hits=np.arange(lattice.n_nodes),
         history={
             "quantization_error": decay,

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
-from som_dask.plotting.canvas import distinct_colors, node_polygons
-from som_dask.plotting.classes import cluster_borders, plot_clusters, plot_label_pies, plot_majority
+from som_dask.plotting.canvas import choose_colors
+from som_dask.plotting.classes import find_cluster_borders, plot_clusters, plot_label_pies, plot_majority
+from som_dask.plotting.figures import outline_nodes
 from tests.plotting.pictures import centers_of, model_of
 
 
@@ -39,7 +40,7 @@ def test_wedges_are_as_wide_as_the_shares(topology, counts):
     ground, pies = ax.collections
     values = counts.values.reshape(12, 3)
     total = values.sum(axis=1)
-    colors = distinct_colors(3)
+    colors = choose_colors(3)
     area = np.zeros((12, 3))
     for path, color in zip(pies.get_paths(), pies.get_facecolors(), strict=True):
         corners = path.vertices[:-1]
@@ -65,7 +66,7 @@ def test_majority_has_the_most_frequent_class_in_its_color():
     values[0, 2] = [1, 3, 0]
     values[1, 0] = [np.nan, 0, 2]
     (nodes,) = plot_majority(model_of(Lattice(2, 3)), counts_of(values, "abc").to_dataset()).collections
-    colors, drawn = distinct_colors(3), nodes.get_facecolors()
+    colors, drawn = choose_colors(3), nodes.get_facecolors()
     np.testing.assert_allclose(drawn[0], colors[0])
     np.testing.assert_allclose(drawn[3], colors[2])
     strength = 0.15 + 0.85 * 0.75
@@ -101,13 +102,13 @@ def test_counts_that_are_none(values, message):
 def test_borders_are_the_sides_between_clusters(topology, boundary, rng):
     lattice = Lattice(4, 5, topology, boundary)
     numbers = rng.integers(-1, 3, 20)
-    polygons = np.round(node_polygons(lattice), 9)
+    polygons = np.round(outline_nodes(lattice), 9)
     sides = {}
     for node, corners in enumerate(polygons):
         for one, other in zip(corners, np.roll(corners, -1, axis=0), strict=True):
             sides.setdefault(frozenset([tuple(one + 0.0), tuple(other + 0.0)]), []).append(node)
     wanted = {side for side, nodes in sides.items() if len(nodes) == 2 and len(set(numbers[nodes])) == 2}
-    drawn = np.round(cluster_borders(lattice, numbers), 9) + 0.0
+    drawn = np.round(find_cluster_borders(lattice, numbers), 9) + 0.0
     near = [np.array(sorted(map(tuple, side))) for side in drawn]
     assert len(near) == len(wanted) > 0
     listed = np.array([sorted(side) for side in wanted])

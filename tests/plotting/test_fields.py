@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
-from som_dask.plotting.fields import field_choices, plot_fields
+from som_dask.plotting.fields import list_fields, plot_fields
 from tests.plotting.pictures import model_of
 
 
@@ -24,8 +24,8 @@ def test_a_field_has_each_feature_at_its_place(climate):
     np.testing.assert_array_equal(field.filled(np.nan), [[500, np.nan, 502], [501, 503, 504]])
     low, high = panels[0].get_ylim()
     assert low < high  # north on top
-    assert field_choices(climate) == [{}]
-    assert field_choices(model_of(Lattice(2, 2))) == []
+    assert list_fields(climate) == [{}]
+    assert list_fields(model_of(Lattice(2, 2))) == []
     one = plot_fields(climate, [(1, 2)], anomaly=True)[0].collections[0]
     np.testing.assert_allclose(one.get_array().filled(0), [[250, 0, 250], [250, 250, 250]])
     assert one.get_clim() == (-250, 250)
@@ -47,7 +47,7 @@ def test_each_of_several_fields_can_be_chosen():
     names = np.array(["z"] * 8 + ["t"] * 4 + ["s"] * 4 + ["index"], dtype=object)
     model = model.assign_coords({name: ("feature", values) for name, values in places.items()})
     model = model.assign_coords(variable=("feature", names), level=("feature", [5.0] * 4 + [8.0] * 4 + [np.nan] * 9))
-    choices = field_choices(model)
+    choices = list_fields(model)
     assert choices == [
         {"variable": "z", "level": 5},
         {"variable": "z", "level": 8},

@@ -4,22 +4,19 @@ import sys
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.figure import Figure
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
 from som_dask.plotting.maps import plot_colors, plot_hits, plot_u_matrix, plot_values, save_figure
-from som_dask.training.batch import TrainingConfig, fit
 from tests.plotting.pictures import centers_of, model_of
 
 
 @pytest.fixture
 def model(rng):
-    values = rng.uniform(0, 1, (300, 4))
-    names = np.array(["red", "green", "blue", "infrared"], dtype=object)
-    cells = xr.DataArray(values, dims=("cell", "band"), coords={"band": names})
-    return fit(cells, Lattice(5, 7), TrainingConfig(epochs=2))
+    model = model_of(Lattice(5, 7), ["red", "green", "blue", "infrared"])
+    model["codebook"].values[:] = rng.uniform(0, 1, (5, 7, 4))
+    return model
 
 
 def test_nodes_have_the_codebooks_colors(model):

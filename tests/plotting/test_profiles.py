@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles, relative_weights
+from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles
+from som_dask.plotting.values import compute_relative_weights
 from tests.plotting.pictures import model_of
 
 
@@ -13,17 +14,6 @@ def uneven(lattice, n, rng):
     model = model_of(lattice, [f"f{i}" for i in range(n)])
     model["codebook"].values[:] = rng.normal(size=model["codebook"].shape)
     return model
-
-
-def test_weights_relative_to_their_range(rng):
-    model = uneven(Lattice(2, 3), 4, rng)
-    model["codebook"][..., 1] = 7.0
-    model["codebook"][..., 2] = np.nan
-    weights = relative_weights(model)
-    values = model["codebook"].values[..., 0].ravel()
-    np.testing.assert_allclose(weights[:, 0], (values - values.min()) / (values.max() - values.min()))
-    assert np.all(weights[:, 1] == 0.5)
-    assert np.isnan(weights[:, 2]).all()
 
 
 @pytest.mark.parametrize("topology", ["hexagonal", "rectangular"])
@@ -39,7 +29,7 @@ def test_bars_are_as_high_as_the_weights(topology, rng):
     middle = corners.mean(axis=(1, 2))[:, 0]
     assert np.abs(middle - lattice.positions()[:, 0]).max() < 0.2
     heights = np.ptp(corners[..., 1], axis=2)
-    weights = relative_weights(model)[:, [0, 1, 2, 4]]
+    weights = compute_relative_weights(model)[:, [0, 1, 2, 4]]
     full = heights.max()
     np.testing.assert_allclose(heights, np.maximum(weights * full, 0.02), atol=1e-9)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["f0", "f1", "f2", "f3", "f4"]
@@ -53,7 +43,7 @@ def test_many_features_are_a_line(rng):
     assert segments.shape == (12, 30, 2)
     assert np.abs(segments[..., 0].mean(axis=1) - lattice.positions()[:, 0]).max() < 1e-9
     up = lattice.positions()[:, 1, None] - segments[..., 1]  # y grows downwards
-    np.testing.assert_allclose((up / 0.34 + 1) / 2, relative_weights(model), atol=1e-9)
+    np.testing.assert_allclose((up / 0.34 + 1) / 2, compute_relative_weights(model), atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [4, 60, 130])
@@ -63,7 +53,7 @@ def test_a_line_for_each_cluster(n, rng):
     given = Figure().subplots()
     ax = plot_cluster_profiles(model, clusters, ax=given)
     assert ax is given
-    weights = relative_weights(model)
+    weights = compute_relative_weights(model)
     first, second = ax.lines
     np.testing.assert_allclose(first.get_ydata(), weights[[0, 1]].mean(axis=0))
     np.testing.assert_allclose(second.get_ydata(), weights[[2, 3, 5]].mean(axis=0))

@@ -5,11 +5,14 @@ import math
 
 import numpy as np
 
+from som_dask.algorithm.batch_rule import update_codebook
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Neighborhood
-from som_dask.engine.batch import SharedCodebook, chunk_sums
-from som_dask.engine.exact_sums import WholeSums
-from som_dask.passes.summary import block_summary
+from som_dask.engine.block import Block
+from som_dask.engine.codebook import SharedCodebook, scales_for
+from som_dask.engine.engines import engine_for
+from som_dask.engine.partial import ExactPartial
+from som_dask.passes.summary import summarize_block
 
 BOUNDARIES = ("planar", "cylindrical", "toroidal")
 TOPOLOGIES = ("hexagonal", "rectangular")
@@ -94,7 +97,7 @@ def dense_matrix(lattice, neighborhood, radius):
     return np.array(weights).reshape(distances.shape)
 
 
-def plain_bmus(samples, codebook, scale=1.0):
+def plain_bmus(samples, codebook, scale=1.0, metric="euclidean"):
     """Best unit, second best (both by index) and distance of each sample; differences are scaled before squaring.
 
     Features are added in order and the lowest index wins a tie. A scale other than 1 (a power of two) is for
@@ -108,11 +111,12 @@ def plain_bmus(samples, codebook, scale=1.0):
             if math.isnan(sample[j]):
                 continue  # a feature that the sample lacks
             difference = (sample[j] - codebook[:, j]) * scale
-            squared = squared + difference * difference
+            squared = squared + (np.abs(difference) if metric == "manhattan" else difference * difference)
         order = sorted(range(len(codebook)), key=lambda node: (squared[node], node))
         bmus.append(order[0])
         seconds.append(order[min(1, len(order) - 1)])
-        distances.append(math.sqrt(squared[order[0]]) / scale)
+        least = squared[order[0]]
+        distances.append((least if metric == "manhattan" else math.sqrt(least)) / scale)
     return np.array(bmus, dtype=np.int64), np.array(seconds, dtype=np.int64), np.array(distances)
 
 
@@ -139,38 +143,67 @@ def plain_epoch(samples, codebook, lattice, neighborhood, radius, weights=None):
     return result
 
 
-def shared_codebook(samples, codebook, lattice, device="cpu"):
-    """A codebook with what exact sums of these samples need."""
+def shared_codebook(samples, codebook, lattice, device="cpu", space=None):
+    """A codebook with the scales that exact sums of these samples need."""
     if not len(samples):
         samples = np.zeros((1, codebook.shape[1]))
-    known = block_summary(samples, 0, 0)
-    return SharedCodebook.exact(
-        codebook, lattice, device, n=len(samples), least=known.minimum, most=known.maximum, small=known.small
+    known = summarize_block(Block.of(samples))
+    shared = SharedCodebook(codebook, lattice, space, engine_for(device))
+    scales = scales_for(
+        codebook, shared.space, n=len(samples), least=known.minimum, most=known.maximum, small=known.small
     )
+    return SharedCodebook(codebook, lattice, space, engine_for(device), scales)
+
+
+def add_up_block(samples, shared, numbers=0, weights=None):
+    """What a block of samples contributes to an epoch."""
+    return shared.add_up(Block.of(samples, weights, numbers))
+
+
+def find_nodes(samples, shared):
+    """Best matching unit of each sample, and the distance to it."""
+    found = shared.find(Block.of(samples))
+    return found.bmu, found.distance
+
+
+def next_codebook(sums, codebook, lattice, neighborhood, radius):
+    """The codebook after an epoch with these sums."""
+    return update_codebook(sums.numerator, sums.denominator, codebook, lattice, neighborhood, radius)
 
 
 def sums_of(samples, codebook, lattice, device="cpu", precision="exact"):
-    """`chunk_sums` of all the samples there are, in float64."""
+    """The sums of all the samples there are, in float64."""
     if precision == "fast":
-        return chunk_sums(samples, SharedCodebook(codebook, lattice, device))
+        return add_up_block(samples, SharedCodebook(codebook, lattice, engine=engine_for(device, "fast")))
     shared = shared_codebook(samples, codebook, lattice, device)
-    sums = chunk_sums(samples, shared)
-    assert isinstance(sums, WholeSums)
-    return sums.rounded(shared.whole)
+    sums = add_up_block(samples, shared)
+    assert isinstance(sums, ExactPartial)
+    return sums.rounded(shared.scales)
 
 
-def plain_online(vectors, lattice, codebook, iterations, learning_rate):
-    """Online training by loops over iterations, vectors and nodes: (M, D), and the units and errors of each step."""
+def same_to_the_bit(sums, expected):
+    """Check that two partial results in whole numbers are the same."""
+    for name in ("numerator", "hits", "distance", "topographic_misses", "samples", "fingerprint"):
+        assert isinstance(getattr(sums, name), (np.ndarray, int))
+        np.testing.assert_array_equal(getattr(sums, name), getattr(expected, name))
+    assert (sums.weights is None) == (expected.weights is None)
+    if sums.weights is not None:
+        for found, right in zip(sums.weights.arrays(), expected.weights.arrays(), strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def plain_online(vectors, lattice, codebook, epochs, learning_rate):
+    """Online training by loops over epochs, vectors and nodes: (M, D), and the units and errors of each step."""
     distances = plain_distances(lattice)
     weights = [list(map(float, row)) for row in np.asarray(codebook).reshape(lattice.n_nodes, -1)]
     start = max(lattice.rows, lattice.cols) / 2
     bmus, errors = [], []
-    for t in range(iterations):
+    for t in range(epochs):
         if start > 1:
-            decay = iterations / math.log(start)
+            decay = epochs / math.log(start)
             radius = start * math.exp(-t / decay)
         else:
-            decay, radius = iterations, start
+            decay, radius = epochs, start
         rate = learning_rate * math.exp(-t / decay)
         for vector in np.asarray(vectors, dtype=np.float64).tolist():
             best, bmu = math.inf, None
@@ -184,5 +217,5 @@ def plain_online(vectors, lattice, codebook, iterations, learning_rate):
                     weight[j] += rate * theta * (value - weight[j])
             bmus.append(bmu)
             errors.append(math.sqrt(best))
-    shape = (iterations, len(vectors))
+    shape = (epochs, len(vectors))
     return np.array(weights), np.array(bmus).reshape(shape), np.array(errors).reshape(shape)

@@ -9,8 +9,8 @@ from dask.optimization import cull
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.row_numbers import block_rows
-from som_dask.samples.stacking import block_grid, even_table, spread, stacked, unstacked
+from som_dask.engine.row_numbers import box_rows
+from som_dask.samples.stacking import choose_grid, even_out_table, spread_values, stack_variables, unstack_column
 
 SIZES = {"time": 6, "lat": 4, "lon": 5, "level": 3}
 
@@ -35,33 +35,33 @@ def plain_table(array, samples):
 @given(cases())
 def test_a_table_has_the_rows_of_the_stacked_array(case):
     array, samples, rows = case
-    grid = block_grid([array], samples, rows)
-    table = stacked([array.transpose(*samples, ...)], samples, grid)
-    numbers = np.concatenate([block_rows(grid, i).numbers() for i in range(len(table.chunks[0]))])
+    grid = choose_grid([array], samples, rows)
+    table = stack_variables([array.transpose(*samples, ...)], samples, grid)
+    numbers = np.concatenate([box_rows(grid, i).numbers() for i in range(len(table.chunks[0]))])
     found = table.compute()
     np.testing.assert_array_equal(found, plain_table(array, samples)[numbers])
     assert table.numblocks[1] == 1
     assert max(table.chunks[0]) <= rows
-    back = unstacked(table, grid)
+    back = unstack_column(table, grid)
     assert back.chunks == (*grid, (found.shape[1],))
     np.testing.assert_array_equal(back, array.transpose(*samples, ...).values.reshape(back.shape))
-    np.testing.assert_array_equal(unstacked(table[:, 0], grid), back[..., 0])
-    even, its_grid = even_table(table, grid)
+    np.testing.assert_array_equal(unstack_column(table[:, 0], grid), back[..., 0])
+    even, its_grid = even_out_table(table, grid)
     assert all(set(sizes[:-1]) <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in its_grid)
-    numbers = np.concatenate([block_rows(its_grid, i).numbers() for i in range(len(even.chunks[0]))])
+    numbers = np.concatenate([box_rows(its_grid, i).numbers() for i in range(len(even.chunks[0]))])
     np.testing.assert_array_equal(even, plain_table(array, samples)[numbers])
 
 
 @given(cases())
 def test_numbers_on_some_dimensions_are_spread_over_the_others(case):
     array, samples, rows = case
-    grid = block_grid([array], samples, rows)
+    grid = choose_grid([array], samples, rows)
     for n in range(len(samples) + 1):
         some = samples[:n][::-1]
         values = xr.DataArray(np.random.default_rng(n).normal(size=[SIZES[d] for d in some]), dims=some)
         wanted = values.broadcast_like(xr.DataArray(np.zeros([SIZES[d] for d in samples]), dims=samples))
-        column = spread(values, samples, grid)
-        np.testing.assert_array_equal(unstacked(column, grid), wanted.transpose(*samples).values)
+        column = spread_values(values, samples, grid)
+        np.testing.assert_array_equal(unstack_column(column, grid), wanted.transpose(*samples).values)
 
 
 def chunks_read(table, block):
@@ -75,11 +75,11 @@ def chunks_read(table, block):
 def test_a_block_depends_only_on_the_chunks_that_it_overlaps(samples, rows):
     dims, sizes, chunk = ("time", "lat", "lon"), (60, 40, 30), (7, 9, 10)
     source = xr.DataArray(da.zeros(sizes, chunks=chunk, name="source"), dims=dims)
-    grid = block_grid([source], samples, rows)
+    grid = choose_grid([source], samples, rows)
     with dask.config.set({"array.rechunk.method": "p2p"}):
-        table = stacked([source.transpose(*samples, ...)], samples, grid)
+        table = stack_variables([source.transpose(*samples, ...)], samples, grid)
     for i in range(0, len(table.chunks[0]), 1 + len(table.chunks[0]) // 5):
-        box = block_rows(grid, i)
+        box = box_rows(grid, i)
         of = dict(zip(samples, zip(box.offsets, box.shape, strict=True), strict=True))
         bounds = [of.get(dim, (0, size)) for dim, size in zip(dims, sizes, strict=True)]
         wanted = np.indices([-(-n // c) for n, c in zip(sizes, chunk, strict=True)]).reshape(3, -1).T
@@ -91,32 +91,32 @@ def test_a_block_depends_only_on_the_chunks_that_it_overlaps(samples, rows):
 
 def test_chunks_are_merged_along_the_last_dimensions_first():
     source = xr.DataArray(da.zeros((100, 40, 30), chunks=(1, 20, 10)), dims=("time", "lat", "lon"))
-    assert block_grid([source], source.dims, 1200) == ((1,) * 100, (40,), (30,))
-    assert block_grid([source], source.dims, 12_000) == ((10,) * 10, (40,), (30,))
-    assert block_grid([source], source.dims, 700) == ((1,) * 100, (20, 20), (30,))
-    assert block_grid([source], source.dims, 10)[1:] == ((1,) * 40, (10, 10, 10))
+    assert choose_grid([source], source.dims, 1200) == ((1,) * 100, (40,), (30,))
+    assert choose_grid([source], source.dims, 12_000) == ((10,) * 10, (40,), (30,))
+    assert choose_grid([source], source.dims, 700) == ((1,) * 100, (20, 20), (30,))
+    assert choose_grid([source], source.dims, 10)[1:] == ((1,) * 40, (10, 10, 10))
 
 
 def test_chunks_of_a_store_are_never_cut():
     source = xr.DataArray(np.zeros((100, 40, 30)), dims=("time", "lat", "lon"))
     source.encoding["chunks"] = (12, 40, 8)
-    assert block_grid([source], ("lat", "time", "lon"), 10) == ((40,), (12,) * 8 + (4,), (8, 8, 8, 6))
-    assert block_grid([source], ("time",), 30) == ((24,) * 4 + (4,),)
+    assert choose_grid([source], ("lat", "time", "lon"), 10) == ((40,), (12,) * 8 + (4,), (8, 8, 8, 6))
+    assert choose_grid([source], ("time",), 30) == ((24,) * 4 + (4,),)
 
 
 def test_variables_in_other_chunks_meet_at_common_edges():
     one = xr.DataArray(da.zeros((60, 2), chunks=(10, 1)), dims=("time", "a"))
     two = xr.DataArray(da.zeros(60, chunks=15), dims="time")
-    assert block_grid([one, two], ["time"], 35) == ((30, 30),)
+    assert choose_grid([one, two], ["time"], 35) == ((30, 30),)
     one, two = (v.drop_encoding() for v in (xr.DataArray(np.zeros((60, 2)), dims=("time", "a")), one[:, 0].compute()))
     one.encoding["chunks"], two.encoding["chunks"] = (10, 1), (15,)
-    assert block_grid([one, two], ["time"], 35) == ((30, 30),)
+    assert choose_grid([one, two], ["time"], 35) == ((30, 30),)
 
 
 def test_variables_of_several_dtypes_are_joined_in_the_widest():
     one = xr.DataArray(np.arange(6, dtype=np.int16).reshape(3, 2), dims=("time", "a"))
     two = xr.DataArray(np.array([0.5, 1.5, 2.5], dtype=np.float32), dims="time")
-    table = stacked([one, two], ["time"], ((2, 1),))
+    table = stack_variables([one, two], ["time"], ((2, 1),))
     assert table.dtype == np.float32
     assert table.blocks[0].compute().dtype == np.float32
     np.testing.assert_array_equal(table, [[0, 1, 0.5], [2, 3, 1.5], [4, 5, 2.5]])

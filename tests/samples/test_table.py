@@ -13,7 +13,8 @@ import zarr
 
 from som_dask.engine.row_numbers import table_rows
 from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.samples.table import Samples, open_samples
+from som_dask.samples.open import open_samples
+from som_dask.samples.table import Samples
 
 NAMES = ("a", "b", "c")
 
@@ -187,7 +188,7 @@ def test_fields_as_samples(field):
 def test_points_as_samples(field):
     samples = open_samples(field.chunk(time=6, lat=4), sample_dims=["lon", "time"], block_size="2 kB")
     table = field.transpose("lon", "time", "lat").values.reshape(-1, 6)
-    numbers = np.concatenate([samples.rows_of(i).numbers() for i in range(len(samples.block_rows))])
+    numbers = np.concatenate([samples.box_of(i).numbers() for i in range(len(samples.block_rows))])
     np.testing.assert_array_equal(samples.array, table[numbers])
     assert samples.sample_shape == (8, 20)
     wanted = np.array([150, 3, 3, 77, 0, 159])
@@ -217,7 +218,7 @@ def test_several_variables_with_levels(stored, field, rng, tmp_path):
     assert samples.features == ("z level=1000", "z level=500", "z level=200", "t2m")
     assert samples.sample_dims == ("lon", "time", "lat")
     columns = [*levels.values, field.transpose(*samples.sample_dims).values]
-    numbers = np.concatenate([samples.rows_of(i).numbers() for i in range(len(samples.block_rows))])
+    numbers = np.concatenate([samples.box_of(i).numbers() for i in range(len(samples.block_rows))])
     np.testing.assert_array_equal(samples.array, np.stack(columns, axis=-1).reshape(-1, 4)[numbers])
     assert len(samples.block_rows) > 3
     assert samples.units is None
@@ -234,7 +235,7 @@ def test_chunks_of_a_store_in_any_order_of_dimensions(field, tmp_path):
     samples = open_samples(tmp_path / "z.zarr", sample_dims=("lon", "time"), block_size=6 * 4 * 13)
     assert samples.sample_chunks == ((3, 3, 2), (4,) * 5)
     np.testing.assert_array_equal(
-        samples.labelled({"z": samples.array}, {"z": "lat"})["z"], field.transpose("lon", "time", "lat")
+        samples.to_dataset({"z": samples.array}, {"z": "lat"})["z"], field.transpose("lon", "time", "lat")
     )
 
 
@@ -254,22 +255,22 @@ def test_a_variable_that_is_not_of_numbers(field):
 
 def test_even_blocks_have_the_same_rows_and_weights(field):
     uneven = field.chunk(time=(3, 9, 8), lon=(2, 6))
-    samples = open_samples(uneven, feature_dims="lat", weights=field.values[:, 0].astype(float), block_size=1)
+    samples = open_samples(uneven, feature_dims="lat", sample_weights=field.values[:, 0].astype(float), block_size=1)
     replaced = dataclasses.replace(samples, grid=((3, 9, 8), (2, 6)))
     replaced = dataclasses.replace(
         replaced, **{name: rechunked(getattr(samples, name), samples, replaced) for name in ("array", "weights")}
     )
-    even = replaced.even()
+    even = replaced.even_out()
     assert even.sample_chunks == ((9, 9, 2), (6, 2))
     for name, extra in (("array", {"it": "lat"}), ("weights", {})):
-        found, wanted = (s.labelled({"it": getattr(s, name)}, extra)["it"] for s in (even, samples))
+        found, wanted = (s.to_dataset({"it": getattr(s, name)}, extra)["it"] for s in (even, samples))
         xr.testing.assert_equal(found.compute(), wanted.compute())
-    assert even.even() is even
+    assert even.even_out() is even
 
 
 def rechunked(column, samples, other):
     """The table or the weights of samples in the blocks of others."""
-    numbers = np.concatenate([other.rows_of(i).numbers() for i in range(math.prod(map(len, other.grid)))])
+    numbers = np.concatenate([other.box_of(i).numbers() for i in range(math.prod(map(len, other.grid)))])
     rows = [math.prod(shape) for shape in itertools.product(*other.grid)]
     return da.from_array(
         column.compute()[table_rows(numbers, samples.sample_chunks)], chunks=(rows, -1)[: column.ndim]

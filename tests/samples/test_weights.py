@@ -1,12 +1,13 @@
 """Weights: areas from latitudes, and numbers that fit the samples' and the features' dimensions."""
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
 from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.samples.table import open_samples
+from som_dask.samples.open import open_samples
 
 LATITUDES = np.array([-90.0, -60.0, 0.0, 60.0, 90.0])
 COSINES = np.array([0.0, 0.5, 1.0, 0.5, 0.0])
@@ -21,12 +22,12 @@ def field(name="lat", latitudes=LATITUDES, attrs=None, **coords):
 
 def weights_of(source, weights, **options):
     """Weights on the sample dimensions, and the samples."""
-    samples = open_samples(source, weights=weights, **options)
+    samples = open_samples(source, sample_weights=weights, **options)
     assert samples.weights.chunks[0] == samples.block_rows
     assert samples.weights.dtype == np.float64
-    blocks = [block.compute() for block in samples.weight_blocks()]
+    blocks = dask.get(samples.weights.__dask_graph__(), samples.weight_keys())
     np.testing.assert_array_equal(np.concatenate(blocks), samples.weights.compute())
-    return samples.labelled({"w": samples.weights})["w"].values, samples
+    return samples.to_dataset({"w": samples.weights})["w"].values, samples
 
 
 @pytest.mark.parametrize("chunks", [{}, {"time": 3, "lat": 2, "lon": 4}])
@@ -75,7 +76,7 @@ REFUSED = [
 @pytest.mark.parametrize(("source", "match"), REFUSED)
 def test_areas_that_cannot_be_told(source, match):
     with pytest.raises(ParameterError, match=match):
-        open_samples(source, weights="area")
+        open_samples(source, sample_weights="area")
 
 
 def test_a_variable_beside_the_samples(tmp_path):
@@ -86,10 +87,10 @@ def test_a_variable_beside_the_samples(tmp_path):
     dataset.chunk(time=3, lat=2).to_zarr(tmp_path / "z.zarr", consolidated=False)
     np.testing.assert_array_equal(weights_of(tmp_path / "z.zarr", "mass", variable="z", block_size=500)[0], wanted)
     with pytest.raises(ParameterError, match="no variable 'mas'"):
-        open_samples(dataset, variable="z", weights="mas")
+        open_samples(dataset, variable="z", sample_weights="mas")
     next((tmp_path / "z.zarr" / "mass" / "c").rglob("1")).unlink()
     with pytest.raises(StorageError, match="mass lacks"):
-        open_samples(tmp_path / "z.zarr", variable="z", weights="mass")
+        open_samples(tmp_path / "z.zarr", variable="z", sample_weights="mass")
 
 
 def test_numbers_of_the_samples_shape():
@@ -113,7 +114,7 @@ def test_numbers_of_the_samples_shape():
 )
 def test_weights_that_do_not_fit(weights, error, match):
     with pytest.raises(error, match=match):
-        open_samples(field(), weights=weights)
+        open_samples(field(), sample_weights=weights)
 
 
 def test_nothing_is_read_before_it_is_asked_for():
@@ -121,7 +122,7 @@ def test_nothing_is_read_before_it_is_asked_for():
         raise AssertionError("read")
 
     lazy = da.map_blocks(fail, da.zeros((8, 5, 6), chunks=4), dtype=float, meta=np.empty((0, 0, 0)))
-    assert open_samples(field(), weights=lazy).weights.shape == (240,)
+    assert open_samples(field(), sample_weights=lazy).weights.shape == (240,)
 
 
 def test_areas_of_features():
@@ -162,4 +163,4 @@ def test_feature_weights_that_do_not_fit(weights, match):
 
 def test_weights_come_with_the_opening():
     with pytest.raises(ParameterError, match="opened already"):
-        open_samples(open_samples(field()), weights="area")
+        open_samples(open_samples(field()), sample_weights="area")

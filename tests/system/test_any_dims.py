@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import label_store as inference
-from som_dask.analysis.label_store import assign, label_store
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
-from som_dask.io.models import codebook_of, open_model, save_model
+from som_dask.io.models import open_model, save_model, scaled_codebook_of
 from som_dask.io.unstack import unstack_features
 from som_dask.kohonen_map import KohonenMap
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.reference.twins import plain_bmus
 
 SIZES = {"time": 6, "lat": 4, "lon": 5, "level": 3}
@@ -39,7 +41,7 @@ def field(sizes=SIZES, seed=0):
 
 
 def trained(samples, feature_dims="level"):
-    return fit(open_samples(samples, feature_dims=feature_dims), Lattice(3, 4), TrainingConfig(epochs=1))
+    return train(open_samples(samples, feature_dims=feature_dims), Lattice(3, 4), MapConfig(epochs=1))
 
 
 MODEL = trained(field())
@@ -66,8 +68,8 @@ def test_labels_are_those_of_the_plain_rule_in_any_order_and_chunks(arrangement)
     order, chunks, samples, block_size = arrangement
     array = field().transpose(*order).chunk(chunks)
     opened = open_samples(array, sample_dims=samples, block_size=block_size)
-    labels = assign(opened, MODEL)
-    rows, cols, distance = plain_labels(field(), list(samples), codebook_of(MODEL))
+    labels = infer(opened, MODEL)
+    rows, cols, distance = plain_labels(field(), list(samples), scaled_codebook_of(MODEL))
     assert labels["bmu_row"].dims == samples
     assert labels["bmu_row"].chunks == opened.sample_chunks
     assert labels["bmu_row"].dtype == np.int32
@@ -80,22 +82,22 @@ def test_labels_are_those_of_the_plain_rule_in_any_order_and_chunks(arrangement)
 def test_labels_of_fields(samples):
     features = [dim for dim in ORDER if dim not in samples]
     model = trained(field(), features)
-    labels = assign(open_samples(field().chunk(time=2, lat=3), sample_dims=samples), model).compute()
-    rows, cols, _ = plain_labels(field(), samples, codebook_of(model))
+    labels = infer(open_samples(field().chunk(time=2, lat=3), sample_dims=samples), model).compute()
+    rows, cols, _ = plain_labels(field(), samples, scaled_codebook_of(model))
     np.testing.assert_array_equal(labels["bmu_row"], rows)
     np.testing.assert_array_equal(labels["bmu_col"], cols)
 
 
 def test_labels_have_the_coordinates_of_their_dimensions():
     source = open_samples(field(), feature_dims="level")
-    labels = assign(source, MODEL)
+    labels = infer(source, MODEL)
     assert set(labels.coords) == {"time", "lat", "month", "height", "run"}
     for name, coordinate in labels.coords.items():
         np.testing.assert_array_equal(coordinate, field()[name])
     assert labels["lat"].attrs == {"units": "degrees_north"}
     assert labels["distance"].attrs["units"] == "m"
     assert "row" in labels["bmu_row"].attrs["long_name"]
-    only_time = assign(open_samples(field(), sample_dims="time"), trained(field(), ["lat", "lon", "level"]))
+    only_time = infer(open_samples(field(), sample_dims="time"), trained(field(), ["lat", "lon", "level"]))
     assert set(only_time.coords) == {"time", "month", "run"}
 
 
@@ -105,16 +107,14 @@ def test_nothing_is_computed_before_it_is_asked_for():
 
     zeros = da.zeros(tuple(SIZES.values()), chunks=2)
     lazy = xr.DataArray(da.map_blocks(fail, zeros, dtype=float, meta=np.empty((0,) * 4)), dims=ORDER)
-    labels = assign(open_samples(lazy, feature_dims="level"), MODEL.assign_attrs(features_named=False))
+    labels = infer(open_samples(lazy, feature_dims="level"), MODEL.assign_attrs(features_named=False))
     with pytest.raises(AssertionError, match="computed"):
         labels.compute()
 
 
 def test_a_block_of_labels_depends_on_its_own_chunks_alone():
     source = xr.DataArray(da.zeros(tuple(SIZES.values()), chunks=(2, 2, 5, 3), name="source"), dims=ORDER)
-    labels = assign(
-        open_samples(source, feature_dims="level", block_size=1), MODEL.assign_attrs(features_named=False)
-    )
+    labels = infer(open_samples(source, feature_dims="level", block_size=1), MODEL.assign_attrs(features_named=False))
     column = labels["bmu_row"].data
     graph, _ = cull(dict(column.__dask_graph__()), [(column.name, *(n - 1 for n in column.numblocks))])
     assert {key[1:] for key in graph if isinstance(key, tuple) and key[0] == "source"} == {(2, 1, 0, 0)}
@@ -134,13 +134,13 @@ def with_land(array, share=0.3):
 def test_land_comes_back_as_missing(missing, chunks, tmp_path):
     array = with_land(field())
     samples = open_samples(array.chunk(chunks), feature_dims="level", block_size=16 * 24)
-    labels = assign(samples, MODEL, missing=missing)
+    labels = infer(samples, MODEL, missing=missing)
     assert labels["bmu_row"].dtype == np.float64
     lacking = np.isnan(array)
     left_out = lacking.all("level") if missing == "mask" else lacking.any("level")
     for name in ("bmu_row", "bmu_col", "distance"):
         np.testing.assert_array_equal(labels[name].isnull(), left_out)
-    points, codebook = array.values.reshape(-1, 3), codebook_of(MODEL)
+    points, codebook = array.values.reshape(-1, 3), scaled_codebook_of(MODEL)
     for point, row, col in zip(
         points, labels["bmu_row"].values.ravel(), labels["bmu_col"].values.ravel(), strict=True
     ):
@@ -148,7 +148,7 @@ def test_land_comes_back_as_missing(missing, chunks, tmp_path):
         if not np.isnan(row):
             apart = ((codebook[:, known] - point[known]) ** 2).sum(axis=1)
             assert row * 4 + col == np.argmin(apart)
-    summary = label_store(samples, MODEL, tmp_path / "labels.zarr", missing=missing)
+    summary = infer_to_store(samples, MODEL, tmp_path / "labels.zarr", missing=missing)
     assert (summary.samples, summary.left_out) == (120, int(left_out.sum()))
     assert summary.quantization_error == pytest.approx(float(labels["distance"].mean()), rel=1e-12)
     found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False)
@@ -161,7 +161,7 @@ def test_land_comes_back_as_missing(missing, chunks, tmp_path):
 
 def test_lazy_labels_with_land_can_be_stored(tmp_path):
     samples = open_samples(with_land(field()).chunk(time=4, lat=3), feature_dims="level")
-    labels = assign(samples, MODEL, missing="mask")
+    labels = infer(samples, MODEL, missing="mask")
     labels.to_zarr(tmp_path / "labels.zarr", consolidated=False)
     found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False)
     xr.testing.assert_equal(found.load(), labels.compute())
@@ -171,21 +171,21 @@ def test_lazy_labels_with_land_can_be_stored(tmp_path):
 def test_what_is_missing_is_refused_unless_allowed():
     samples = open_samples(with_land(field()), feature_dims="level")
     with pytest.raises(DataError, match=r"NaN or infinite values.*--missing"):
-        assign(samples, MODEL).compute()
-    assert assign(samples, MODEL.assign_attrs(missing="mask"))["bmu_row"].isnull().any()
+        infer(samples, MODEL).compute()
+    assert infer(samples, MODEL.assign_attrs(missing="mask"))["bmu_row"].isnull().any()
     endless = open_samples(field().where(field() < 2, np.inf), feature_dims="level")
     with pytest.raises(DataError, match="infinite values"):
-        assign(endless, MODEL, missing="mask").compute()
+        infer(endless, MODEL, missing="mask").compute()
     with pytest.raises(ParameterError, match="missing must be one of"):
-        assign(samples, MODEL, missing="some")
+        infer(samples, MODEL, missing="some")
 
 
 def test_features_that_the_model_never_knew_are_ignored():
     model = MODEL.copy(deep=True)
     model["codebook"][:, :, 1] = np.nan
     array = field()
-    found = assign(open_samples(array.where(array["level"] != 500), feature_dims="level"), model).compute()
-    rows, cols, _ = plain_labels(array.isel(level=[0, 2]), list(ORDER[:3]), codebook_of(model))
+    found = infer(open_samples(array.where(array["level"] != 500), feature_dims="level"), model).compute()
+    rows, cols, _ = plain_labels(array.isel(level=[0, 2]), list(ORDER[:3]), scaled_codebook_of(model))
     np.testing.assert_array_equal(found["bmu_row"], rows)
     np.testing.assert_array_equal(found["bmu_col"], cols)
 
@@ -200,13 +200,13 @@ def test_a_store_of_labels_is_continued(tmp_path, monkeypatch):
 
     place = tmp_path / "labels.zarr"
     with pytest.raises(KeyboardInterrupt):
-        label_store(samples, MODEL, place, missing="mask", on_progress=stop)
+        infer_to_store(samples, MODEL, place, missing="mask", on_progress=stop)
     assert not place.exists()
     with pytest.raises(StorageError, match=r"other missing\)"):
-        label_store(samples, MODEL, place, missing="drop")
-    summary = label_store(samples, MODEL, place, missing="mask")
+        infer_to_store(samples, MODEL, place, missing="drop")
+    summary = infer_to_store(samples, MODEL, place, missing="mask")
     assert summary.blocks_before == 5
-    wanted = assign(samples, MODEL, missing="mask").compute()
+    wanted = infer(samples, MODEL, missing="mask").compute()
     xr.testing.assert_equal(xr.open_zarr(place, consolidated=False).load(), wanted)
     assert os.listdir(tmp_path) == ["labels.zarr"]
 
@@ -214,14 +214,14 @@ def test_a_store_of_labels_is_continued(tmp_path, monkeypatch):
 def test_each_part_of_a_coordinate_is_written_once(tmp_path, monkeypatch):
     samples = open_samples(field().chunk(time=2, lat=3, lon=4), feature_dims="level", block_size=576)
     written = []
-    plain = inference._write_block
+    plain = inference.write_block
 
     def noted(block, shared, how, coords, *rest):
         written.extend((name, values.tobytes()) for name, values in coords.items())
         return plain(block, shared, how, coords, *rest)
 
-    monkeypatch.setattr(inference, "_write_block", noted)
-    label_store(samples, MODEL, tmp_path / "labels.zarr")
+    monkeypatch.setattr(inference, "write_block", noted)
+    infer_to_store(samples, MODEL, tmp_path / "labels.zarr")
     assert sorted(name for name, _ in written) == ["height"] * 4 + ["month"] * 3
 
 
@@ -230,48 +230,46 @@ def test_a_bad_block_is_named_by_its_place(tmp_path):
     array[5, 3, 0, 1] = np.nan
     samples = open_samples(array.chunk(time=4, lat=3, lon=4), feature_dims="level", block_size=1152)
     with pytest.raises(DataError, match=r"block 6 \(time 4 to 5, lat 3 to 3, lon 0 to 3\): there are 1 NaN"):
-        label_store(samples, MODEL, tmp_path / "labels.zarr")
+        infer_to_store(samples, MODEL, tmp_path / "labels.zarr")
 
 
 def test_other_levels_are_refused():
     with pytest.raises(SchemaError, match="300"):
-        assign(open_samples(field().assign_coords(level=[1000, 500, 300]), feature_dims="level"), MODEL)
+        infer(open_samples(field().assign_coords(level=[1000, 500, 300]), feature_dims="level"), MODEL)
 
 
 def test_all_left_out(tmp_path):
     samples = open_samples(field() * np.nan, feature_dims="level")
-    summary = label_store(samples, MODEL, tmp_path / "labels.zarr", missing="mask")
+    summary = infer_to_store(samples, MODEL, tmp_path / "labels.zarr", missing="mask")
     assert summary.left_out == summary.samples == 120
     assert np.isnan(summary.quantization_error)
 
 
 def test_samples_are_opened_as_in_training(tmp_path):
-    wanted = assign(open_samples(field(), feature_dims="level"), MODEL).compute()
+    wanted = infer(open_samples(field(), feature_dims="level"), MODEL).compute()
     for array in (field(), field().transpose("level", "lon", "lat", "time"), field().isel(time=[2])):
-        found = assign(array, MODEL)
+        found = infer(array, MODEL)
         xr.testing.assert_equal(
             found.transpose(*ORDER[:3]).compute(), wanted.sel(time=array["time"]).transpose(*ORDER[:3])
         )
     levels = xr.Dataset({"z": field(), "t": field().isel(level=0, drop=True), "other": ("time", np.zeros(6))})
-    model = fit(
-        open_samples(levels, variables=["z", "t"], sample_dims="time"), Lattice(3, 4), TrainingConfig(epochs=1)
-    )
-    wanted = assign(open_samples(levels, variables=["z", "t"], sample_dims="time"), model).compute()
-    xr.testing.assert_equal(assign(levels, model).compute(), wanted)
+    model = train(open_samples(levels, variables=["z", "t"], sample_dims="time"), Lattice(3, 4), MapConfig(epochs=1))
+    wanted = infer(open_samples(levels, variables=["z", "t"], sample_dims="time"), model).compute()
+    xr.testing.assert_equal(infer(levels, model).compute(), wanted)
     levels.drop_encoding().to_zarr(tmp_path / "levels.zarr", consolidated=False)
-    label_store(tmp_path / "levels.zarr", model, tmp_path / "labels.zarr")
+    infer_to_store(tmp_path / "levels.zarr", model, tmp_path / "labels.zarr")
     found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False).load()
     xr.testing.assert_equal(found, wanted)
     # One variable is chosen among several, and may have another name where it is alone.
-    model = fit(open_samples(levels, variable="t", sample_dims="time"), Lattice(3, 4), TrainingConfig(epochs=1))
+    model = train(open_samples(levels, variable="t", sample_dims="time"), Lattice(3, 4), MapConfig(epochs=1))
     assert model.attrs["variables"] == ["t"]
-    wanted = assign(levels["t"], model).compute()
+    wanted = infer(levels["t"], model).compute()
     for source in (levels, levels[["t"]].rename(t="q"), tmp_path / "levels.zarr"):
-        xr.testing.assert_equal(assign(source, model).compute(), wanted)
+        xr.testing.assert_equal(infer(source, model).compute(), wanted)
     with pytest.raises(ParameterError, match="3 variables"):
-        assign(levels.rename(t="q"), model)
+        infer(levels.rename(t="q"), model)
     points = open_samples(field(), sample_dims=ORDER)
-    labels = assign(field(), fit(points, Lattice(2, 2), TrainingConfig(epochs=1)))
+    labels = infer(field(), train(points, Lattice(2, 2), MapConfig(epochs=1)))
     assert labels["bmu_row"].dims == ORDER
 
 
@@ -279,7 +277,7 @@ def test_samples_are_opened_as_in_training(tmp_path):
 def test_a_saved_codebook_becomes_fields_again(names, tmp_path):
     array = field().rename(lat=names[0], lon=names[1]).drop_vars("height")
     samples = open_samples(array, sample_dims="time")
-    save_model(fit(samples, Lattice(3, 4), TrainingConfig(epochs=1)), tmp_path / "model.zarr")
+    save_model(train(samples, Lattice(3, 4), MapConfig(epochs=1)), tmp_path / "model.zarr")
     codebook = open_model(tmp_path / "model.zarr")["codebook"]
     back = unstack_features(codebook.drop_vars(["x", "y"]))
     assert back.dims == ("row", "col", *names, "level")
@@ -292,8 +290,8 @@ def test_a_saved_codebook_becomes_fields_again(names, tmp_path):
 def test_an_index_of_several_levels_is_stored_as_these(tmp_path):
     array = field().isel(time=0, drop=True).stack(place=("lat", "lon")).drop_vars(["height", "run"])
     array = array.transpose("place", "level")
-    wanted = assign(array, MODEL).compute()
-    label_store(array, MODEL, tmp_path / "labels.zarr")
+    wanted = infer(array, MODEL).compute()
+    infer_to_store(array, MODEL, tmp_path / "labels.zarr")
     found = xr.open_zarr(tmp_path / "labels.zarr", consolidated=False).load()
     assert set(found.coords) == {"lat", "lon"}
     np.testing.assert_array_equal(found["lat"], np.repeat(field()["lat"].values, 5))
@@ -310,7 +308,7 @@ def test_the_map_object_labels_any_dimensions():
 
 def test_columns_of_several_numbers():
     samples = open_samples(field().chunk(lat=3), feature_dims="level")
-    back = samples.labelled({"both": samples.array[:, :2], "one": samples.array[:, 2]}, {"both": "neighbor"})
+    back = samples.to_dataset({"both": samples.array[:, :2], "one": samples.array[:, 2]}, {"both": "neighbor"})
     assert back["both"].dims == (*ORDER[:3], "neighbor")
     np.testing.assert_array_equal(back["both"], field()[..., :2])
     np.testing.assert_array_equal(back["one"], field()[..., 2])

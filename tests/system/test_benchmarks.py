@@ -11,9 +11,10 @@ from scipy.io import netcdf_file
 from xpysom import XPySom
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.online_rule import OnlineConfig, initial_weights
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, train
+from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
+from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import epochs
 from tests.benchmarks import data, epoch, gaps, gpu, maps, online, schedules, small_data
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
@@ -40,23 +41,23 @@ def test_gaps_give_positive_ratios():
 
 def test_a_store_with_gaps_and_weights(tmp_path):
     write_store(tmp_path / "some.zarr", 3, 50, 4, gaps=True)
-    samples = open_samples(tmp_path / "some.zarr", variable="samples", weights="weights")
+    samples = open_samples(tmp_path / "some.zarr", variable="samples", sample_weights="weights")
     assert samples.array.shape == (150, 4)
     assert 0.05 < float(np.isnan(samples.array).mean()) < 0.15
     assert 0.5 <= float(samples.weights.min()) < float(samples.weights.max()) < 1.5
 
 
 def test_online_gives_positive_numbers():
-    result = online.measure(20, OnlineConfig(iterations=3), 5, Options(threads=1, rounds=2))
+    result = online.measure(20, OnlineConfig(epochs=3), 5, Options(threads=1, rounds=2))
     assert {"ours, rectangular", "ours, hexagonal", "NumPy loop"} <= set(result["updates_per_second"])
     for spread in (*result["updates_per_second"].values(), *result["times_numpy_loop"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
 
 
 def test_the_numpy_loop_of_the_benchmark_is_the_rule(rng, monkeypatch):
-    vectors, config = rng.random((4, 3)), OnlineConfig(iterations=3)
-    codebook = initial_weights(Lattice(6, 6), 3, 0)
-    monkeypatch.setattr(online, "initial_weights", lambda *_: codebook)  # which the loop changes in place
+    vectors, config = rng.random((4, 3)), OnlineConfig(epochs=3)
+    codebook = draw_codebook(Lattice(6, 6), 3, 0)
+    monkeypatch.setattr(online, "draw_codebook", lambda *_: codebook)  # which the loop changes in place
     wanted = plain_online(vectors, Lattice(6, 6, "rectangular"), codebook.copy(), 3, 0.1)[0]
     online.numpy_loop(vectors, 6, config, 12)
     np.testing.assert_allclose(codebook, wanted, rtol=0, atol=1e-12)
@@ -146,8 +147,8 @@ def test_every_contestant_has_as_many_neighbors(maker, topology, neighbors, rng)
 def test_ours_takes_part_as_configured(rng):
     samples = rng.normal(size=(50, 3))
     made = maps.ours(start=0.5, final_radius=0.4, initialization="sample")(samples, 4, "hexagonal", 3, 7)
-    config = TrainingConfig(epochs=3, initial_radius=2.0, final_radius=0.4, initialization="sample", seed=7)
-    *_, last = train(samples, Lattice(4, 4), config)
+    config = MapConfig(epochs=3, initial_radius=2.0, final_radius=0.4, initialization="sample", seed=7)
+    *_, last = epochs(samples, Lattice(4, 4), config)
     np.testing.assert_array_equal(made.codebook, last.codebook.reshape(16, 3))
 
 

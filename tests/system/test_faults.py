@@ -12,15 +12,17 @@ import zarr
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import label_store as inference
-from som_dask.analysis.label_store import assign, label_store
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
 from som_dask.errors import ParameterError, SomError, StorageError
-from som_dask.io import files as storage
+from som_dask.io import outputs as storage
 from som_dask.io.checkpoints import Checkpoint, CheckpointFolder
-from som_dask.io.files import lock, publish
 from som_dask.io.models import open_model, save_model
-from som_dask.passes.cluster import connected
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.io.outputs import lock, publish
+from som_dask.passes.cluster import connect
+from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.system.test_bad_input import run, store
 
 LATTICE = Lattice(4, 5)
@@ -44,7 +46,7 @@ def values(rng):
 
 @pytest.fixture
 def model(values):
-    return fit(values, LATTICE, TrainingConfig(epochs=1))
+    return train(values, LATTICE, MapConfig(epochs=1))
 
 
 def distances(place):
@@ -59,7 +61,7 @@ def killed_after_a_block(monkeypatch, data, model):
     with monkeypatch.context() as patched:
         patched.setattr(inference, "BLOCKS_AT_ONCE", 1)
         with pytest.raises(Killed):
-            label_store(data, model, "labels.zarr", on_progress=stop)
+            infer_to_store(data, model, "labels.zarr", on_progress=stop)
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["arrays", "one path"])
@@ -67,9 +69,9 @@ def test_labels_of_other_samples_are_never_continued(stored, values, model, monk
     """The partial store is told from another run's by the samples themselves, not by their description."""
     killed_after_a_block(monkeypatch, saved(values) if stored else values, model)
     other = saved(values + 1) if stored else values + 1
-    wanted = assign(values + 1, model)["distance"].compute().values
+    wanted = infer(values + 1, model)["distance"].compute().values
     try:
-        label_store(other, model, "labels.zarr")
+        infer_to_store(other, model, "labels.zarr")
     except StorageError:
         return  # refused: right as well
     np.testing.assert_array_equal(distances("labels.zarr"), wanted)
@@ -82,8 +84,8 @@ def saved(values):
 
 def test_killed_while_the_old_store_is_removed(values, model, monkeypatch):
     """After the exchange the old store lies in the partial folder: the same command must not publish it again."""
-    label_store(values, model, "labels.zarr")
-    other = fit(values, LATTICE, TrainingConfig(epochs=3))
+    infer_to_store(values, model, "labels.zarr")
+    other = train(values, LATTICE, MapConfig(epochs=3))
     plain = storage.remove
 
     def remove(place):
@@ -94,9 +96,9 @@ def test_killed_while_the_old_store_is_removed(values, model, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(storage, "remove", remove)
         with pytest.raises(Killed):
-            label_store(values, other, "labels.zarr", overwrite=True)
-    label_store(values, other, "labels.zarr", overwrite=True)
-    np.testing.assert_array_equal(distances("labels.zarr"), assign(values, other)["distance"].compute())
+            infer_to_store(values, other, "labels.zarr", overwrite=True)
+    infer_to_store(values, other, "labels.zarr", overwrite=True)
+    np.testing.assert_array_equal(distances("labels.zarr"), infer(values, other)["distance"].compute())
 
 
 def test_killed_just_after_publishing(values, model, monkeypatch):
@@ -111,9 +113,9 @@ def test_killed_just_after_publishing(values, model, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(inference, "remove", remove)
         with pytest.raises(Killed):
-            label_store(values, model, "labels.zarr")
-    label_store(values, model, "labels.zarr", overwrite=True)
-    np.testing.assert_array_equal(distances("labels.zarr"), assign(values, model)["distance"].compute())
+            infer_to_store(values, model, "labels.zarr")
+    infer_to_store(values, model, "labels.zarr", overwrite=True)
+    np.testing.assert_array_equal(distances("labels.zarr"), infer(values, model)["distance"].compute())
 
 
 def test_a_second_rename_that_fails_is_undone(tmp_path, monkeypatch):
@@ -255,7 +257,7 @@ def test_samples_are_converted_to_real_numbers_only(dtype, values):
 def test_values_too_large_for_their_squares(initialization, values):
     """Trained to finite weights, or refused in words."""
     try:
-        model = fit(values * 1e300, LATTICE, TrainingConfig(epochs=2, initialization=initialization))
+        model = train(values * 1e300, LATTICE, MapConfig(epochs=2, initialization=initialization))
     except SomError:
         return
     assert np.isfinite(model["codebook"]).all()
@@ -274,7 +276,7 @@ def test_values_too_large_for_their_squares(initialization, values):
 )
 def test_numbers_of_numpys_kinds_go_into_checkpoints_and_models(config, values):
     given = {"epochs": 2, **config}
-    model = fit(values, LATTICE, TrainingConfig(**given), checkpoints=CheckpointFolder("c"))
+    model = train(values, LATTICE, MapConfig(**given), checkpoints=CheckpointFolder("c"))
     save_model(model, "model.zarr")
     (name, value), *_ = config.items()
     assert open_model("model.zarr").attrs[name] == value
@@ -283,7 +285,7 @@ def test_numbers_of_numpys_kinds_go_into_checkpoints_and_models(config, values):
 @pytest.mark.parametrize("every", [0, -1])
 def test_epochs_between_checkpoints_are_checked(every, values):
     with pytest.raises(ParameterError):
-        fit(values, LATTICE, checkpoints=CheckpointFolder("c"), checkpoint_every=every)
+        train(values, LATTICE, checkpoints=CheckpointFolder("c"), checkpoint_every=every)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ def test_epochs_between_checkpoints_are_checked(every, values):
 )
 def test_text_for_a_number_is_refused(change):
     with pytest.raises(ParameterError):
-        TrainingConfig(**change)
+        MapConfig(**change)
 
 
 NO_SCHEDULER = """
@@ -303,7 +305,7 @@ from som_dask.passes import cluster
 from som_dask.errors import ClusterError
 cluster.CONNECT_SECONDS = 1
 try:
-    with cluster.connected(**{sys.argv[1]: sys.argv[2]}):
+    with cluster.connect(**{sys.argv[1]: sys.argv[2]}):
         pass
 except ClusterError:
     print("told", dask.config.get("scheduler", None))
@@ -330,12 +332,12 @@ def test_no_scheduler_is_told_and_leaves_no_client_behind(way, place, text, fold
 
 @pytest.mark.cluster
 def test_a_relative_path_means_the_same_to_workers_elsewhere(values):
-    with connected(workers=1, threads_per_worker=1) as client:
+    with connect(workers=1, threads_per_worker=1) as client:
         address = client.scheduler.address
         client.run(os.chdir, "/")
         store("cells.zarr", values)
         assert run("train", "cells.zarr", "--output", "model.zarr", "--scheduler", address, *TINY) == 0
         assert run("infer", "model.zarr", "cells.zarr", "--output", "labels.zarr", "--scheduler", address) == 0
     np.testing.assert_array_equal(
-        distances("labels.zarr"), assign("cells.zarr", "model.zarr")["distance"].compute().values
+        distances("labels.zarr"), infer("cells.zarr", "model.zarr")["distance"].compute().values
     )

@@ -6,12 +6,14 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis.label_store import assign, label_store
-from som_dask.analysis.soft_labels import assign_soft
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
+from som_dask.analysis.soft_labels import infer_soft
 from som_dask.io.models import open_model, save_model
 from som_dask.io.unstack import unstack_features
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 from tests.training.test_prepared import same
 
 LATTICE = Lattice(4, 5)
@@ -38,14 +40,14 @@ def plain_table(fields):
 
 @pytest.mark.parametrize("initialization", ["pca", "sample", "random"])
 def test_any_chunks_give_the_bits_of_the_plain_table(initialization, fields):
-    config = TrainingConfig(epochs=3, missing="mask", scaling="zscore", initialization=initialization)
-    weights = open_samples(fields.chunk(CHUNKS[0]), variables=BOTH, weights="area").weights.compute()
+    config = MapConfig(epochs=3, missing="mask", scaling="zscore", initialization=initialization)
+    weights = open_samples(fields.chunk(CHUNKS[0]), variables=BOTH, sample_weights="area").weights.compute()
     cosines = np.cos(np.deg2rad(fields["lat"].broadcast_like(fields["t2m"]).transpose(*fields["t2m"].dims)))
     np.testing.assert_allclose(weights, cosines.values.ravel(), rtol=1e-11)
-    plain = fit(plain_table(fields), LATTICE, config, weights=weights)
+    plain = train(plain_table(fields), LATTICE, config, sample_weights=weights)
     for chunks, threads in zip(CHUNKS, (1, 2, 2), strict=True):
         with dask.config.set(scheduler="threads", num_workers=threads):
-            model = fit(open_samples(fields.chunk(chunks), variables=BOTH, weights="area"), LATTICE, config)
+            model = train(open_samples(fields.chunk(chunks), variables=BOTH, sample_weights="area"), LATTICE, config)
         same(model, plain)
         assert model.attrs["data_fingerprint"] == plain.attrs["data_fingerprint"]
         assert model["feature"].values.tolist() == ["t2m", "z level=500", "z level=850"]
@@ -54,14 +56,14 @@ def test_any_chunks_give_the_bits_of_the_plain_table(initialization, fields):
 
 def test_land_comes_back_as_missing(fields, tmp_path):
     samples = open_samples(fields.chunk(CHUNKS[1]), variables=BOTH)
-    model = fit(samples, LATTICE, TrainingConfig(epochs=2, missing="mask", scaling="zscore"))
-    labels = assign(samples, model)
+    model = train(samples, LATTICE, MapConfig(epochs=2, missing="mask", scaling="zscore"))
+    labels = infer(samples, model)
     assert labels["bmu_row"].dims == ("time", "lat", "lon")
     computed = labels.compute()
     land = np.isnan(fields["t2m"])
     for name in ("bmu_row", "bmu_col", "distance"):
         np.testing.assert_array_equal(np.isnan(computed[name]), land)
-    label_store(samples, model, tmp_path / "labels.zarr")
+    infer_to_store(samples, model, tmp_path / "labels.zarr")
     with xr.open_zarr(tmp_path / "labels.zarr", consolidated=True) as stored:
         for name in ("bmu_row", "bmu_col", "distance"):
             np.testing.assert_array_equal(stored[name], computed[name])
@@ -76,14 +78,14 @@ def test_land_comes_back_as_missing(fields, tmp_path):
 
 def test_soft_labels_lie_on_the_same_dimensions(fields, tmp_path):
     samples = open_samples(fields.chunk(CHUNKS[1]), variables=BOTH)
-    model = fit(samples, LATTICE, TrainingConfig(epochs=2, missing="mask", scaling="zscore"))
-    soft, labels = assign_soft(samples, model, k=3).compute(), assign(samples, model).compute()
+    model = train(samples, LATTICE, MapConfig(epochs=2, missing="mask", scaling="zscore"))
+    soft, labels = infer_soft(samples, model, k=3).compute(), infer(samples, model).compute()
     assert soft["membership"].dims == ("time", "lat", "lon", "neighbor")
     for name, other in (("bmu_row", "node_row"), ("bmu_col", "node_col"), ("distance", "distance")):
         np.testing.assert_array_equal(labels[name], soft[other].isel(neighbor=0))
     known = ~np.isnan(fields["t2m"])
     np.testing.assert_allclose(soft["membership"].sum("neighbor").where(known), known.where(known), rtol=1e-14)
-    summary = label_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3})
+    summary = infer_to_store(samples, model, tmp_path / "soft.zarr", soft={"k": 3})
     assert summary.left_out == int((~known).sum())
     assert summary.quantization_error == pytest.approx(model["quantization_error"].values[-1], rel=1e-12)
     with xr.open_zarr(tmp_path / "soft.zarr", consolidated=True) as stored:
@@ -95,14 +97,14 @@ def test_soft_labels_lie_on_the_same_dimensions(fields, tmp_path):
 def test_points_as_features_come_back_as_fields(fields, tmp_path):
     z = fields["z"].sel(level=500).drop_vars("level")
     samples = open_samples(z.chunk(time=5), sample_dims="time", feature_weights="area")
-    model = fit(samples, Lattice(2, 3), TrainingConfig(epochs=3, missing="mask"))
+    model = train(samples, Lattice(2, 3), MapConfig(epochs=3, missing="mask"))
     save_model(model, tmp_path / "types.zarr")
     types = unstack_features(open_model(tmp_path / "types.zarr")["codebook"])
     assert types.dims == ("row", "col", "lat", "lon")
     land = np.isnan(z.isel(time=0, drop=True))
     np.testing.assert_array_equal(np.isnan(types.isel(row=0, col=0)), land)
     np.testing.assert_array_equal(types["lat"], z["lat"])
-    labels = assign(samples, model).compute()
+    labels = infer(samples, model).compute()
     assert labels["bmu_row"].dims == ("time",)
     area = np.cos(np.deg2rad(z["lat"]))
     nearest = types.isel(row=labels["bmu_row"].astype(int), col=labels["bmu_col"].astype(int))
@@ -112,6 +114,6 @@ def test_points_as_features_come_back_as_fields(fields, tmp_path):
 
 def test_grids_named_as_the_lattice_is(rng):
     field = xr.DataArray(rng.normal(size=(30, 3, 4)), dims=("time", "y", "x"), coords={"x": np.arange(4.0)})
-    model = fit(open_samples(field, sample_dims="time"), Lattice(2, 3), TrainingConfig(epochs=2))
+    model = train(open_samples(field, sample_dims="time"), Lattice(2, 3), MapConfig(epochs=2))
     assert model["x"].dims == ("row", "col")
     assert unstack_features(model["codebook"]).sizes["feature_x"] == 4

@@ -21,7 +21,8 @@ def test_the_wheel_holds_the_package_alone(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / wheel) as file:
         names = file.namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"som_dask"}
-    assert {"som_dask/dask.yaml", "som_dask/py.typed", "som_dask/cli/main.py", "som_dask/engine/kernels.cu"} <= set(names)
+    wanted = ("dask.yaml", "py.typed", "cli/main.py", "engine/kernels.cu", "plotting/report.html.jinja")
+    assert {f"som_dask/{name}" for name in wanted} <= set(names)
 
 
 def test_the_build_job_makes_the_wheel(tmp_path, monkeypatch):

@@ -8,9 +8,8 @@ from xpysom import XPySom
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Neighborhood
 from som_dask.algorithm.quality import quantization_error, topographic_error, u_matrix
-from som_dask.engine.batch import updated_codebook
-from som_dask.engine.bmu import find_bmus, prepare
-from tests.reference.twins import sums_of
+from tests.reference.array_search import find_bmus, prepare
+from tests.reference.twins import next_codebook, sums_of
 
 FEATURES = 4
 
@@ -24,7 +23,7 @@ def samples(rng):
 def train(samples, codebook, lattice, radii, kernel="gaussian"):
     for radius in radii:
         sums = sums_of(samples, codebook, lattice)
-        codebook = updated_codebook(sums, codebook, lattice, Neighborhood(kernel), radius)
+        codebook = next_codebook(sums, codebook, lattice, Neighborhood(kernel), radius)
     return codebook
 
 

@@ -128,8 +128,8 @@ def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
     assert [arguments[0] for arguments in commands] == ["evaluate", "clusters", "report"]
     assert "trustworthiness" in capsys.readouterr().out
     known = xr.open_zarr("cells.zarr", consolidated=False).assign(label=("sample", np.repeat(["a", "b"], 500)))
-    known.drop_encoding().to_zarr("labelled_cells.zarr", zarr_format=2)
-    assert run("infer", "model.zarr", "labelled_cells.zarr", "--output", "labels.zarr") == 0
+    known.drop_encoding().to_zarr("labeled_cells.zarr", zarr_format=2)
+    assert run("infer", "model.zarr", "labeled_cells.zarr", "--output", "labels.zarr") == 0
     (block,) = python_of("Is it a good map?")
     names = {}
     with warnings.catch_warnings():

@@ -10,11 +10,15 @@ import xarray as xr
 from threadpoolctl import threadpool_info
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis.label_store import assign, label_store
-from som_dask.passes import run as reduction
-from som_dask.passes.cluster import connected
+from som_dask.analysis.label_store import infer_to_store
+from som_dask.analysis.labels import infer
+from som_dask.engine.block import Block
+from som_dask.passes import plane_moments
+from som_dask.passes.cluster import connect
+from som_dask.passes.run import Group
 from som_dask.samples.table import Samples
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.train import train
 
 LATTICE = Lattice(5, 6)
 
@@ -26,7 +30,7 @@ def values(rng):
 
 @pytest.fixture(scope="module")
 def client():
-    with connected(workers=2, threads_per_worker=1) as client:
+    with connect(workers=2, threads_per_worker=1) as client:
         yield client
 
 
@@ -41,7 +45,8 @@ def test_the_active_client_does_the_work(client, values):
 
     samples = Samples(in_blocks(values).array.map_blocks(where, dtype=float, meta=values[:0]), None)
     # Kept, because numbers that are others each time they are read are refused.
-    model = fit(samples, Lattice(1, 1), TrainingConfig(epochs=0, initialization="random", keep="memory"))
+    config = MapConfig(epochs=0, initialization="random")
+    model = train(samples, Lattice(1, 1), config, Execution(keep="memory"))
     assert float(model["codebook"][0, 0, 0]) != os.getpid()
 
 
@@ -49,7 +54,7 @@ def test_the_active_client_does_the_work(client, values):
 @pytest.mark.parametrize("keep", ["memory", "stream"])
 def test_a_worker_that_dies_between_epochs(keep, client, values):
     """Its samples and sums are made again on another; the bits are those of an undisturbed run."""
-    config = TrainingConfig(epochs=4, keep=keep)
+    config, execution = MapConfig(epochs=4), Execution(keep=keep)
     client.wait_for_workers(2)
     killed = []
 
@@ -58,8 +63,8 @@ def test_a_worker_that_dies_between_epochs(keep, client, values):
             killed.append(min(client.run(os.getpid).values()))
             os.kill(killed[0], signal.SIGKILL)
 
-    disturbed = fit(in_blocks(values), LATTICE, config, on_epoch=kill_one)
-    undisturbed = fit(in_blocks(values), LATTICE, config)
+    disturbed = train(in_blocks(values), LATTICE, config, execution, on_epoch=kill_one)
+    undisturbed = train(in_blocks(values), LATTICE, config, execution)
     assert killed[0] not in client.run(os.getpid).values()
     assert disturbed.attrs["codebook_sha256"] == undisturbed.attrs["codebook_sha256"]
     xr.testing.assert_identical(disturbed.drop_attrs(), undisturbed.drop_attrs())
@@ -67,10 +72,10 @@ def test_a_worker_that_dies_between_epochs(keep, client, values):
 
 @pytest.mark.cluster
 def test_labels_written_by_processes_are_the_same(client, values, tmp_path):
-    model = fit(values, LATTICE, TrainingConfig(epochs=1))
-    label_store(values, model, tmp_path / "labels.zarr")
+    model = train(values, LATTICE, MapConfig(epochs=1))
+    infer_to_store(values, model, tmp_path / "labels.zarr")
     found = xr.open_zarr(tmp_path / "labels.zarr", chunks=None, consolidated=False)
-    np.testing.assert_array_equal(found["distance"], assign(values, model)["distance"].compute())
+    np.testing.assert_array_equal(found["distance"], infer(values, model)["distance"].compute())
 
 
 @pytest.mark.cluster
@@ -84,6 +89,6 @@ def test_workers_have_one_blas_thread(client, values, monkeypatch):
         assert set(found) == {1}
     # Workers of another's cluster may have more: the one task that multiplies matrices holds them to one.
     seen = []
-    monkeypatch.setattr(reduction, "block_moments", lambda *_: seen.extend(threads()))
-    reduction.moments_of(values, values.min(axis=0), values.max(axis=0))
+    monkeypatch.setattr(plane_moments, "measure_block_plane", lambda *_: seen.extend(threads()))
+    plane_moments._measure_group(Group([Block.of(values)], 0, [None], "the array"), (None, None))
     assert set(seen) == {1}

@@ -81,13 +81,25 @@ def test_the_house_is_as_small_as_it_says():
     assert all(path.count("/") <= 1 for path in MODULES)
 
 
+def test_the_face_shows_the_public_names_and_the_rooms_only():
+    rooms = set().union(*FLOORS) - {"_version", "_types", "kohonen_map"}
+    assert set(dir(som_dask)) == set(som_dask.__all__) | rooms
+    assert all(hasattr(som_dask, name) for name in som_dask.__all__)
+    assert not [name for name in som_dask.__all__ if name.startswith("_") and name != "__version__"]
+
+
+def test_no_module_is_too_long_to_read_in_one_sitting():
+    lengths = {path: len((HOUSE / path).read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {path: n for path, n in lengths.items() if n > 400} == {}
+
+
 @pytest.mark.parametrize(
     ("path", "source", "fault"),
     [
         ("engine/cpu.py", "from som_dask.passes.run import run_pass", "engine/cpu.py imports passes"),
         ("engine/cpu.py", "def f():\n    from som_dask import passes", "engine/cpu.py imports passes"),
         ("engine/cpu.py", "def f():\n    from . import files", "engine/cpu.py imports files"),
-        ("engine/cpu.py", "from som_dask.io.files import lock", "engine/cpu.py imports io"),
+        ("engine/cpu.py", "from som_dask.io.outputs import lock", "engine/cpu.py imports io"),
         ("io/files.py", "from som_dask.engine import cpu", "io/files.py imports engine"),
         ("training/batch.py", "import som_dask.analysis.labels as l", "training/batch.py imports analysis"),
         ("plotting/maps.py", "from som_dask.samples.table import Samples", "plotting/maps.py imports samples"),

@@ -11,7 +11,8 @@ import hashlib
 import numpy as np
 from som_dask.algorithm.initial import plane_codebook
 from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.neighborhood import Neighborhood, smooth, weighted_sums
+from som_dask.algorithm.neighborhood import Neighborhood
+from som_dask.algorithm.smoothing import smooth, smooth_sums
 from som_dask.algorithm.decay import decay
 
 KERNELS = ("bubble", "cut_gaussian", "epanechnikov", "triangle", "mexican_hat")
@@ -26,7 +27,7 @@ def covariance(n_features):
 
 for lattice in (Lattice(40, 30), Lattice(40, 30, "rectangular", "toroidal"), Lattice(80, 90)):
     values = rng.random((lattice.n_nodes, 9)) - 0.3
-    sums = weighted_sums(values, rng.random((lattice.n_nodes, 1)), lattice, Neighborhood("mexican_hat"), 3.3)
+    sums = smooth_sums(values, rng.random((lattice.n_nodes, 1)), lattice, Neighborhood("mexican_hat"), 3.3)
     show("hat", *sums)
     for neighborhood in (Neighborhood(), Neighborhood(support=2.5), *map(Neighborhood, KERNELS)):
         show("smooth", *(smooth(values, lattice, neighborhood, radius) for radius in (20.0, 3.3, 1.0)))
@@ -43,7 +44,7 @@ TRAINING = """
 import hashlib
 import dask.array as da
 import numpy as np
-from som_dask import Lattice, TrainingConfig, assign, fit
+from som_dask import Lattice, MapConfig, infer, train
 
 rng = np.random.default_rng(2)
 flat = rng.integers(0, 50, size=(3000, 4)) / 7  # many ties
@@ -51,9 +52,9 @@ x, y, w = rng.random((3000, 1)), rng.random((3000, 1)), rng.normal(size=(4, 20))
 bent = x * w[0] + y * w[1] + x * y * w[2] + x * x * w[3] + rng.normal(size=(3000, 20)) / 20  # no BLAS, no sine
 for values, initialization in ((flat, "sample"), (bent, "pca"), (bent.astype(np.float32) * 1e-20, "random")):
     rows = int(rng.integers(200, 3000))
-    config = TrainingConfig(epochs=4, initialization=initialization)
-    model = fit(da.from_array(values, chunks=(rows, -1)), Lattice(20, 25), config)
-    labels = assign(values, model).compute()
+    config = MapConfig(epochs=4, initialization=initialization)
+    model = train(da.from_array(values, chunks=(rows, -1)), Lattice(20, 25), config)
+    labels = infer(values, model).compute()
     for name in ("codebook", "hits", "quantization_error", "topographic_error"):
         print(name, hashlib.sha256(model[name].values.tobytes()).hexdigest())
     for name in ("bmu_row", "bmu_col", "distance"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from som_dask.analysis.label_store import assign
+from som_dask.analysis.labels import infer
 from som_dask.io.models import open_model
 from tests.system.test_bad_input import run, store
 
@@ -22,31 +22,32 @@ def folder(tmp_path, monkeypatch, rng):
 
 STOPS_IN_INFER = """
 import sys
-from som_dask.cli import main as cli
 from som_dask.analysis import label_store as inference
+from som_dask.cli.main import main
 inference.BLOCKS_AT_ONCE = 1
-plain = inference._Labelling.write
+plain = inference._LabelStore.write
 def write(self):
     for done in plain(self):
         yield done
         if done == 1:
             print("one block", flush=True)
             sys.stdin.read()  # wait here to be killed
-inference._Labelling.write = write
-cli.main()
+inference._LabelStore.write = write
+main()
 """
 STOPS_IN_TRAIN = """
 import sys
-from som_dask.cli import main as cli
-class Bar(cli.EpochBar):
+from som_dask.cli import train
+from som_dask.cli.main import main
+class Bar(train.EpochBar):
     def __call__(self, epoch):
         super().__call__(epoch)
         if epoch.index == 1:
             print("two epochs", flush=True)
             sys.stdin.read()  # wait here to be killed
 if __name__ == "__main__":
-    cli.EpochBar = Bar
-    cli.main()
+    train.EpochBar = Bar
+    main()
 """
 
 
@@ -65,7 +66,7 @@ def stopped(script, *command, signal_sent=signal.SIGTERM):
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGTERM, signal.SIGINT])
-def test_labelling_that_is_stopped_goes_on(signal_sent, folder, capsys):
+def test_labeling_that_is_stopped_goes_on(signal_sent, folder, capsys):
     assert run("train", "cells.zarr", "--output", "model.zarr", "--rows", "3", "--cols", "4", "--epochs", "1") == 0
     command = ["infer", "model.zarr", "cells.zarr", "--output", "labels.zarr"]
     status, (line,) = stopped(STOPS_IN_INFER, *command, signal_sent=signal_sent)
@@ -77,7 +78,7 @@ def test_labelling_that_is_stopped_goes_on(signal_sent, folder, capsys):
     assert run(*command) == 0
     assert "1 of 2 blocks by an earlier run" in capsys.readouterr().out
     found = xr.open_zarr("labels.zarr", chunks=None, consolidated=False)
-    np.testing.assert_array_equal(found["distance"], assign("cells.zarr", "model.zarr")["distance"].compute())
+    np.testing.assert_array_equal(found["distance"], infer("cells.zarr", "model.zarr")["distance"].compute())
     assert sorted(path.name for path in folder.iterdir()) == ["cells.zarr", "labels.zarr", "model.zarr", "script.py"]
 
 

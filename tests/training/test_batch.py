@@ -10,17 +10,17 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.batch import updated_codebook
 from som_dask.errors import CheckpointError, DataError, ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
-from som_dask.passes.cluster import connected
-from som_dask.samples.table import open_samples
-from som_dask.training.batch import TrainingConfig, fit, train
-from som_dask.training.prepared import TrainingData
-from tests.reference.twins import sums_of
+from som_dask.passes.cluster import connect
+from som_dask.samples.open import open_samples
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.prepared import prepare_data
+from som_dask.training.train import epochs, train
+from tests.reference.twins import next_codebook, sums_of
 
 LATTICE = Lattice(5, 6)
-CONFIG = TrainingConfig(epochs=4)
+CONFIG = MapConfig(epochs=4)
 
 
 @pytest.fixture
@@ -33,28 +33,29 @@ def blocks(values, rows):
     return dataclasses.replace(open_samples(values), array=da.from_array(values, chunks=(rows, -1)))
 
 
-def final(data, **changes):
-    return list(train(data, LATTICE, dataclasses.replace(CONFIG, **changes)))[-1].codebook
+def final(data, keep="auto", **changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    return list(epochs(data, LATTICE, config, Execution(keep=keep)))[-1].codebook
 
 
 def test_it_is_the_plain_loop(values):
     start = values[:30].astype(np.float64)
     radii = CONFIG.schedule(LATTICE)
     codebook = start
-    for epoch, radius in zip(train(values, LATTICE, CONFIG, codebook=start), radii, strict=True):
+    for epoch, radius in zip(epochs(values, LATTICE, CONFIG, codebook=start), radii, strict=True):
         sums = sums_of(values, codebook, LATTICE)
         assert epoch.radius == radius
         assert epoch.quantization_error == pytest.approx(sums.quantization_error, rel=1e-12)
         assert epoch.topographic_error == sums.topographic_error
-        np.testing.assert_array_equal(epoch.hits.ravel(), sums.counts)
-        codebook = updated_codebook(sums, codebook, LATTICE, CONFIG.kernel(), radius)
+        np.testing.assert_array_equal(epoch.hits.ravel(), sums.hits)
+        codebook = next_codebook(sums, codebook, LATTICE, CONFIG.kernel(), radius)
         np.testing.assert_allclose(epoch.codebook.reshape(30, 3), codebook, rtol=0, atol=1e-12)
         codebook = epoch.codebook.reshape(30, 3)
     assert epoch.index == 3
 
 
 def test_an_epoch_can_be_changed_by_nobody(values):
-    epoch = next(train(values, LATTICE, CONFIG))
+    epoch = next(epochs(values, LATTICE, CONFIG))
     with pytest.raises(dataclasses.FrozenInstanceError):
         epoch.radius = 3.0
 
@@ -97,7 +98,7 @@ def test_the_same_bits_for_20_chunkings_on_1_2_and_4_processes(values, rng):
     wanted = hashlib.sha256(final(values).tobytes()).hexdigest()
     found = []
     for workers, chunkings in ((1, 6), (2, 7), (4, 7)):
-        with connected(workers=workers, threads_per_worker=2):
+        with connect(workers=workers, threads_per_worker=2):
             for k in range(chunkings):
                 codebook = final(random_blocks(values, rng), keep=("memory", "stream")[k % 2])
                 found.append(hashlib.sha256(codebook.tobytes()).hexdigest())
@@ -125,17 +126,17 @@ def test_seeds(values):
 
 
 def test_initial_codebooks(values):
-    data = TrainingData.open(values, TrainingConfig())
-    sampled = data.initial_points(LATTICE, TrainingConfig(initialization="sample"))
+    data = prepare_data(values, MapConfig())
+    sampled = data.make_initial_codebook(LATTICE, MapConfig(initialization="sample"))
     assert {tuple(row) for row in sampled} <= {tuple(row) for row in values.astype(np.float64)}
-    random = data.initial_points(LATTICE, TrainingConfig(initialization="random"))
+    random = data.make_initial_codebook(LATTICE, MapConfig(initialization="random"))
     assert (random >= values.min(axis=0)).all()
     assert (random <= values.max(axis=0)).all()
 
 
 def test_no_epochs_leave_the_initial_codebook(values):
     start = values[:30].astype(np.float64)
-    model = fit(values, LATTICE, TrainingConfig(epochs=0), codebook=start)
+    model = train(values, LATTICE, MapConfig(epochs=0), codebook=start)
     np.testing.assert_array_equal(model["codebook"].values.reshape(30, 3), start)
     assert model.sizes["epoch"] == 1
 
@@ -154,15 +155,15 @@ def stopped_after(epochs):
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_resumed_run_ends_at_the_same_bits(every, values, tmp_path):
-    config = TrainingConfig(epochs=6)
-    whole = fit(values, LATTICE, config)
+    config = MapConfig(epochs=6)
+    whole = train(values, LATTICE, config)
     for stop in (1, 4, 6):
         folder = CheckpointFolder(tmp_path / str(stop))
         with pytest.raises(Stop):
-            fit(values, LATTICE, config, checkpoints=folder, checkpoint_every=every, on_epoch=stopped_after(stop))
+            train(values, LATTICE, config, checkpoints=folder, checkpoint_every=every, on_epoch=stopped_after(stop))
         assert folder.latest().epochs_done == stop
         seen = []
-        model = fit(values, LATTICE, config, checkpoints=folder, resume=True, on_epoch=seen.append)
+        model = train(values, LATTICE, config, checkpoints=folder, resume=True, on_epoch=seen.append)
         assert [epoch.index for epoch in seen] == list(range(stop, 6))
         xr.testing.assert_identical(model.drop_attrs(), whole.drop_attrs())
         assert model.attrs["codebook_sha256"] == whole.attrs["codebook_sha256"]
@@ -180,36 +181,36 @@ def test_a_resumed_run_ends_at_the_same_bits(every, values, tmp_path):
 def test_a_checkpoint_of_another_configuration_is_refused(change, word, values, tmp_path):
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(Stop):
-        fit(values, LATTICE, CONFIG, checkpoints=folder, on_epoch=stopped_after(2))
+        train(values, LATTICE, CONFIG, checkpoints=folder, on_epoch=stopped_after(2))
     with pytest.raises(CheckpointError, match=word):
-        fit(values, LATTICE, dataclasses.replace(CONFIG, **change), checkpoints=folder, resume=True)
+        train(values, LATTICE, dataclasses.replace(CONFIG, **change), checkpoints=folder, resume=True)
 
 
 def test_a_checkpoint_of_other_data_or_another_map_is_refused(values, tmp_path):
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(Stop):
-        fit(values, LATTICE, CONFIG, checkpoints=folder, on_epoch=stopped_after(2))
+        train(values, LATTICE, CONFIG, checkpoints=folder, on_epoch=stopped_after(2))
     with pytest.raises(CheckpointError, match="rows"):
-        fit(values, Lattice(6, 6), CONFIG, checkpoints=folder, resume=True)
+        train(values, Lattice(6, 6), CONFIG, checkpoints=folder, resume=True)
     changed = values.copy()
     changed[1234, 1] = np.nextafter(changed[1234, 1], np.float32(9))
     with pytest.raises(CheckpointError, match="data_fingerprint"):
-        fit(changed, LATTICE, CONFIG, checkpoints=folder, resume=True)
+        train(changed, LATTICE, CONFIG, checkpoints=folder, resume=True)
     with pytest.raises(CheckpointError, match="features"):
-        fit(values[:, :2], LATTICE, CONFIG, checkpoints=folder, resume=True)
+        train(values[:, :2], LATTICE, CONFIG, checkpoints=folder, resume=True)
 
 
 def test_resume_needs_checkpoints(values, tmp_path):
     with pytest.raises(ParameterError, match="folder"):
-        fit(values, LATTICE, CONFIG, resume=True)
+        train(values, LATTICE, CONFIG, resume=True)
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        fit(values, LATTICE, CONFIG, checkpoints=CheckpointFolder(tmp_path), resume=True)
+        train(values, LATTICE, CONFIG, checkpoints=CheckpointFolder(tmp_path), resume=True)
 
 
 def test_values_that_are_not_finite_are_refused(values):
     values[4321, 2] = np.nan
     with pytest.raises(DataError, match="1 NaN or infinite values, in block 4 "):
-        fit(blocks(values, 1000), LATTICE, CONFIG)
+        train(blocks(values, 1000), LATTICE, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -225,12 +226,16 @@ def test_values_that_are_not_finite_are_refused(values):
         {"neighborhood": "box"},
         {"support": -1.0},
         {"initialization": "zeros"},
-        {"keep": "disk"},
-        {"device": "tpu"},
         {"radii": (1.0, 2.0)},
     ],
     ids=str,
 )
 def test_parameters_that_are_refused(change):
     with pytest.raises(ParameterError):
-        TrainingConfig(**change)
+        MapConfig(**change)
+
+
+@pytest.mark.parametrize("change", [{"keep": "disk"}, {"device": "tpu"}], ids=str)
+def test_ways_of_working_that_are_refused(change):
+    with pytest.raises(ParameterError):
+        Execution(**change)

@@ -7,10 +7,11 @@ import pytest
 from sklearn.datasets import load_iris
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.neighborhood import Kernel, Neighborhood, smooth
-from som_dask.engine.batch import updated_codebook
-from som_dask.training.batch import TrainingConfig, fit
-from tests.reference.twins import sums_of
+from som_dask.algorithm.neighborhood import Kernel, Neighborhood
+from som_dask.algorithm.smoothing import smooth
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
+from tests.reference.twins import next_codebook, sums_of
 
 LATTICE = Lattice(10, 10)
 KERNELS = get_args(Kernel)
@@ -26,7 +27,7 @@ def iris():
 
 
 def errors(samples, **options):
-    model = fit(samples, LATTICE, TrainingConfig(initialization="sample", **options))
+    model = train(samples, LATTICE, MapConfig(initialization="sample", **options))
     return float(model["quantization_error"][-1]), float(model["topographic_error"][-1])
 
 
@@ -64,8 +65,8 @@ def lloyd(samples, centers, steps):
 def test_a_radius_below_one_step_is_k_means(kernel, radius, rng):
     samples, lattice = rng.normal(size=(150, 3)), Lattice(4, 5)
     start = np.concatenate([samples[:17], np.full((3, 3), 50.0)])  # the last three win nothing
-    config = TrainingConfig(epochs=6, radii=(radius,) * 6, neighborhood=kernel)
-    model = fit(samples, lattice, config, codebook=start.reshape(4, 5, 3))
+    config = MapConfig(epochs=6, radii=(radius,) * 6, neighborhood=kernel)
+    model = train(samples, lattice, config, codebook=start.reshape(4, 5, 3))
     found = model["codebook"].values.reshape(20, 3)
     np.testing.assert_allclose(found, lloyd(samples, start, 6), rtol=0, atol=1e-12)
 
@@ -79,9 +80,9 @@ def test_training_under_a_mexican_hat_stays_near_the_data(samples, first, last, 
     lattice, seen = Lattice(10, 10, boundary=boundary), []
     for initialization in ("pca", "sample"):
         options = {"neighborhood": "mexican_hat", "initialization": initialization}
-        start = fit(samples, lattice, TrainingConfig(epochs=0, **options))["codebook"].values.reshape(100, -1)
-        config = TrainingConfig(epochs=12, initial_radius=first, final_radius=last, **options)
-        fit(samples, lattice, config, on_epoch=lambda epoch: seen.append(epoch.codebook.reshape(100, -1)))
+        start = train(samples, lattice, MapConfig(epochs=0, **options))["codebook"].values.reshape(100, -1)
+        config = MapConfig(epochs=12, initial_radius=first, final_radius=last, **options)
+        train(samples, lattice, config, on_epoch=lambda epoch: seen.append(epoch.codebook.reshape(100, -1)))
         # Nodes that nothing excites may stay on the initial plane, which goes beyond the data.
         low, high = (np.minimum(least - beyond, start.min(axis=0)), np.maximum(most + beyond, start.max(axis=0)))
         assert all(((low <= codebook) & (codebook <= high)).all() for codebook in seen)
@@ -94,13 +95,13 @@ def test_the_bare_quotient_would_leave_the_data_by_far():
     samples, hat = uniform(500), Neighborhood("mexican_hat")
     bare = limited = samples[:100]
     farthest, negative = 0.0, []
-    for radius in TrainingConfig().schedule(LATTICE):
+    for radius in MapConfig().schedule(LATTICE):
         sums = sums_of(samples, bare, LATTICE)
-        smoothed = smooth(np.column_stack([sums.sums, sums.counts]), LATTICE, hat, radius)
+        smoothed = smooth(np.column_stack([sums.numerator, sums.hits]), LATTICE, hat, radius)
         bare = smoothed[:, :2] / smoothed[:, 2:]
         farthest = max(farthest, np.abs(bare).max())
         negative.append((smoothed[:, 2] < 0).mean())
-        limited = updated_codebook(sums_of(samples, limited, LATTICE), limited, LATTICE, hat, radius)
+        limited = next_codebook(sums_of(samples, limited, LATTICE), limited, LATTICE, hat, radius)
         assert limited.min() >= -1 / 19
         assert limited.max() <= 20 / 19
     assert max(negative) > 0.5

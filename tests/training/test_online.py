@@ -1,4 +1,4 @@
-"""Online training of labelled data: models, checkpoints and resuming, the command line."""
+"""Online training of labeled data: models, checkpoints and resuming, the command line."""
 
 import dataclasses
 
@@ -10,18 +10,17 @@ import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun
-from som_dask.analysis.label_store import assign
-from som_dask.cli import main as cli
+from som_dask.analysis.labels import infer
+from som_dask.cli.progress import EpochBar
 from som_dask.errors import CheckpointError, DataError, Interrupted, MemoryLimitError, ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model, save_model
-from som_dask.training.batch import TrainingConfig
-from som_dask.training.online import fit_online, online_config
+from som_dask.training.train import train
 from tests.system.test_bad_input import run
 from tests.training.test_batch import Stop, stopped_after
 
 LATTICE = Lattice(7, 20)
-CONFIG = OnlineConfig(iterations=6)
+CONFIG = OnlineConfig(epochs=6)
 
 
 @pytest.fixture
@@ -33,17 +32,17 @@ def test_the_model_is_of_the_same_kind_as_the_batch_rules(values, tmp_path):
     names = np.array(["red", "green", "blue"], dtype=object)
     colors = xr.DataArray(values, dims=("color", "channel"), coords={"channel": names}, name="colors")
     seen = []
-    model = fit_online(colors, LATTICE, CONFIG, on_iteration=seen.append)
+    model = train(colors, LATTICE, CONFIG, on_epoch=seen.append)
     online = OnlineRun(values, LATTICE, CONFIG)
-    assert [iteration.index for iteration in online] == [iteration.index for iteration in seen]
+    assert [epoch.index for epoch in online] == [epoch.index for epoch in seen]
     np.testing.assert_array_equal(model["codebook"].values, online.codebook)
     assert list(model["feature"].values) == list(names)
     for name in ("quantization_error", "radius", "learning_rate"):
-        np.testing.assert_array_equal(model[name].values[:-1], [getattr(iteration, name) for iteration in seen])
+        np.testing.assert_array_equal(model[name].values[:-1], [getattr(epoch, name) for epoch in seen])
     assert np.isnan(model["topographic_error"].values).tolist() == [True] * 6 + [False]
     save_model(model, tmp_path / "model.zarr")
     opened = open_model(tmp_path / "model.zarr")
-    labels = assign(colors, opened).compute()
+    labels = infer(colors, opened).compute()
     assert labels["distance"].values.mean() == pytest.approx(opened["quantization_error"].values[-1], rel=1e-6)
     hits = np.zeros(LATTICE.shape, dtype=np.int64)
     np.add.at(hits, (labels["bmu_row"].values, labels["bmu_col"].values), 1)
@@ -52,29 +51,29 @@ def test_the_model_is_of_the_same_kind_as_the_batch_rules(values, tmp_path):
 
 
 def test_blocks_do_not_matter(values):
-    wanted = fit_online(values, LATTICE, CONFIG).attrs["codebook_sha256"]
+    wanted = train(values, LATTICE, CONFIG).attrs["codebook_sha256"]
     in_blocks = dask.array.from_array(values, chunks=(11, 2))
-    assert fit_online(in_blocks, LATTICE, CONFIG).attrs["codebook_sha256"] == wanted
+    assert train(in_blocks, LATTICE, CONFIG).attrs["codebook_sha256"] == wanted
 
 
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_resumed_run_ends_at_the_same_bits(every, values, tmp_path):
-    whole = fit_online(values, LATTICE, CONFIG)
+    whole = train(values, LATTICE, CONFIG)
     for stop in (1, 4, 6):
         folder = CheckpointFolder(tmp_path / str(stop))
         with pytest.raises(Stop):
-            fit_online(
+            train(
                 values,
                 LATTICE,
                 CONFIG,
                 checkpoints=folder,
                 checkpoint_every=every,
-                on_iteration=stopped_after(stop),
+                on_epoch=stopped_after(stop),
             )
         assert folder.latest().epochs_done == stop
         seen = []
-        model = fit_online(values, LATTICE, CONFIG, checkpoints=folder, resume=True, on_iteration=seen.append)
-        assert [iteration.index for iteration in seen] == list(range(stop, 6))
+        model = train(values, LATTICE, CONFIG, checkpoints=folder, resume=True, on_epoch=seen.append)
+        assert [epoch.index for epoch in seen] == list(range(stop, 6))
         xr.testing.assert_identical(model.drop_attrs(), whole.drop_attrs())
         assert model.attrs["codebook_sha256"] == whole.attrs["codebook_sha256"]
 
@@ -82,52 +81,43 @@ def test_a_resumed_run_ends_at_the_same_bits(every, values, tmp_path):
 def test_a_checkpoint_of_another_run_is_refused(values, tmp_path):
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(Stop):
-        fit_online(values, LATTICE, CONFIG, checkpoints=folder, on_iteration=stopped_after(2))
-    for change in ({"iterations": 7}, {"learning_rate": 0.2}, {"seed": 1}):
+        train(values, LATTICE, CONFIG, checkpoints=folder, on_epoch=stopped_after(2))
+    for change in ({"epochs": 7}, {"learning_rate": 0.2}, {"seed": 1}):
         with pytest.raises(CheckpointError, match=next(iter(change))):
-            fit_online(values, LATTICE, dataclasses.replace(CONFIG, **change), checkpoints=folder, resume=True)
+            train(values, LATTICE, dataclasses.replace(CONFIG, **change), checkpoints=folder, resume=True)
     with pytest.raises(CheckpointError, match="data_fingerprint"):
-        fit_online(values[::-1], LATTICE, CONFIG, checkpoints=folder, resume=True)
+        train(values[::-1], LATTICE, CONFIG, checkpoints=folder, resume=True)
     with pytest.raises(CheckpointError, match="initial_codebook"):
-        fit_online(values, LATTICE, CONFIG, codebook=np.zeros((7, 20, 3)), checkpoints=folder, resume=True)
+        train(values, LATTICE, CONFIG, codebook=np.zeros((7, 20, 3)), checkpoints=folder, resume=True)
     with pytest.raises(ParameterError, match="folder"):
-        fit_online(values, LATTICE, CONFIG, resume=True)
+        train(values, LATTICE, CONFIG, resume=True)
 
 
 def test_a_codebook_may_be_given(values, rng):
     codebook = rng.random((7, 20, 3))
-    model = fit_online(values, LATTICE, CONFIG, codebook=codebook)
+    model = train(values, LATTICE, CONFIG, codebook=codebook)
     online = OnlineRun(values, LATTICE, CONFIG, codebook=codebook)
     assert len(list(online)) == 6
     np.testing.assert_array_equal(model["codebook"].values, online.codebook)
     assert model.attrs["initialization"] == "given"
-    unchanged = fit_online(values, LATTICE, OnlineConfig(iterations=0), codebook=codebook)
+    unchanged = train(values, LATTICE, OnlineConfig(epochs=0), codebook=codebook)
     np.testing.assert_array_equal(unchanged["codebook"].values, codebook)
     assert unchanged.sizes["epoch"] == 1
 
 
 def test_data_that_are_refused(values, monkeypatch):
     with pytest.raises(DataError, match="no samples"):
-        fit_online(values[:0], LATTICE)
+        train(values[:0], LATTICE, OnlineConfig())
     with pytest.raises(ParameterError, match="checkpoint_every"):
-        fit_online(values, LATTICE, checkpoint_every=0)
+        train(values, LATTICE, OnlineConfig(), checkpoint_every=0)
     little = psutil.virtual_memory()._replace(available=2000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
     with pytest.raises(MemoryLimitError, match="batch rule"):
-        fit_online(values, LATTICE)
+        train(values, LATTICE, OnlineConfig())
     monkeypatch.undo()
     values[3, 1] = np.nan
     with pytest.raises(DataError, match="1 NaN or infinite values"):
-        fit_online(values, LATTICE)
-
-
-@pytest.mark.parametrize("change", [{"final_radius": 0.5}, {"radii": (2.0,) * 20}, {"device": "gpu"}], ids=str)
-def test_options_of_the_batch_rule_are_refused(change):
-    with pytest.raises(ParameterError, match=f"--{next(iter(change)).replace('_', '-')} belongs to the batch rule"):
-        online_config(TrainingConfig(**change), None)
-    assert online_config(TrainingConfig(epochs=3, seed=4), 0.5) == OnlineConfig(
-        iterations=3, seed=4, learning_rate=0.5
-    )
+        train(values, LATTICE, OnlineConfig())
 
 
 def store(values, place):
@@ -140,7 +130,7 @@ def test_the_command_line_trains_online(values, tmp_path, capsys):
     store(values, place)
     options = ["--output", str(output), "--rows", "7", "--cols", "20", "--epochs", "6", "--algorithm", "online"]
     assert run("train", str(place), *options) == 0
-    assert open_model(output).attrs["codebook_sha256"] == fit_online(values, LATTICE, CONFIG).attrs["codebook_sha256"]
+    assert open_model(output).attrs["codebook_sha256"] == train(values, LATTICE, CONFIG).attrs["codebook_sha256"]
     assert run("train", str(place), *options, "--overwrite", "--learning-rate", "0.5") == 0
     assert open_model(output).attrs["learning_rate"] == 0.5
     assert run("info", str(output)) == 0
@@ -150,22 +140,34 @@ def test_the_command_line_trains_online(values, tmp_path, capsys):
     assert "the batch rule has none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [("final-radius", "0.5"), ("radii", "2,2,2"), ("device", "gpu")], ids=str)
+def test_options_of_the_batch_rule_are_refused(given, values, tmp_path, capsys):
+    place, (option, value) = tmp_path / "colors.zarr", given
+    store(values, place)
+    options = ["--output", str(tmp_path / "model.zarr"), "--epochs", "3", "--algorithm", "online"]
+    assert run("train", str(place), *options, f"--{option}", value) == 2
+    assert f"--{option} belongs to the batch rule" in capsys.readouterr().err
+    assert run("train", str(place), *options, "--seed", "4", "--learning-rate", "0.5") == 0
+    attrs = open_model(tmp_path / "model.zarr").attrs
+    assert (attrs["epochs"], attrs["seed"], attrs["learning_rate"]) == (3, 4, 0.5)
+
+
 def test_the_command_line_resumes(values, tmp_path, monkeypatch, capsys):
     place, output = tmp_path / "colors.zarr", tmp_path / "model.zarr"
     store(values, place)
     options = ["--output", str(output), "--rows", "7", "--cols", "20", "--epochs", "6", "--algorithm", "online"]
     seen = []
 
-    def stop(bar, iteration):
-        seen.append(bar._show(iteration))
-        bar.done = iteration.index + 1
-        if iteration.index == 3:
+    def stop(bar, epoch):
+        seen.append(bar._show(epoch))
+        bar.done = epoch.index + 1
+        if epoch.index == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(cli.EpochBar, "__call__", stop)
+        context.setattr(EpochBar, "__call__", stop)
         assert run("train", str(place), *options) == Interrupted.exit_status
     assert "stopped after 4 of 6 epochs; continue with" in capsys.readouterr().err
-    assert seen[3].startswith("iteration 4  radius 3.16  QE ")
+    assert seen[3].startswith("epoch 4  radius 3.16  QE ")
     assert run("train", str(place), *options, "--resume") == 0
-    assert open_model(output).attrs["codebook_sha256"] == fit_online(values, LATTICE, CONFIG).attrs["codebook_sha256"]
+    assert open_model(output).attrs["codebook_sha256"] == train(values, LATTICE, CONFIG).attrs["codebook_sha256"]

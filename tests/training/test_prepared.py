@@ -8,12 +8,13 @@ import pytest
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import CheckpointError, DataError, ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
-from som_dask.io.models import codebook_of, preparation_of
-from som_dask.training.batch import TrainingConfig, fit, train
-from som_dask.training.prepared import TrainingData
+from som_dask.io.models import feature_space_of, scaled_codebook_of
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.prepared import prepare_data
 from som_dask.training.retrain import retrain
+from som_dask.training.train import epochs, train
 from tests.algorithm.test_feature_space import plain_epoch
-from tests.engine.test_masked import holes
+from tests.engine.test_gap_search import holes
 
 LATTICE = Lattice(4, 5)
 INITIALIZATIONS = ("pca", "random", "sample")
@@ -31,9 +32,10 @@ def gappy(values, rng):
     return table
 
 
-def trained(data, weights=None, feature_weights=None, codebook=None, **options):
-    config = TrainingConfig(**{"epochs": 4, **options})
-    return fit(data, LATTICE, config, weights=weights, feature_weights=feature_weights, codebook=codebook)
+def trained(data, weights=None, feature_weights=None, codebook=None, device="cpu", **options):
+    config = MapConfig(**{"epochs": 4, **options})
+    given = {"sample_weights": weights, "feature_weights": feature_weights, "codebook": codebook}
+    return train(data, LATTICE, config, Execution(device=device), **given)
 
 
 def table_of(model):
@@ -91,7 +93,7 @@ def test_a_feature_that_none_has_is_left_out(initialization, values):
     plain = trained(values, initialization=initialization)
     np.testing.assert_array_equal(np.delete(table_of(model), 2, axis=1), table_of(plain))
     assert np.isnan(table_of(model)[:, 2]).all()
-    np.testing.assert_array_equal(codebook_of(model), codebook_of(plain))
+    np.testing.assert_array_equal(scaled_codebook_of(model), scaled_codebook_of(plain))
 
 
 def test_whole_weights_are_so_many_copies(values, rng):
@@ -118,14 +120,14 @@ def test_weights_of_one_size_change_nothing(values):
 @pytest.mark.parametrize("initialization", INITIALIZATIONS)
 def test_scaling_is_training_on_scaled_data(scaling, initialization, values):
     model = trained(values, scaling=scaling, initialization=initialization)
-    prepared = preparation_of(model)
-    points = prepared.scaled(values)
+    space = feature_space_of(model)
+    points = space.scale_values(values)
     plain = trained(points, initialization=initialization)
-    np.testing.assert_array_equal(codebook_of(model), codebook_of(plain))
+    np.testing.assert_array_equal(scaled_codebook_of(model), scaled_codebook_of(plain))
     np.testing.assert_array_equal(model["quantization_error"], plain["quantization_error"])
     np.testing.assert_array_equal(model["u_matrix"], plain["u_matrix"])
     np.testing.assert_allclose(
-        table_of(model), codebook_of(plain) * prepared.scale + prepared.center, rtol=1e-13, atol=1e-12
+        table_of(model), scaled_codebook_of(plain) * space.scale + space.center, rtol=1e-13, atol=1e-12
     )
     table = values.astype(np.float64)
     if scaling == "zscore":
@@ -137,7 +139,7 @@ def test_feature_weights_are_a_scaled_distance(values):
     weights = np.array([4.0, 1.0, 0.25, 1.0])
     model = trained(values, feature_weights=weights)
     plain = trained(values.astype(np.float64) * np.sqrt(weights))
-    np.testing.assert_array_equal(codebook_of(model), codebook_of(plain))
+    np.testing.assert_array_equal(scaled_codebook_of(model), scaled_codebook_of(plain))
     np.testing.assert_allclose(table_of(model), table_of(plain) / np.sqrt(weights), rtol=1e-14)
 
 
@@ -154,12 +156,12 @@ def test_a_feature_of_weight_zero_does_not_count_but_is_told(values):
 def test_cosine_takes_no_notice_of_lengths(initialization, values, rng):
     values[:, 1] -= 50
     model = trained(values, metric="cosine", initialization=initialization)
-    np.testing.assert_allclose(np.linalg.norm(codebook_of(model), axis=1), 1, rtol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(scaled_codebook_of(model), axis=1), 1, rtol=1e-14)
     longer = trained(values * 2.0 ** rng.integers(-3, 4, (600, 1)), metric="cosine", initialization=initialization)
     if initialization != "random":  # which is of the data's range
-        np.testing.assert_allclose(codebook_of(longer), codebook_of(model), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(scaled_codebook_of(longer), scaled_codebook_of(model), rtol=0, atol=1e-4)
     unit = values / np.linalg.norm(values.astype(np.float64), axis=1)[:, None]
-    best = 1 - (unit @ codebook_of(model).T).max(axis=1)
+    best = 1 - (unit @ scaled_codebook_of(model).T).max(axis=1)
     assert model["quantization_error"].values[-1] == pytest.approx(best.mean(), rel=1e-9)
 
 
@@ -187,8 +189,8 @@ class Stop(Exception):
 
 def test_a_resumed_run_ends_at_the_same_bits(gappy, rng, tmp_path):
     weights = rng.random(600)
-    config = TrainingConfig(epochs=5, missing="mask", scaling="zscore")
-    whole = fit(gappy, LATTICE, config, weights=weights)
+    config = MapConfig(epochs=5, missing="mask", scaling="zscore")
+    whole = train(gappy, LATTICE, config, sample_weights=weights)
     folder = CheckpointFolder(tmp_path / "checkpoints")
 
     def stop(epoch):
@@ -196,10 +198,10 @@ def test_a_resumed_run_ends_at_the_same_bits(gappy, rng, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        fit(gappy, LATTICE, config, weights=weights, checkpoints=folder, on_epoch=stop)
-    same(fit(gappy, LATTICE, config, weights=weights, checkpoints=folder, resume=True), whole)
+        train(gappy, LATTICE, config, sample_weights=weights, checkpoints=folder, on_epoch=stop)
+    same(train(gappy, LATTICE, config, sample_weights=weights, checkpoints=folder, resume=True), whole)
     with pytest.raises(CheckpointError, match="data_fingerprint"):
-        fit(gappy, LATTICE, config, weights=weights[::-1], checkpoints=folder, resume=True)
+        train(gappy, LATTICE, config, sample_weights=weights[::-1], checkpoints=folder, resume=True)
 
 
 def test_a_retrained_map_keeps_its_scaling(values):
@@ -224,9 +226,7 @@ def test_training_stops_when_nothing_changes(values):
     errors = model["quantization_error"].values
     np.testing.assert_array_equal(errors, whole["quantization_error"].values[: done + 1])
     assert errors[-2] >= errors[-3] >= errors[-4]  # no gain in either of the last two
-    assert (
-        len(list(train(values, LATTICE, TrainingConfig(epochs=60, radii=radii, tolerance=0.0, patience=2)))) == done
-    )
+    assert len(list(epochs(values, LATTICE, MapConfig(epochs=60, radii=radii, tolerance=0.0, patience=2)))) == done
 
 
 def test_a_wide_radius_is_no_reason_to_stop(values):
@@ -247,7 +247,7 @@ def test_a_wide_radius_is_no_reason_to_stop(values):
 )
 def test_wrong_options(options, message):
     with pytest.raises(ParameterError, match=message):
-        TrainingConfig(**options)
+        MapConfig(**options)
 
 
 def test_wrong_data(values, gappy):
@@ -268,9 +268,9 @@ def test_wrong_data(values, gappy):
 
 
 def test_what_the_first_pass_found_can_be_used_again(values):
-    config = TrainingConfig(epochs=2, scaling="zscore")
-    opened = TrainingData.open(values, config)
-    same(fit(opened, LATTICE, config), fit(values, LATTICE, config))
+    config = MapConfig(epochs=2, scaling="zscore")
+    opened = prepare_data(values, config)
+    same(train(opened, LATTICE, config), train(values, LATTICE, config))
 
 
 @pytest.mark.parametrize("options", [{"scaling": "zscore"}, {"metric": "cosine"}, {"weights": np.ones(600)}])
@@ -288,16 +288,16 @@ def test_going_on_with_data_that_lack_a_feature(scaling, values):
     model = trained(values, scaling=scaling)
     lacking = values.copy()
     lacking[:, 1] = np.nan
-    config = TrainingConfig(epochs=2, scaling=scaling, missing="mask")
-    found = fit(lacking, LATTICE, config, base=model)
-    np.testing.assert_array_equal(codebook_of(found)[:, 1], codebook_of(model)[:, 1])
-    assert not np.array_equal(codebook_of(found)[:, 0], codebook_of(model)[:, 0])
+    config = MapConfig(epochs=2, scaling=scaling, missing="mask")
+    found = train(lacking, LATTICE, config, base=model)
+    np.testing.assert_array_equal(scaled_codebook_of(found)[:, 1], scaled_codebook_of(model)[:, 1])
+    assert not np.array_equal(scaled_codebook_of(found)[:, 0], scaled_codebook_of(model)[:, 0])
     assert found["quantization_error"].values[0] > 0
 
 
 def test_opposite_directions_leave_a_node_as_it_was():
     opposite = np.repeat([[1.0, 0.0], [-1.0, 0.0]], 50, axis=0)
-    config = TrainingConfig(epochs=3, metric="cosine", neighborhood="bubble", radii=(1.0,) * 3)
-    model = fit(opposite, Lattice(1, 2), config)
-    np.testing.assert_array_equal(np.abs(codebook_of(model)), [[1.0, 0.0], [1.0, 0.0]])
+    config = MapConfig(epochs=3, metric="cosine", neighborhood="bubble", radii=(1.0,) * 3)
+    model = train(opposite, Lattice(1, 2), config)
+    np.testing.assert_array_equal(np.abs(scaled_codebook_of(model)), [[1.0, 0.0], [1.0, 0.0]])
     assert model["quantization_error"].values[-1] == 0

@@ -10,10 +10,11 @@ import xarray as xr
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Kernel
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
-from som_dask.io.models import codebook_of
+from som_dask.io.models import scaled_codebook_of
 from som_dask.io.registry import Registry
-from som_dask.training.batch import TrainingConfig, fit
+from som_dask.training.config import MapConfig
 from som_dask.training.retrain import Drift, RetrainingConfig, retrain, retrain_registered
+from som_dask.training.train import train
 from tests.reference.twins import plain_bmus
 from tests.system.test_bad_input import run, store
 
@@ -31,7 +32,7 @@ def old(rng):
 
 @pytest.fixture
 def model(old):
-    return fit(old, LATTICE, TrainingConfig(epochs=6))
+    return train(old, LATTICE, MapConfig(epochs=6))
 
 
 def test_drift_is_the_old_maps_error_on_the_new_data(model, old, rng):
@@ -43,7 +44,7 @@ def test_drift_is_the_old_maps_error_on_the_new_data(model, old, rng):
         (drift.old_data, old, model),
         (drift.retrained, new, retrained),
     ):
-        _, _, distance = plain_bmus(data.values, codebook_of(of))
+        _, _, distance = plain_bmus(data.values, scaled_codebook_of(of))
         assert found == pytest.approx(distance.mean(), rel=1e-12)
     assert drift.ratio > 1.1
     assert drift.retrained < drift.new_data
@@ -54,22 +55,22 @@ def test_drift_is_the_old_maps_error_on_the_new_data(model, old, rng):
 
 def test_it_starts_from_the_codebook_with_a_short_radius(model, old):
     retrained, _ = retrain(old, model, RetrainingConfig(epochs=3, initial_radius=1.5))
-    config = TrainingConfig(epochs=3, initial_radius=1.5)
-    wanted = fit(old, LATTICE, config, codebook=codebook_of(model))
+    config = MapConfig(epochs=3, initial_radius=1.5)
+    wanted = train(old, LATTICE, config, codebook=scaled_codebook_of(model))
     np.testing.assert_array_equal(retrained["codebook"], wanted["codebook"])
     np.testing.assert_array_equal(retrained["radius"], wanted["radius"])
 
 
 def test_what_the_map_was_trained_with_stays(old):
-    config = TrainingConfig(epochs=2, support=3.0)
-    retrained, _ = retrain(old, fit(old, Lattice(4, 6, "rectangular", "toroidal"), config))
+    config = MapConfig(epochs=2, support=3.0)
+    retrained, _ = retrain(old, train(old, Lattice(4, 6, "rectangular", "toroidal"), config))
     assert retrained.attrs["support"] == 3.0
     assert (retrained.attrs["topology"], retrained.attrs["boundary"]) == ("rectangular", "toroidal")
 
 
 @pytest.mark.parametrize("kernel", get_args(Kernel))
 def test_the_neighborhood_stays(kernel, old):
-    model = fit(old, Lattice(4, 5), TrainingConfig(epochs=2, neighborhood=kernel))
+    model = train(old, Lattice(4, 5), MapConfig(epochs=2, neighborhood=kernel))
     retrained, _ = retrain(old, model)
     assert model.attrs["neighborhood"] == retrained.attrs["neighborhood"] == kernel
 
@@ -126,7 +127,7 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys, rng):
 @pytest.mark.parametrize("options", [{}, {"final_radius": 0.7}, {"neighborhood": "epanechnikov"}])
 def test_retraining_ends_with_the_radius_of_the_training(options, rng):
     values = rng.random((200, 3))
-    model = fit(values, Lattice(4, 5), TrainingConfig(epochs=3, **options))
+    model = train(values, Lattice(4, 5), MapConfig(epochs=3, **options))
     retrained, _ = retrain(values, model)
     assert retrained["radius"].values[-2] == model["radius"].values[-2]
     assert retrained.attrs["final_radius"] == model.attrs["final_radius"]

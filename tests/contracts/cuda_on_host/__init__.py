@@ -47,7 +47,7 @@ class HostDevice:
         monkeypatch.setattr("som_dask.engine.gpu.compiled", self.compiled)
         monkeypatch.setattr("som_dask.engine.gpu.namespace_of", lambda array: self.namespace)
         monkeypatch.setattr("som_dask.engine.gpu.to_host", lambda array: np.array(array, subok=False))
-        for module in ("engine.gpu", "passes.compute"):
+        for module in ("engine.gpu", "passes.residency"):
             monkeypatch.setattr(f"som_dask.{module}.device_memory", lambda: self.memory)
             monkeypatch.setattr(f"som_dask.{module}.to_device", lambda array, device: self.to_device(array))
         return self

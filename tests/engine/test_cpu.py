@@ -12,19 +12,22 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Neighborhood
-from som_dask.engine import batch
-from som_dask.engine.batch import SharedCodebook, chunk_sums, updated_codebook
-from som_dask.engine.exact_sums import BatchSums, WholeSums
+from som_dask.engine import block, exact_sums
+from som_dask.engine.codebook import SharedCodebook, scales_for
+from som_dask.engine.partial import ExactPartial, Partial
 from som_dask.errors import DataError
 from tests.reference.twins import (
     BOUNDARIES,
     NEIGHBORHOODS,
     TOPOLOGIES,
+    add_up_block,
     every_lattice,
     exists,
     name_of,
+    next_codebook,
     plain_bmus,
     plain_distances,
     plain_epoch,
@@ -34,7 +37,7 @@ from tests.reference.twins import (
 
 
 def epoch(samples, codebook, lattice, neighborhood, radius):
-    return updated_codebook(sums_of(samples, codebook, lattice), codebook, lattice, neighborhood, radius)
+    return next_codebook(sums_of(samples, codebook, lattice), codebook, lattice, neighborhood, radius)
 
 
 @pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)
@@ -64,11 +67,11 @@ def test_sums_of_a_block(n_samples, rng):
     bmu, second, distance = plain_bmus(samples, codebook)
     apart = plain_distances(lattice)[bmu, second] > 1.1
     sums = sums_of(samples, codebook, lattice)
-    np.testing.assert_array_equal(sums.counts, [np.count_nonzero(bmu == node) for node in range(8)])
+    np.testing.assert_array_equal(sums.hits, [np.count_nonzero(bmu == node) for node in range(8)])
     expected = [[math.fsum(samples[bmu == node, j]) for j in range(3)] for node in range(8)]
-    np.testing.assert_allclose(sums.sums, expected, rtol=0, atol=1e-10)
-    assert sums.counts.dtype == np.int64
-    assert sums.misses == np.count_nonzero(apart)
+    np.testing.assert_allclose(sums.numerator, expected, rtol=0, atol=1e-10)
+    assert sums.hits.dtype == np.int64
+    assert sums.topographic_misses == np.count_nonzero(apart)
     assert sums.samples == n_samples
     assert sums.distance == pytest.approx(math.fsum(distance), rel=1e-12)
     assert sums.quantization_error == pytest.approx(distance.mean(), rel=1e-12)
@@ -81,7 +84,7 @@ def test_sums_are_made_in_float64(dtype, rng):
     lattice = Lattice(1, 2)
     samples = np.full((3001, 1), 200, dtype=dtype)
     sums = sums_of(samples, np.array([[0.0], [201.0]]), lattice)
-    np.testing.assert_array_equal(sums.sums, [[0.0], [3001 * 200.0]])
+    np.testing.assert_array_equal(sums.numerator, [[0.0], [3001 * 200.0]])
 
 
 def test_sums_of_parts_add_up_to_the_sums_of_the_whole(rng):
@@ -89,21 +92,21 @@ def test_sums_of_parts_add_up_to_the_sums_of_the_whole(rng):
     # Multiples of 1/8 add up exactly, so the order of adding can't show.
     samples, codebook = rng.integers(-40, 40, (300, 2)) / 8, rng.integers(-40, 40, (12, 2)) / 8
     whole = sums_of(samples, codebook, lattice, precision="fast")
-    total = BatchSums.zero(12, 2)
+    total = Partial.zero(12, 2)
     for part in np.split(samples, [1, 50, 50, 211]):
         total = total + sums_of(part, codebook, lattice, precision="fast")
-    np.testing.assert_array_equal(total.sums, whole.sums)
-    np.testing.assert_array_equal(total.counts, whole.counts)
-    assert (total.samples, total.misses) == (whole.samples, whole.misses)
+    np.testing.assert_array_equal(total.numerator, whole.numerator)
+    np.testing.assert_array_equal(total.hits, whole.hits)
+    assert (total.samples, total.topographic_misses) == (whole.samples, whole.topographic_misses)
     assert total.distance == pytest.approx(whole.distance, rel=1e-12)
 
 
 def test_sums_of_nothing():
     empty = sums_of(np.empty((0, 2)), np.zeros((6, 2)), Lattice(2, 3))
-    for sums in (empty, BatchSums.zero(6, 2)):
-        np.testing.assert_array_equal(sums.sums, np.zeros((6, 2)))
-        np.testing.assert_array_equal(sums.counts, np.zeros(6, dtype=np.int64))
-        assert (sums.distance, sums.misses, sums.samples) == (0.0, 0, 0)
+    for sums in (empty, Partial.zero(6, 2)):
+        np.testing.assert_array_equal(sums.numerator, np.zeros((6, 2)))
+        np.testing.assert_array_equal(sums.hits, np.zeros(6, dtype=np.int64))
+        assert (sums.distance, sums.topographic_misses, sums.samples) == (0.0, 0, 0)
         assert math.isnan(sums.quantization_error)
         assert math.isnan(sums.topographic_error)
 
@@ -118,13 +121,13 @@ def test_no_samples_leave_the_codebook(rng):
 @pytest.mark.parametrize("shape", [(5, 3), (5, 1), (0, 3), (5,), (2, 5, 2)])
 def test_a_block_of_another_shape_is_refused(shape):
     with pytest.raises(DataError, match="2 features"):
-        chunk_sums(np.zeros(shape), SharedCodebook(np.zeros((6, 2)), Lattice(2, 3)))
+        add_up_block(np.zeros(shape), SharedCodebook(np.zeros((6, 2)), Lattice(2, 3)))
 
 
 def whole_parts(samples, shared, cuts):
     """Exact sums of the parts between the cuts."""
     edges = [0, *sorted(cuts), len(samples)]
-    return [chunk_sums(samples[a:b], shared, a) for a, b in itertools.pairwise(edges)]
+    return [add_up_block(samples[a:b], shared, a) for a, b in itertools.pairwise(edges)]
 
 
 @given(
@@ -137,16 +140,17 @@ def test_exact_sums_are_the_same_integers_for_any_split_and_order(cuts, center, 
     rng = np.random.default_rng(seed)
     samples = center * spread + spread * rng.lognormal(sigma=3.0, size=(80, 3))
     shared = shared_codebook(samples, samples[:12].copy(), Lattice(3, 4))
-    whole, parts = chunk_sums(samples, shared), whole_parts(samples, shared, cuts)
+    whole, parts = add_up_block(samples, shared), whole_parts(samples, shared, cuts)
     rng.shuffle(parts)
     total = functools.reduce(operator.add, parts)
-    grown = WholeSums.zero(12, 3, whole.limbs.shape[1])
+    grown = ExactPartial.zero(12, 3, whole.numerator.shape[1])
     for part in parts:
         grown += part
     for found in (total, grown):
-        np.testing.assert_array_equal(found.limbs, whole.limbs)
-        np.testing.assert_array_equal(found.counts, whole.counts)
-        assert (found.distance, found.misses, found.samples) == (whole.distance, whole.misses, whole.samples)
+        np.testing.assert_array_equal(found.numerator, whole.numerator)
+        np.testing.assert_array_equal(found.hits, whole.hits)
+        assert (found.distance, found.samples) == (whole.distance, whole.samples)
+        assert found.topographic_misses == whole.topographic_misses
         assert found.fingerprint == whole.fingerprint
 
 
@@ -163,7 +167,7 @@ def test_exact_sums_are_as_good_as_float64_of_the_largest(exponents, unit, seed)
     # Each number of the usual size keeps its digits; then the sum is rounded.
     usual = min(np.exp2(np.mean(exponents)) * unit, np.abs(values).max())
     room = len(values) * max(usual * 2.0**-52, 5e-324) + 2.0**-51 * abs(float(exactly))
-    assert abs(float(Fraction(float(sums.sums[0, 0])) - exactly)) <= room
+    assert abs(float(Fraction(float(sums.numerator[0, 0])) - exactly)) <= room
     assert sums.distance == pytest.approx(np.abs(values).sum(), rel=1e-12, abs=5e-324 * len(values))
 
 
@@ -175,7 +179,7 @@ def test_one_outlier_leaves_the_other_nodes_their_digits(rng):
     sums = sums_of(samples, codebook, Lattice(3, 4))
     bmu, _, distance = plain_bmus(samples, codebook)
     expected = [[math.fsum(samples[bmu == node, j]) for j in range(2)] for node in range(12)]
-    np.testing.assert_allclose(sums.sums, expected, rtol=1e-12)
+    np.testing.assert_allclose(sums.numerator, expected, rtol=1e-12)
     assert sums.distance == pytest.approx(math.fsum(distance), rel=1e-12)
 
 
@@ -184,19 +188,19 @@ def test_adding_whole_sums_leaves_the_parts(rng):
     shared = shared_codebook(samples, samples[:6].copy(), Lattice(2, 3))
     first, second = whole_parts(samples, shared, [20])
     for part in (first, second):
-        part.limbs.setflags(write=False)  # as they come from another worker
-    kept = first.limbs.copy()
-    np.testing.assert_array_equal((first + second).limbs, chunk_sums(samples, shared).limbs)
-    np.testing.assert_array_equal(first.limbs, kept)
+        part.numerator.setflags(write=False)  # as they come from another worker
+    kept = first.numerator.copy()
+    np.testing.assert_array_equal((first + second).numerator, add_up_block(samples, shared).numerator)
+    np.testing.assert_array_equal(first.numerator, kept)
 
 
 def test_many_samples_on_one_node_carry(monkeypatch, rng):
-    monkeypatch.setattr(batch, "ROWS_AT_ONCE", 2 * batch.MOST_TILE_ROWS)
-    samples = rng.random((5 * batch.MOST_TILE_ROWS, 1))
+    monkeypatch.setattr(exact_sums, "ROWS_AT_ONCE", 2 * block.MOST_TILE_ROWS)
+    samples = rng.random((5 * block.MOST_TILE_ROWS, 1))
     shared = shared_codebook(samples, np.zeros((1, 1)), Lattice(1, 1))
-    whole = chunk_sums(samples, shared)
-    assert 0 <= whole.limbs[0, 1, 0] < 2**40
-    assert whole.rounded(shared.whole).sums[0, 0] == pytest.approx(math.fsum(samples.ravel()), rel=1e-15)
+    whole = add_up_block(samples, shared)
+    assert 0 <= whole.numerator[0, 1, 0] < 2**40
+    assert whole.rounded(shared.scales).numerator[0, 0] == pytest.approx(math.fsum(samples.ravel()), rel=1e-15)
 
 
 @pytest.mark.parametrize("value", [2.5, -2.5, 1e300, np.inf, np.nan])
@@ -205,28 +209,28 @@ def test_numbers_beyond_the_range_are_refused_and_never_wrap(value, rng):
     shared = shared_codebook(samples, samples[:6].copy(), Lattice(2, 3))
     samples[17, 1] = value
     with pytest.raises(DataError, match="outside the range that the first pass"):
-        chunk_sums(samples, shared)
+        add_up_block(samples, shared)
 
 
 def test_the_largest_numbers_do_not_overflow():
     largest = np.finfo(np.float64).max
     samples = np.full((1000, 1), largest)
     samples[500:] = -largest
-    shared = SharedCodebook.exact(
-        np.zeros((1, 1)), Lattice(1, 1), "cpu", n=1000, least=samples.min(axis=0), most=samples.max(axis=0)
-    )
-    sums = chunk_sums(samples, shared)
-    assert sums.limbs[0].tolist() == [[0], [0]]
+    codebook, space = np.zeros((1, 1)), FeatureSpace.plain(1)
+    scales = scales_for(codebook, space, n=1000, least=samples.min(axis=0), most=samples.max(axis=0))
+    shared = SharedCodebook(codebook, Lattice(1, 1), scales=scales)
+    sums = add_up_block(samples, shared)
+    assert sums.numerator[0].tolist() == [[0], [0]]
 
 
 def test_a_shared_codebook_travels_light(rng):
     shared = shared_codebook(rng.normal(size=(30, 2)), rng.normal(size=(12, 2)), Lattice(3, 4))
-    patched = shared.patched()
-    assert shared.patched() is patched
+    state = shared.state
+    assert shared.state is state
     arrived = pickle.loads(pickle.dumps(shared))
     assert not arrived.made
     np.testing.assert_array_equal(arrived.codebook, shared.codebook)
-    assert arrived.whole[0].shift.tolist() == shared.whole[0].shift.tolist()
+    assert arrived.scales.features.shift.tolist() == shared.scales.features.shift.tolist()
     assert arrived.lattice == shared.lattice
 
 

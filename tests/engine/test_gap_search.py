@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.masked import MaskedSearch
-from som_dask.engine.patches import patch
+from som_dask.engine.patches import cut_into_patches
+from som_dask.engine.pruned_search import GapSearch
 from tests.engine.test_pruned_search import smooth_codebook
 from tests.reference.twins import every_lattice, name_of, plain_bmus
 
@@ -24,7 +24,7 @@ def assert_searched(samples, codebook, lattice):
     bmu, second, _ = plain_bmus(samples, codebook)
     for prune in (True, False):
         for need_second in (True, False):
-            search = MaskedSearch(patch(codebook, lattice), need_second=need_second)
+            search = GapSearch(cut_into_patches(codebook, lattice), need_second=need_second)
             search.prune, search.undecided = prune and len(search.patched.nodes) > 1, False
             found = search(np.array(samples, dtype=np.float64, order="C"))
             np.testing.assert_array_equal(found[0], bmu)

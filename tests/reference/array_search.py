@@ -1,4 +1,4 @@
-"""Search for best matching units: the argmin of float64 distances, found with float32 matrix products."""
+"""Search for best matching units by array operations of any namespace: a reference for the compiled searches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.engine.device import namespace_of, put_at, put_in_rows, put_masked
+from som_dask.engine.accumulate import normalize
+from som_dask.engine.partial import ExactPartial
+from som_dask.numerics.fixed_point import LIMB_BITS, join_limbs
+from som_dask.numerics.hashing import fingerprint_of
+from tests.reference.array_functions import (
+    as_numpy,
+    namespace_of,
+    put_at,
+    put_in_rows,
+    put_masked,
+    segment_sums,
+)
 
-__all__ = ["Matches", "PreparedCodebook", "find_bmus", "prepare"]
+__all__ = ["Matches", "PreparedCodebook", "add_up_by_arrays", "find_bmus", "prepare"]
 
 LEAST_SQUARE = 1e-280  # below it a sum of squares may have lost digits to underflow
 UNIT_ROUNDOFF_32, UNIT_ROUNDOFF_64 = 2.0**-24, 2.0**-53
@@ -215,3 +226,39 @@ def _squares(difference: Any) -> Any:
     for j in range(difference.shape[1]):
         total = total + difference[:, j] * difference[:, j]
     return total
+
+
+def add_up_by_arrays(block: Any, shared: Any, first_row: int = 0) -> ExactPartial:
+    """What a block contributes to an epoch, by operations of its namespace: the bits of the engines."""
+    lattice, prepared = shared.lattice, prepare(shared.codebook)
+    n_nodes, n_features = shared.codebook.shape
+    total = ExactPartial.zero(n_nodes, n_features, shared.scales.limbs)
+    for start in range(0, block.shape[0], prepared.tile_rows):
+        tile = block[start : min(start + prepared.tile_rows, block.shape[0]), :]
+        xp = namespace_of(tile)
+        tile = xp.astype(tile, xp.float64)
+        matches = find_bmus(tile, prepared)
+        bmu = as_numpy(matches.bmu)
+        hits = np.bincount(bmu, minlength=n_nodes).astype(np.int64, copy=False)
+        misses = int(np.count_nonzero(~lattice.adjacent(bmu, as_numpy(matches.second))))
+        parts = [as_numpy(segment_sums(limb, matches.bmu, n_nodes)) for limb in _limbs(tile, shared.scales.features)]
+        limbs = np.stack(parts, axis=1)
+        normalize(limbs, hits)
+        of_distance = _limbs(matches.distance[:, None], shared.scales.distance)
+        distance = join_limbs(np.array([int(xp.sum(limb)) for limb in of_distance]))
+        fingerprint = fingerprint_of(np.array(as_numpy(tile), order="C"), None, first_row + start)
+        total = total + ExactPartial(limbs, hits, distance, misses, len(bmu), fingerprint)
+    return total
+
+
+def _limbs(values: Any, fixed: Any) -> list[Any]:
+    """Limbs of numbers (n, K), int64 of the same shape each; see `FixedPoint`."""
+    xp = namespace_of(values)
+    first, second = (xp.asarray(factor) for factor in fixed.factors())
+    scaled = values * first * second
+    limbs = []
+    for _ in range(fixed.limbs):
+        whole = xp.trunc(scaled)
+        limbs.append(xp.astype(whole, xp.int64))
+        scaled = (scaled - whole) * 2.0**LIMB_BITS
+    return limbs

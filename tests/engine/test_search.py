@@ -1,13 +1,13 @@
-"""Search: the best and second best units are those of the plain float64 rule, to the last tie."""
+"""The searches, compiled and by arrays: the two best units are those of the float64 rule, to the last tie."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine import bmu as bmu_module
-from som_dask.engine.bmu import find_bmus, prepare
 from tests.engine.test_pruned_search import assert_searched
+from tests.reference import array_search
+from tests.reference.array_search import find_bmus, prepare
 from tests.reference.twins import plain_bmus
 
 SUBNORMAL = 5e-324  # the smallest number above zero
@@ -177,7 +177,7 @@ def test_each_row_is_on_its_own(rng):
 @pytest.mark.parametrize("pairs", [1, 7, 100])
 def test_ties_are_settled_a_part_at_a_time(pairs, rng, monkeypatch):
     samples, codebook = tied_and_plain(rng)
-    monkeypatch.setattr(bmu_module, "PAIRS_AT_ONCE", pairs)
+    monkeypatch.setattr(array_search, "PAIRS_AT_ONCE", pairs)
     assert_found(samples, codebook)
 
 

@@ -1,0 +1,150 @@
+"""Metrics: how the distance of a sample and a node is measured, and all that follows from it."""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numba
+import numpy as np
+
+__all__ = ["METRICS", "Metric", "MetricRule", "euclidean_distances", "manhattan_distances"]
+
+Metric = Literal["euclidean", "cosine", "manhattan"]
+
+
+@numba.njit(nogil=True, cache=True)
+def euclidean_distances(points, bmu, codebook):
+    """Compute Euclidean distances of samples to their nodes, over the features that they know.
+
+    In float64, features added in order.
+
+    Parameters
+    ----------
+    points : (n, K) float64
+        NaN where a feature is missing.
+    bmu : (n,) int64
+    codebook : (M, K) float64
+
+    Returns
+    -------
+    (n,) float64
+    """
+    n, n_features = points.shape
+    result = np.empty(n)
+    # In one loop: a function of two rows would take five times as long where features are few.
+    for i in range(n):
+        node = bmu[i]
+        squared = 0.0
+        largest = 0.0
+        for j in range(n_features):
+            x = points[i, j]
+            difference = x - codebook[node, j] if x == x else 0.0
+            squared += difference * difference
+            largest = max(largest, abs(difference))
+        if 1e-150 < largest < 1e150 or largest == 0:
+            result[i] = math.sqrt(squared)
+            continue
+        squared = 0.0  # squares that overflow or vanish: once more, scaled
+        for j in range(n_features):
+            x = points[i, j]
+            difference = (x - codebook[node, j]) / largest if x == x else 0.0
+            squared += difference * difference
+        result[i] = math.sqrt(squared) * largest
+    return result
+
+
+@numba.njit(nogil=True, cache=True)
+def manhattan_distances(points, bmu, codebook):
+    """Manhattan distances of samples to their nodes, over the features that they know, features added in order.
+
+    The arguments and the result are those of `euclidean_distances`.
+    """
+    result = np.empty(len(points))
+    for i in range(len(points)):
+        total = 0.0
+        for j in range(points.shape[1]):
+            difference = points[i, j] - codebook[bmu[i], j]
+            total += abs(difference) if difference == difference else 0.0
+        result[i] = total
+    return result
+
+
+def _cosine_distances(points: np.ndarray, bmu: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """1 less the cosine: half the squared distance of two points on the unit sphere."""
+    found = euclidean_distances(points, bmu, codebook)
+    return found * found / 2
+
+
+@dataclass(frozen=True)
+class MetricRule:
+    """What a metric asks of the rest of the package; a new metric is one more of these.
+
+    Attributes
+    ----------
+    distances : callable
+        Of points (n, K), flat indices of their nodes (n,) and the codebook (M, K): (n,) float64.
+    compares : {"squares", "sizes"}
+        What of the differences is added up, feature by feature, to tell which node is nearest. It decides which
+        search finds that node.
+    on_sphere : bool
+        Whether points and nodes are divided by their lengths, so that all lie on the unit sphere.
+    farthest : callable
+        Of the largest differences of each feature, (K,): what no distance exceeds, rounding included.
+    to_euclidean : callable
+        Distances as those by which memberships fall off: Euclidean where the metric has such.
+    words, noun : str
+        What the distance is, for the labels of variables: as a remark, where "{where}" stands for the space; and as
+        what something may be far from something else.
+    """
+
+    distances: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    compares: Literal["squares", "sizes"]
+    on_sphere: bool
+    farthest: Callable[[np.ndarray], float]
+    to_euclidean: Callable[[Any], Any]
+    words: str
+    noun: str
+
+    def describe(self, where: str) -> str:
+        """The distance in words, in a space such as "in the data's units"."""
+        return self.words.format(where=where)
+
+
+def _farthest_euclidean(spans: np.ndarray) -> float:
+    return 2 * float(np.sqrt(len(spans))) * float(np.max(spans))
+
+
+METRICS: dict[str, MetricRule] = {
+    "euclidean": MetricRule(
+        euclidean_distances,
+        "squares",
+        False,
+        _farthest_euclidean,
+        lambda d: d,
+        "Euclidean, {where}",
+        "Euclidean distance",
+    ),
+    "cosine": MetricRule(
+        _cosine_distances,
+        "squares",
+        True,
+        lambda spans: _farthest_euclidean(spans) ** 2 / 2,
+        lambda d: np.sqrt(2 * d),
+        "1 less the cosine",
+        "1 less the cosine of the angle",
+    ),
+    "manhattan": MetricRule(
+        manhattan_distances,
+        "sizes",
+        False,
+        lambda spans: 2 * float(np.sum(spans)),
+        lambda d: d,
+        "Manhattan, {where}",
+        "Manhattan distance",
+    ),
+}
+assert tuple(METRICS) == get_args(Metric)

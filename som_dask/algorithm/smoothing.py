@@ -1,0 +1,200 @@
+"""Smoothing over the lattice with a neighborhood function, without an M x M matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.neighborhood import RIM, Neighborhood
+from som_dask.numerics.matmul import product
+
+__all__ = ["INHIBITION", "smooth", "smooth_sums"]
+
+INHIBITION = 1 / 20  # the inhibition of a node is at most this share of its excitation
+
+
+def smooth(values: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float) -> np.ndarray:
+    r"""Apply the neighborhood to values on the nodes: ``H @ values`` with ``H_ij = h(|r_i - r_j|, radius)``.
+
+    A gaussian separates into a factor for the rows and one for the columns, so the cost is M (rows + cols) K
+    operations. A mexican hat is the sum of two such products and costs twice as much. Other kernels are applied row
+    by row, at a cost of at most M^2 K operations, and less if their reach is short. The matrix H is never formed.
+    Sums are added in a fixed order, so the result is the same bits on every machine.
+
+    Parameters
+    ----------
+    values : (M, K) float64
+    lattice : Lattice with M nodes
+    neighborhood : Neighborhood
+    radius : float
+        sigma, positive, in lattice units.
+
+    Returns
+    -------
+    (M, K) float64
+    """
+    by_parts = _smooth_separable if neighborhood.separable else _smooth_rowwise
+    # On a hexagonal lattice even and odd rows are shifted against each other, so they are kept apart. With the
+    # columns as the last axis, many rows can be multiplied at once in either direction.
+    step = _parities(lattice)
+    grid = values.reshape(lattice.rows, lattice.cols, -1).transpose(0, 2, 1)
+    smoothed = by_parts([np.ascontiguousarray(grid[p::step]) for p in range(step)], lattice, neighborhood, radius)
+    result = np.empty((lattice.rows, lattice.cols, grid.shape[1]))
+    for p in range(step):
+        result[p::step] = smoothed[p].transpose(0, 2, 1)
+    return result.reshape(values.shape)
+
+
+def smooth_sums(
+    sums: np.ndarray, weights: np.ndarray, lattice: Lattice, neighborhood: Neighborhood, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Smooth the sums of the batch rule: ``H @ sums`` and ``H @ weights``, with limited inhibition.
+
+    Where ``h >= 0`` the results are exactly these products. The rest of this text is about the mexican hat.
+
+    A batch epoch places w_i where ``sum_c h_ic sum_(x in c) |x - w_i|^2`` is least (Y. Cheng, *Convergence and
+    ordering of Kohonen's batch map*, Neural Computation 9, 1997). Under a mexican hat the denominator
+    ``sum_c h_ic n_c`` is negative for most nodes of a map whose nodes have similar numbers of samples. The sum then
+    has a maximum instead of a minimum, and where the denominator is nearly zero the quotient lies far from all data.
+    Therefore the inhibition of a node is limited to a share ``theta = INHIBITION`` of its excitation. With
+    ``E = max(0, H) @ weights`` and ``I = max(0, -H) @ weights``, for each node
+
+    ``kappa = min(1, theta E / I)``, ``denominator = E - kappa I``, with the same kappa in the numerator.
+
+    The quotient is the mean of the samples that excite the node, moved away from the mean of those that inhibit it by
+    ``kappa I / (E - kappa I) <= theta / (1 - theta)`` of the distance between the two means. So it never lies farther
+    outside the range of the data than 1/19 of that range, in any epoch and for any radius. Where inhibition is small,
+    it is the quotient ``H S / H n`` itself, and the transition is continuous. A node that no sample excites has the
+    denominator zero and keeps its weights.
+
+    Parameters
+    ----------
+    sums : (M, D) float64
+        Sum of the samples of each node.
+    weights : (M, 1) or (M, D) float64
+        Their number or total weight, not negative; (M, D) if it differs between features.
+    lattice : Lattice with M nodes
+    neighborhood : Neighborhood
+    radius : float
+        sigma, in lattice units.
+
+    Returns
+    -------
+    numerators : (M, D) float64
+    denominators : (M, 1) or (M, D) float64
+        Not negative, except for rounding.
+    """
+    n_features = sums.shape[1]
+    both = np.hstack([sums, weights])
+    smoothed = smooth(both, lattice, neighborhood, radius)
+    if neighborhood.inhibits:
+        excited = smooth(both, lattice, neighborhood.excitation, radius)
+        excitation, inhibition = excited[:, n_features:], excited[:, n_features:] - smoothed[:, n_features:]
+        limit = INHIBITION * excitation
+        limited = np.broadcast_to(inhibition > limit, (len(sums), weights.shape[1]))
+        kappa = np.divide(limit, inhibition, out=np.ones_like(limit), where=limited)
+        kappa = np.hstack([np.broadcast_to(kappa, sums.shape), kappa])
+        smoothed = np.where(kappa < 1, excited - kappa * (excited - smoothed), smoothed)
+        smoothed[:, n_features:] *= excitation > 0  # where nothing excites a node, what is left is rounding error
+    return smoothed[:, :n_features], smoothed[:, n_features:]
+
+
+def _parities(lattice: Lattice) -> int:
+    """Return the number of different shifts of rows: 2 on a hexagonal lattice of several rows, else 1."""
+    return min(lattice.rows, 2) if lattice.topology == "hexagonal" else 1
+
+
+def _add_along_x(target: np.ndarray, weights: np.ndarray, source: np.ndarray) -> None:
+    """Smooth the rows of `source` in x and add them to `target`, in place.
+
+    Parameters
+    ----------
+    target, source : (n, K, cols) float64
+    weights : (cols, cols) float64
+        h between the columns of a target row and those of a source row.
+    """
+    cols = source.shape[-1]
+    product(source.reshape(-1, cols), weights.T, onto=target.reshape(-1, cols))
+
+
+def _column_offsets(lattice: Lattice, other: int) -> np.ndarray:
+    """Compute |x_i - x_j| from nodes i of an even row to nodes j of a row of parity `other`: (cols, cols) float64.
+
+    The offsets between two odd rows are those between two even ones; those from an odd row to an even one are the
+    transposed ones from even to odd.
+    """
+    col = np.arange(lattice.cols)
+    return lattice.offsets(np.array([0]), col[:, None], np.array([other]), col[None, :])[0]
+
+
+def _smooth_separable(
+    grids: list[np.ndarray], lattice: Lattice, neighborhood: Neighborhood, radius: float
+) -> list[np.ndarray]:
+    """Smooth with a separable neighborhood.
+
+    Parameters
+    ----------
+    grids : list of (n, K, cols) float64
+        The values on the even rows and on the odd ones, or on all rows if none are shifted.
+    lattice : Lattice
+    neighborhood : Neighborhood
+    radius : float
+
+    Returns
+    -------
+    list of (n, K, cols) float64
+    """
+    row, first, step = np.arange(lattice.rows), np.zeros(1, dtype=np.int64), len(grids)
+    # Offsets are whole multiples of a unit, so h is computed once for each multiple.
+    y = _multiples(lattice.offsets(row[:, None], first, row[None, :], first)[1], lattice.row_height)
+    x = _multiples(np.stack([_column_offsets(lattice, other) for other in range(step)]), 0.5)
+    squared_x, squared_y = (np.arange(x.max() + 1) * 0.5) ** 2, (np.arange(y.max() + 1) * lattice.row_height) ** 2
+    factors = neighborhood.factors(squared_x, squared_y, radius)
+    results = [np.zeros(grid.shape) for grid in grids]
+    memory = np.empty((len(grids[0]), grids[0][0].size))  # reused: new memory costs as much as filling it
+    for table_x, table_y in factors:
+        along_x, along_y = table_x[x], table_y[y]
+        for p, result in enumerate(results):
+            for q, grid in enumerate(grids):
+                part = memory[: len(result)]
+                part[:] = 0.0
+                product(along_y[p::step, q::step], grid.reshape(len(grid), -1), onto=part)
+                _add_along_x(result, along_x[p ^ q].T if p > q else along_x[p ^ q], part.reshape(result.shape))
+    return results
+
+
+def _multiples(offsets: np.ndarray, unit: float) -> np.ndarray:
+    """Express offsets as whole multiples of a unit, int64."""
+    return np.rint(offsets / unit).astype(np.int64)
+
+
+def _smooth_rowwise(
+    grids: list[np.ndarray], lattice: Lattice, neighborhood: Neighborhood, radius: float
+) -> list[np.ndarray]:
+    """Smooth with any neighborhood, one distance between rows after the other; see `_smooth_separable`."""
+    rows, step = lattice.rows, len(grids)
+    reach = neighborhood.reach(radius) * (1 + RIM)
+    along_x = [np.unique(_column_offsets(lattice, other), return_inverse=True) for other in range(step)]
+    tables: dict[int, np.ndarray] = {}
+    results = [np.zeros(grid.shape) for grid in grids]
+    # Ascending, so that nodes that reach the same others add them in the same order and stay equal.
+    for shift in range(1 - rows, rows):
+        distance = min(abs(shift), rows - abs(shift)) if lattice.boundary == "toroidal" else abs(shift)
+        y = distance * lattice.row_height
+        if y > reach:
+            continue
+        distinct, where = along_x[shift % step]
+        if distance not in tables:
+            tables[distance] = neighborhood.weights(distinct * distinct + y * y, radius)
+        weights = tables[distance][where.reshape(lattice.cols, lattice.cols)]
+        for parity, result in enumerate(results):
+            other = (parity + shift) % step
+            grid, moved = (
+                grids[other],
+                (parity + shift - other) // step,
+            )  # row i takes row i + moved
+            low, high = max(0, -moved), min(len(result), len(grid) - moved)
+            if low < high:
+                matrix = weights.T if parity > other else weights
+                _add_along_x(result[low:high], matrix, grid[low + moved : high + moved])
+    return results

@@ -1,0 +1,72 @@
+"""Coordinates of labels, cut into the parts that the blocks write to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from dask.delayed import Delayed
+
+from som_dask.samples.table import Samples
+
+__all__ = ["coordinates_of_block", "cut_coordinates", "split_multi_indexes"]
+
+
+def split_multi_indexes(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Replace each index with several levels by its levels, because a store can't hold it."""
+    found = {}
+    for name, c in coords.items():
+        levels = [dim for dim in c.dims if isinstance(c.indexes.get(dim), pd.MultiIndex)]
+        if name not in levels:
+            found[name] = xr.DataArray(c.values, dims=c.dims, attrs=c.attrs, name=name) if levels else c
+    return found
+
+
+def cut_coordinates(samples: Samples, chunks: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Cut the coordinates that blocks write into delayed parts, on the grid of the blocks.
+
+    Coordinates without dimensions, and those that are dimensions, are written when the store is made.
+
+    Parameters
+    ----------
+    samples : Samples
+    chunks : mapping of str to int
+        Size of the blocks along each sample dimension.
+
+    Returns
+    -------
+    dict of str to array of Delayed
+        For each coordinate, an array over the blocks along its own dimensions.
+    """
+    return {
+        name: coordinate.chunk({dim: chunks[str(dim)] for dim in coordinate.dims}).data.to_delayed()
+        for name, coordinate in samples.coords.items()
+        if coordinate.dims and name not in samples.sample_dims
+    }
+
+
+def coordinates_of_block(
+    samples: Samples, place: tuple[int, ...], parts: Mapping[str, Any]
+) -> tuple[dict[str, Delayed], dict[str, tuple[str, ...]]]:
+    """Return the parts of coordinates that a block writes, and their dimensions.
+
+    Several blocks may share a part; the first one along each dimension that the coordinate lacks writes it.
+
+    Parameters
+    ----------
+    samples : Samples
+    place : tuple of int
+        Index of the block along each sample dimension.
+    parts : mapping of str to array of Delayed
+        As `cut_coordinates` returns them.
+    """
+    index_of = dict(zip(samples.sample_dims, place, strict=True))
+    own_parts, dims = {}, {}
+    for name, blocks in parts.items():
+        own = tuple(str(dim) for dim in samples.coords[name].dims)
+        if all(index == 0 for dim, index in index_of.items() if dim not in own):
+            own_parts[name], dims[name] = blocks[tuple(index_of[dim] for dim in own)], own
+    return own_parts, dims

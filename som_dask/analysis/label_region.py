@@ -1,0 +1,125 @@
+"""Write the labels of one block to its region of a store, with a note that it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from som_dask.analysis.labels import NEIGHBOR, Column, label_block
+from som_dask.engine.block import Block
+from som_dask.engine.codebook import SharedCodebook
+from som_dask.errors import DataError
+from som_dask.io.files import make_durable, write_bytes
+from som_dask.passes.summary import summarize_block
+
+__all__ = ["Region", "fingerprint_of_block", "write_block"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a store that holds the labels of one block.
+
+    Attributes
+    ----------
+    store : str
+        Path or URL of the store.
+    index : int
+        Index of the block.
+    start : int
+        First row of the block in the table.
+    dims : tuple of str
+        Sample dimensions.
+    offsets, shape : tuple of int
+        Start and size of the region along each of them.
+    place : tuple of int
+        Index of the block along each of them, which is that of its chunk.
+    """
+
+    store: str
+    index: int
+    start: int
+    dims: tuple[str, ...]
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+    place: tuple[int, ...]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """The slice along each dimension."""
+        return {d: slice(o, o + n) for d, o, n in zip(self.dims, self.offsets, self.shape, strict=True)}
+
+    def chunk(self, name: str, dims: Sequence[str]) -> str:
+        """Return the path of the block's chunk of a variable on some of the dimensions."""
+        index_of = dict(zip(self.dims, self.place, strict=True))
+        place = [str(index_of.get(dim, 0)) for dim in dims]  # other dimensions have a single chunk
+        return f"{self.store}/{name}/c/{'/'.join(place)}"
+
+    def __str__(self) -> str:
+        (dim, *others), slices = self.dims, self.slices
+        if not others:
+            return f"block {self.index} (rows {slices[dim].start} to {slices[dim].stop - 1})"
+        return f"block {self.index} ({', '.join(f'{d} {s.start} to {s.stop - 1}' for d, s in slices.items())})"
+
+
+def write_block(
+    block: np.ndarray,
+    shared: SharedCodebook,
+    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
+    coords: dict[str, np.ndarray],
+    coord_dims: dict[str, tuple[str, ...]],
+    region: Region,
+    note: str,
+) -> None:
+    """Label one block, write its region of the store, and only then note that it is done.
+
+    Parameters
+    ----------
+    block : (n, D) array
+    shared : SharedCodebook
+    how : (callable or None, dict of str to Column)
+        What makes the table of labels of a block (None for `label_block`), and the variables in this table.
+    coords : dict of str to array
+        Parts of coordinates that this block writes.
+    coord_dims : dict of str to tuple of str
+        Dimensions of these coordinates.
+    region : Region
+    note : str
+        Path of the note.
+
+    Raises
+    ------
+    DataError
+        If a value is infinite, or NaN although none may be missing; the message names the block.
+    """
+    make, wanted = how
+    try:
+        labels = (make or label_block)(block, shared)
+    except DataError as error:
+        raise DataError(f"{region}: {error}") from error
+    columns: dict[str, Any] = {}
+    for name, column in wanted.items():
+        values = column.of(labels, shared.space.missing)
+        dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
+        columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
+    columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
+    xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
+    make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
+    distance = labels[:, wanted["distance"].first]
+    known = ~np.isnan(distance)
+    record = {
+        "samples": len(labels),
+        "labeled": int(np.count_nonzero(known)),
+        "distance": float(distance[known].sum()),
+        "fingerprint": fingerprint_of_block(block, region.start),
+    }
+    write_bytes(note, json.dumps(record).encode())
+
+
+def fingerprint_of_block(block: np.ndarray, first_row: int) -> str:
+    """Return the fingerprint of a block, (n, D), that begins at a row of the table: 16 hexadecimal digits."""
+    return f"{summarize_block(Block.of(block, numbers=first_row)).fingerprint:016x}"

@@ -1,0 +1,85 @@
+"""Kinds of options, and of what is given to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from som_dask.samples.weights import AREA
+
+__all__ = ["AreaOrNumbers", "Names", "Numbers", "WordedOption", "combine_options", "worded_option"]
+
+
+class Numbers(click.ParamType):
+    """Numbers separated by commas, or a list in a job file."""
+
+    name, wanted = "a,b,...", "a list of numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(float(part) for part in parts)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
+
+
+class Names(click.ParamType):
+    """Names separated by commas, or a list in a job file."""
+
+    name = "a,b,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not all(isinstance(part, str) and part.strip() for part in parts):
+            self.fail(f"{value!r} is not a list of names.", param, ctx)
+        return tuple(part.strip() for part in parts)
+
+
+class AreaOrNumbers(Numbers):
+    """The word area, or numbers."""
+
+    name, wanted = "area|a,b,...", "the word area or a list of numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == AREA else super().convert(value, param, ctx)
+
+
+class WordedOption(click.Option):
+    """An option whose default is no value, and whose help says in words what happens then.
+
+    Parameters
+    ----------
+    *names, **attributes
+        As for `click.Option`.
+    default_words : str, optional
+        Shown as the default.
+    """
+
+    def __init__(self, *names: Any, default_words: str | None = None, **attributes: Any) -> None:
+        super().__init__(*names, **attributes)
+        self.default_words = default_words
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what stands in brackets after the help."""
+        extra = super().get_help_extra(ctx)
+        if self.default_words is not None:
+            extra["default"] = self.default_words
+        return extra
+
+
+def worded_option(name: str, *, default_words: str | None, **attributes: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds a `WordedOption` to a command."""
+    return click.option(name, cls=WordedOption, default_words=default_words, **attributes)
+
+
+def combine_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that adds several options to a command, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -1,0 +1,188 @@
+"""A block of samples: the rows of one task, walked in tiles that fit a core's cache."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from som_dask.engine.device import to_host
+from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers, join_rows
+from som_dask.numerics.hashing import fingerprint_of
+
+__all__ = ["MOST_TILE_ROWS", "ArrayRows", "Block", "BlockSource", "Tile", "TileSum", "add_up_tiles"]
+
+# A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
+TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
+FROM_THE_FIRST = ConsecutiveRows()
+
+
+class BlockSource(ABC):
+    """Where the rows of a block come from: arrays in memory, or a store that is read piece by piece.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and features.
+    """
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """Yield the parts in order, each an array (rows, D) with the row that it starts at."""
+
+    def joined(self, others: Sequence[BlockSource]) -> BlockSource:
+        """Join these rows and those of the neighbors behind them to one source."""
+        return _JoinedSources((self, *others)) if others else self
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayRows(BlockSource):
+    """The rows of an array that is in memory, of this machine or of a GPU."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Rows and features."""
+        return self.array.shape
+
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """Yield the array as it is."""
+        yield 0, self.array
+
+
+@dataclass(frozen=True, eq=False)
+class _JoinedSources(BlockSource):
+    """Neighboring sources of any kind, one behind the other."""
+
+    parts: tuple[BlockSource, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Rows and features."""
+        return sum(part.shape[0] for part in self.parts), self.parts[0].shape[1]
+
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """Yield the pieces of all, with the rows that they start at here."""
+        start = 0
+        for part in self.parts:
+            for first, piece in part.pieces():
+                yield start + first, piece
+            start += part.shape[0]
+
+
+class Tile(NamedTuple):
+    """A few rows of a block as float64: one kind of array for the compiled loops.
+
+    Attributes
+    ----------
+    start : int
+        The block's row that is its first.
+    values : (n, D) float64
+        A copy, which may be changed.
+    weights : (n,) float64, or None
+    numbers : int, or (n,) int64
+        Number in the data of the first row, which the others follow, or of each.
+    """
+
+    start: int
+    values: np.ndarray
+    weights: np.ndarray | None
+    numbers: int | np.ndarray
+
+    @property
+    def fingerprint(self) -> int:
+        """Hash of rows, weights and numbers, not yet taken mod 2^64."""
+        return fingerprint_of(self.values, self.weights, self.numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some rows of the data, in their order.
+
+    Attributes
+    ----------
+    source : BlockSource
+    weights : (n,) float64, or None
+        Of the samples.
+    numbers : RowNumbers
+        Which rows of the data they are.
+    """
+
+    source: BlockSource
+    weights: np.ndarray | None = None
+    numbers: RowNumbers = FROM_THE_FIRST
+
+    @classmethod
+    def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0) -> Self:
+        """Make a block of an array (n, D), or of a source.
+
+        Parameters
+        ----------
+        rows : array or BlockSource
+        weights : (n,) array, optional
+        numbers : RowNumbers or int
+            As a number, that of the first row, which the others follow.
+        """
+        source = rows if isinstance(rows, BlockSource) else ArrayRows(rows)
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)
+        return cls(source, weights, ConsecutiveRows(numbers) if isinstance(numbers, int) else numbers)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block:
+        """Join neighboring blocks to one."""
+        first, *others = blocks
+        if not others:
+            return first
+        weights = [block.weights for block in blocks if block.weights is not None]
+        return cls(
+            first.source.joined([block.source for block in others]),
+            np.concatenate(weights) if weights else None,
+            join_rows([block.numbers for block in blocks]),
+        )
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and features."""
+        return self.source.shape
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield the rows in tiles."""
+        rows = min(max(TILE_BYTES // (8 * self.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
+        for first, piece in self.source.pieces():
+            for begin in range(0, len(piece), rows):
+                values = np.array(to_host(piece[begin : begin + rows]), dtype=np.float64, order="C")
+                start, n = first + begin, len(values)
+                weights = None if self.weights is None else self.weights[start : start + n]
+                yield Tile(start, values, weights, self.numbers.at(start, n))
+
+
+Result = TypeVar("Result", covariant=True)
+
+
+class TileSum(Protocol[Result]):
+    """Something that the tiles of a block are added to, one after the other."""
+
+    def add(self, tile: Tile) -> None:
+        """Enter a tile."""
+
+    def result(self) -> Result:
+        """Return what all tiles add up to."""
+
+
+def add_up_tiles(block: Block, total: TileSum[Result]) -> Result:
+    """Walk through a block tile by tile: all that is computed of samples on a CPU is computed in this loop.
+
+    Memory beyond the block and the total is a few MiB.
+    """
+    for tile in block.tiles():
+        total.add(tile)
+    return total.result()

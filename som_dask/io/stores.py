@@ -1,0 +1,68 @@
+"""Open Zarr stores for reading."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import xarray as xr
+import zarr
+
+from som_dask.errors import StorageError
+from som_dask.io.files import PathOrUrl, is_url
+
+__all__ = ["open_dataset", "open_zarr_node"]
+
+
+def open_zarr_node(path: PathOrUrl) -> Any:
+    """Open the Zarr group or array at a path, read-only.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or an fsspec URL.
+
+    Returns
+    -------
+    zarr.Group or zarr.Array
+
+    Raises
+    ------
+    StorageError
+        If there is nothing at `path`, or if it is not a Zarr store.
+    """
+    if not is_url(path) and not os.path.exists(path):
+        raise StorageError(f"{path} does not exist; check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return zarr.open(os.fspath(path), mode="r")
+    except Exception as error:  # zarr, fsspec and the backends of fsspec each raise errors of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StorageError(f"can't open {path} as a Zarr store: {reason}") from error
+
+
+def open_dataset(path: PathOrUrl, *, decode_times: bool | None = None) -> xr.Dataset:
+    """Open the Zarr group at a path as a Dataset that reads its values when they are used, without Dask.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or an fsspec URL.
+    decode_times : bool, optional
+        Passed to `xarray.open_zarr`.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    StorageError
+        If there is nothing at `path`, or if it is not a Zarr store.
+    """
+    node = open_zarr_node(path)
+    # If this were left out, xarray would look for consolidated metadata and warn if there is none.
+    consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
+    return xr.open_zarr(os.fspath(path), chunks=None, consolidated=consolidated, decode_times=decode_times)

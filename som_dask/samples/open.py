@@ -1,0 +1,196 @@
+"""Open any supported input as a table of samples in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.utils import parse_bytes
+
+from som_dask.errors import DataError, ParameterError
+from som_dask.samples.dims import Roles, features_of, roles_of
+from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
+from som_dask.samples.sources import open_source
+from som_dask.samples.stacking import choose_grid, spread_values, stack_variables, stored_chunks_of
+from som_dask.samples.table import Samples
+from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
+
+__all__ = ["DEFAULT_BLOCK_SIZE", "open_samples"]
+
+DEFAULT_BLOCK_SIZE = "64 MiB"
+# Small data are still cut into blocks, so that every core has work. The size of the blocks must not depend on the
+# machine, because the last bits of a codebook from fast sums depend on the blocks.
+USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
+
+
+def open_samples(
+    source: Any,
+    *,
+    variables: str | Sequence[str] | None = None,
+    variable: str | None = None,
+    sample_dims: str | Sequence[str] | None = None,
+    feature_dims: str | Sequence[str] | None = None,
+    dtype: Any = None,
+    block_size: str | int = DEFAULT_BLOCK_SIZE,
+    allow_missing_chunks: bool = False,
+    sample_weights: Any = None,
+    feature_weights: Any = None,
+) -> Samples:
+    """Open any supported input as samples.
+
+    Parameters
+    ----------
+    source : path or URL of a Zarr store (v2 or v3, group or array), xarray Dataset or DataArray, dask or NumPy
+        array, pandas DataFrame (its columns are the features), or Samples (returned as they are)
+    variables : str or sequence of str, optional
+        Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
+        become features side by side, each with the feature dimensions that it has.
+    variable : str, optional
+        The same for a single variable.
+    sample_dims, feature_dims : str or sequence of str, optional
+        Which dimensions are sample dimensions, and which are feature dimensions; those not given are of the other
+        kind. If neither is given, the feature dimension is "feature", or the last of two dimensions; with several
+        variables, the dimensions that all of them share are the sample dimensions.
+    dtype : optional
+        Convert the samples to this dtype when they are read.
+    block_size : str or int
+        Maximum size of one block in bytes, such as ``"64 MiB"``. Neighboring chunks are merged up to this size; a
+        chunk of a store is never cut.
+    allow_missing_chunks : bool
+        Read a Zarr chunk that is not in the store as the fill value. By default this is an error, because a lost
+        chunk looks the same as one that was never written.
+    sample_weights : optional
+        How much each sample counts: "area" for the cosine of the latitude along a sample dimension; the name of a
+        variable beside the samples; a DataArray on some of the sample dimensions; or an array with the shape of the
+        sample dimensions, or (n,) in C order.
+    feature_weights : optional
+        How much each feature counts in squared distances: "area" if latitude is a feature dimension; a DataArray on
+        feature dimensions; or D numbers.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    StorageError
+        If a store can't be opened or has chunks missing.
+    DataError
+        If the input has no rows, no features or no real numbers, or if variables don't fit together.
+    ParameterError
+        If an option names something that does not exist, or if the roles of the dimensions can't be decided.
+    """
+    if isinstance(source, Samples):
+        if sample_weights is not None or feature_weights is not None:
+            raise ParameterError("the samples are opened already; weights belong where that is done")
+        return source
+    block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
+    if variable is not None and variables is not None:
+        raise ParameterError("variable and variables say the same; give one of them")
+    found = open_source(source, _as_names(variable if variables is None else variables), allow_missing_chunks)
+    roles = roles_of(found.variables, _as_names(sample_dims), _as_names(feature_dims), found.description)
+    ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
+    _refuse_useless(ordered, roles, found.description)
+    features = features_of(ordered, roles, found.description)
+    coords = _sample_coords_of(ordered, roles)
+    grid = choose_grid(found.variables, roles.samples, _choose_block_rows(ordered, roles, block_bytes))
+    table = stack_variables(ordered, roles.samples, grid)
+    if wanted is not None:
+        table = table.astype(wanted)
+    weights = None
+    if isinstance(sample_weights, str) and sample_weights != AREA:
+        sample_weights = found.find_other(sample_weights, allow_missing_chunks)
+    if sample_weights is not None:
+        sizes = {dim: ordered[0].sizes[dim] for dim in roles.samples}
+        values = sample_weights_of(sample_weights, coords, sizes, found.description)
+        weights = spread_values(values, roles.samples, grid)
+    if feature_weights is not None:
+        feature_weights = feature_weights_of(feature_weights, ordered, roles, found.description)
+    units = {v.attrs.get("units") for v in ordered}
+    return Samples(
+        table,
+        features.names,
+        roles.samples,
+        roles.features,
+        coords,
+        found.description,
+        _find_stored_rows(found.variables, table, roles),
+        grid=grid if len(grid) > 1 else None,
+        feature_coords=features.coords,
+        weights=weights,
+        feature_weights=feature_weights,
+        units=units.pop() if len(units) == 1 else None,
+        variables=tuple(str(v.name) for v in found.variables if v.name is not None),
+    )
+
+
+def _as_names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+
+
+def _parse_block_size(block_size: str | int) -> int:
+    try:
+        block_bytes = parse_bytes(block_size)
+    except ValueError as error:
+        raise ParameterError(f"block size {block_size!r} is not a number of bytes like '64 MiB'") from error
+    if block_bytes < 1:
+        raise ParameterError(f"block size must be positive, got {block_size!r}")
+    return block_bytes
+
+
+def _parse_dtype(dtype: Any) -> np.dtype | None:
+    if dtype is None:
+        return None
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
+    if wanted.kind not in "iuf":
+        raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
+    return wanted
+
+
+def _refuse_useless(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> None:
+    for variable in variables:
+        if variable.dtype.kind not in "iufb":
+            one = where if len(variables) == 1 else f"variable {variable.name}"
+            raise DataError(f"{one} has dtype {variable.dtype}; real numbers are needed")
+        for dim, size in variable.sizes.items():
+            if not size:
+                raise DataError(f"{where} has no {'samples' if dim in roles.samples else 'features'}")
+
+
+def _sample_coords_of(variables: Sequence[xr.DataArray], roles: Roles) -> dict[str, xr.DataArray]:
+    """Return the coordinates on sample dimensions; those of the first variable win."""
+    return {
+        str(name): coordinate
+        for variable in reversed(variables)
+        for name, coordinate in variable.coords.items()
+        if name not in roles.features and set(coordinate.dims) <= set(roles.samples)
+    }
+
+
+def _choose_block_rows(variables: Sequence[xr.DataArray], roles: Roles, block_bytes: int) -> int:
+    """Choose the rows of a block: enough blocks for every core, and none larger than `block_bytes`."""
+    n_dims = len(roles.samples)  # which come first
+    n_samples = math.prod(variables[0].shape[:n_dims])
+    n_features = sum(math.prod(variable.shape[n_dims:]) for variable in variables)
+    row_bytes = n_features * np.result_type(*(variable.dtype for variable in variables)).itemsize
+    rows = max(MIN_BLOCK_ROWS, -(-n_samples // USUAL_BLOCKS))
+    return max(1, min(rows, block_bytes // max(row_bytes, 1)))
+
+
+def _find_stored_rows(variables: Sequence[xr.DataArray], table: Any, roles: Roles) -> StoredRows | None:
+    """Return the rows as they are stored, if the input is a stored table of two dimensions; otherwise None."""
+    stored = stored_chunks_of(variables[0])
+    if len(variables) > 1 or variables[0].ndim != 2 or len(roles.samples) > 1 or not stored:
+        return None
+    array = variables[0].transpose(*roles.samples, *roles.features)
+    rows = stored[roles.samples[0]]
+    pieces = max(1, PIECE_BYTES // max(rows * array.shape[1] * array.dtype.itemsize, 1))
+    return StoredRows(array.variable, table.dtype, pieces * rows, table.name)

@@ -1,0 +1,254 @@
+"""The state of a training run by either rule: its identity, its checkpoints, and the model that it ends in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from som_dask._version import __version__
+from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.partial import Partial
+from som_dask.errors import ParameterError, StorageError
+from som_dask.io.checkpoints import Checkpoint, CheckpointFolder
+from som_dask.io.models import model_dataset
+from som_dask.training.prepared import PreparedData
+
+__all__ = ["Checkpointing", "Epoch", "Run"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The result of one epoch of training, by the batch rule or the online rule.
+
+    Attributes
+    ----------
+    index : int
+        Index of the epoch, from 0.
+    radius : float
+        Radius sigma of the neighborhood, in lattice units.
+    codebook : (rows, cols, D) float64
+        The codebook after the epoch, in the data's units; NaN for a feature that no sample has.
+    scaled_codebook : (rows, cols, K) float64
+        The same in the map's own space: features scaled and weighted, without those that no sample has.
+    quantization_error : float
+        Mean distance of the samples to their best matching units, in the map's own space. By the batch rule it is the
+        error of the codebook that entered the epoch, because one pass over the data both measures and updates it. By
+        the online rule each sample is measured when it is presented.
+    hits : (rows, cols) int64
+        Number of samples of each node, for the same codebook.
+    seconds : float
+        Wall time of the epoch.
+    topographic_error : float, optional
+        Share of samples whose two best matching units are not adjacent; by the batch rule only, for the same
+        codebook.
+    learning_rate : float, optional
+        Learning rate alpha; by the online rule only.
+    """
+
+    index: int
+    radius: float
+    codebook: np.ndarray
+    scaled_codebook: np.ndarray
+    quantization_error: float
+    hits: np.ndarray
+    seconds: float
+    topographic_error: float | None = None
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """When a run saves its state, and whether it continues from a saved state.
+
+    Parameters
+    ----------
+    folder : CheckpointFolder, optional
+        Where checkpoints are saved and looked for.
+    every : int
+        Number of epochs between checkpoints.
+    resume : bool
+        Continue from the newest checkpoint.
+
+    Raises
+    ------
+    ParameterError
+        If `every` is not positive, or there is no folder to resume from.
+    """
+
+    folder: CheckpointFolder | None = None
+    every: int = 1
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ParameterError(f"checkpoint_every must be at least 1, got {self.every}")
+        if self.resume and self.folder is None:
+            raise ParameterError("resume needs a folder of checkpoints")
+
+
+class Run:
+    """The state of one training run.
+
+    Parameters
+    ----------
+    data : PreparedData
+    lattice : Lattice
+    parameters : mapping
+        What decides the bits of the map besides the data, as JSON values. Parameters and data are the identity of the
+        run. How the work is done is not part of it, so a run begun on a GPU may continue on CPUs.
+    codebook : (M, K) float64
+        The scaled codebook to start from.
+    measured : sequence of str
+        Attributes of an `Epoch` that are kept in the history.
+    by_blocks : bool
+        Whether the bits depend on how samples are cut into blocks; if so, the blocks are part of the identity.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        lattice: Lattice,
+        parameters: Mapping[str, Any],
+        codebook: np.ndarray,
+        measured: Iterable[str],
+        *,
+        by_blocks: bool = False,
+    ) -> None:
+        self.began = datetime.now(UTC)
+        self.data, self.lattice = data, lattice
+        self.parameters = {**asdict(lattice), **parameters}
+        samples, summary, space = data.samples, data.summary, data.space
+        identity = {
+            **self.parameters,
+            "som_dask_version": __version__,
+            "samples": summary.samples,
+            "features": samples.feature_names,
+            "dtype": str(samples.array.dtype),
+            "data_fingerprint": f"{summary.fingerprint:016x}",
+            "initial_codebook": _digest_of(codebook),
+        }
+        if space.changes_values:
+            identity["scaling_digest"] = _digest_of(
+                np.concatenate([space.center, space.scale, space.feature_weights])
+            )
+        if by_blocks:
+            identity["block_rows"] = _digest_of(np.array(samples.block_rows))
+        self.identity = identity
+        self.state = Checkpoint(0, codebook, {name: np.empty(0) for name in measured}, identity)
+
+    def resume(self, checkpointing: Checkpointing) -> None:
+        """Continue from the newest checkpoint, if `checkpointing` asks for it.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint, or it belongs to another run.
+        """
+        if checkpointing.resume and checkpointing.folder is not None:
+            self.state = checkpointing.folder.resume(self.identity)
+
+    def follow(
+        self,
+        epochs: Iterable[Epoch],
+        checkpointing: Checkpointing,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> None:
+        """Train to the end; save the state from time to time, and when the run is interrupted.
+
+        Parameters
+        ----------
+        epochs : iterable of Epoch
+        checkpointing : Checkpointing
+        on_epoch : callable, optional
+            Called with each epoch, after it was saved.
+        """
+        folder = checkpointing.folder
+        try:
+            for epoch in epochs:
+                self._enter(epoch)
+                if folder is not None and self.state.epochs_done % checkpointing.every == 0:
+                    folder.save(self.state)
+                if on_epoch is not None:
+                    on_epoch(epoch)
+        except BaseException:
+            # Whatever ended the run (an interrupt, killed workers, a full disk): finished epochs are worth keeping.
+            if folder is not None and self.state.epochs_done:
+                with contextlib.suppress(StorageError):
+                    folder.save(self.state)
+            raise
+
+    def _enter(self, epoch: Epoch) -> None:
+        """Enter an epoch in one assignment, which no interrupt can split."""
+        codebook = epoch.scaled_codebook.reshape(self.lattice.n_nodes, -1)
+        history = {name: np.append(values, getattr(epoch, name)) for name, values in self.state.history.items()}
+        self.state = Checkpoint(epoch.index + 1, codebook, history, self.identity)
+
+    def make_model(self, final: Partial, *, epochs: int, gaps: bool = False) -> xr.Dataset:
+        """Return the trained model.
+
+        Parameters
+        ----------
+        final : Partial
+            Sums of all samples for the last codebook.
+        epochs : int
+            Number of epochs asked for.
+        gaps : bool
+            Whether values may be missing; if so, the model holds how many are.
+
+        Returns
+        -------
+        xarray.Dataset
+        """
+        data, state = self.data, self.state
+        samples, summary = data.samples, data.summary
+        last = {
+            "quantization_error": final.quantization_error,
+            "topographic_error": final.topographic_error,
+        }
+        unknown = {"topographic_error": np.full(state.epochs_done, np.nan)}
+        history = {
+            name: [*values, last.get(name, float("nan"))] for name, values in {**unknown, **state.history}.items()
+        }
+        counts = {"samples": summary.samples}
+        if gaps:
+            counts |= {"samples_left_out": summary.dropped, "missing_values": int(summary.gaps.sum())}
+        if samples.weights is not None:
+            counts |= {"samples_of_weight_zero": summary.weightless}
+        return model_dataset(
+            points=state.codebook,
+            space=data.space,
+            hits=final.hits,
+            history=history,
+            features=samples.feature_names,
+            lattice=self.lattice,
+            feature_coords=samples.feature_coords,
+            gaps=summary.gaps if gaps else None,
+            attrs={
+                **self.parameters,
+                **asdict(data.execution),
+                "epochs_done": state.epochs_done,
+                "stopped_by": "epochs" if state.epochs_done == epochs else "tolerance",
+                "input": samples.description,
+                **counts,
+                "weighted": samples.weights is not None,
+                "sample_dtype": str(samples.array.dtype),
+                "features_named": samples.features is not None,
+                "variables": list(samples.variables),
+                "sample_dims": list(samples.sample_dims),
+                "feature_dims": list(samples.feature_dims),
+                "data_fingerprint": self.identity["data_fingerprint"],
+                "started": self.began.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+
+def _digest_of(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]

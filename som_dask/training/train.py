@@ -1,0 +1,162 @@
+"""Train by the batch rule or the online rule, depending on the configuration: to the end, or epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import xarray as xr
+
+from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.errors import ParameterError
+from som_dask.io.checkpoints import CheckpointFolder
+from som_dask.training.batch import batch_epochs, train_batch
+from som_dask.training.config import Execution, MapConfig
+from som_dask.training.online import online_epochs, train_online
+from som_dask.training.run import Checkpointing, Epoch
+
+__all__ = ["epochs", "train"]
+
+USUAL_EVERY = {MapConfig: 1, OnlineConfig: 10}  # epochs between checkpoints
+
+
+def train(
+    data: Any,
+    lattice: Lattice,
+    config: MapConfig | OnlineConfig | None = None,
+    execution: Execution | None = None,
+    *,
+    sample_weights: Any = None,
+    feature_weights: Any = None,
+    codebook: Any = None,
+    base: xr.Dataset | None = None,
+    checkpoints: CheckpointFolder | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> xr.Dataset:
+    """Train a map to the end and return it as a labeled Dataset.
+
+    Tasks run on the active distributed client, or else on threads of this process. The online rule presents one
+    sample after the other, so it holds all samples in the memory of this process.
+
+    Parameters
+    ----------
+    data : anything that `som_dask.samples.open.open_samples` takes
+        The online rule presents the samples in their order.
+    lattice : Lattice
+    config : MapConfig or OnlineConfig, optional
+        A `MapConfig` for the batch rule, which is the default, or an `OnlineConfig` for the online rule.
+    execution : Execution, optional
+        How the work is done. For the batch rule only.
+    sample_weights : array, DataArray, name of a variable, or "area", optional
+        How much each sample counts: a weight of 2 is the same as the sample twice. For the batch rule only; see
+        `som_dask.samples.open.open_samples`.
+    feature_weights : array of D numbers, or "area", optional
+        How much each feature counts in squared distances, after scaling. For the batch rule only.
+    codebook : (rows, cols, D) or (M, D) array, optional
+        Codebook to start from, in the data's units. By default it is made by `config.initialization`; for the online
+        rule it is random numbers in [0, 1).
+    base : xarray.Dataset, optional
+        A model on the same lattice to start from: its codebook, scaling and feature weights are used. Its metric must
+        be that of `config`. For the batch rule only.
+    checkpoints : CheckpointFolder, optional
+        Where to save the state from time to time, and when the run is interrupted.
+    checkpoint_every : int, optional
+        Number of epochs between checkpoints; by default 1, and 10 by the online rule.
+    resume : bool
+        Continue from the newest checkpoint in `checkpoints`; the result has the same bits as without the break.
+    on_epoch : callable, optional
+        Called with each `Epoch`, for example to show progress or to write a log.
+
+    Returns
+    -------
+    xarray.Dataset
+        The model; see `som_dask.io.models.model_dataset`. By the online rule the topographic error is measured only
+        at the end, and nan before; ``learning_rate (epoch)`` is included too.
+
+    Raises
+    ------
+    CheckpointError
+        If `resume` finds no checkpoint, or one of another configuration or other data.
+    MemoryLimitError
+        If the samples take more than half of the free memory, by the online rule; or if workers run out of memory.
+    ParameterError, DataError, StorageError, ClusterError
+    """
+    config = config or MapConfig()
+    every = USUAL_EVERY[type(config)] if checkpoint_every is None else checkpoint_every
+    checkpointing = Checkpointing(checkpoints, every, resume)
+    if isinstance(config, OnlineConfig):
+        _refuse_batch_only(
+            sample_weights=sample_weights, feature_weights=feature_weights, base=base, execution=execution
+        )
+        return train_online(data, lattice, config, codebook=codebook, checkpointing=checkpointing, on_epoch=on_epoch)
+    return train_batch(
+        data,
+        lattice,
+        config,
+        execution,
+        sample_weights=sample_weights,
+        feature_weights=feature_weights,
+        codebook=codebook,
+        base=base,
+        checkpointing=checkpointing,
+        on_epoch=on_epoch,
+    )
+
+
+def epochs(
+    data: Any,
+    lattice: Lattice,
+    config: MapConfig | OnlineConfig | None = None,
+    execution: Execution | None = None,
+    *,
+    sample_weights: Any = None,
+    feature_weights: Any = None,
+    codebook: Any = None,
+    start: int = 0,
+) -> Iterator[Epoch]:
+    """Train a map epoch by epoch: each one is computed when the caller asks for it.
+
+    Side effects, such as checkpoints, plots, logs and stopping early, are left to the caller.
+
+    Parameters
+    ----------
+    data, lattice, config, execution, sample_weights, feature_weights, codebook
+        As for `train`.
+    start : int
+        Index of the first epoch, to continue a run from the codebook of the epoch before.
+
+    Yields
+    ------
+    Epoch
+
+    Raises
+    ------
+    ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
+    """
+    config = config or MapConfig()
+    if isinstance(config, OnlineConfig):
+        _refuse_batch_only(sample_weights=sample_weights, feature_weights=feature_weights, execution=execution)
+        yield from online_epochs(data, lattice, config, codebook=codebook, start=start)
+        return
+    yield from batch_epochs(
+        data,
+        lattice,
+        config,
+        execution,
+        sample_weights=sample_weights,
+        feature_weights=feature_weights,
+        codebook=codebook,
+        start=start,
+    )
+
+
+def _refuse_batch_only(**given: Any) -> None:
+    """Refuse arguments that only the batch rule has a use for."""
+    if any(given.get(name) is not None for name in ("sample_weights", "feature_weights")):
+        raise ParameterError("the online rule takes no weights; use the batch rule")
+    for name, value in given.items():
+        if value is not None:
+            raise ParameterError(f"{name} belongs to the batch rule; leave it out with an OnlineConfig")

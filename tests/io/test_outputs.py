@@ -1,0 +1,210 @@
+"""Outputs: checked before any work, published whole or not at all, one writer at a time."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from som_dask.errors import StorageError
+from som_dask.io import outputs
+from som_dask.io.files import exists, names_in, remove, write_bytes
+from som_dask.io.outputs import check_free, lock, publish
+
+
+def folder(path, text):
+    path.mkdir()
+    (path / "file").write_text(text)
+    return path
+
+
+def test_outputs_are_checked_before_any_work(tmp_path, monkeypatch):
+    check_free(tmp_path / "out", overwrite=False)
+    assert os.listdir(tmp_path) == []
+    folder(tmp_path / "out", "")
+    with pytest.raises(StorageError, match="exists already"):
+        check_free(tmp_path / "out", overwrite=False)
+    with pytest.raises(StorageError, match="not a Zarr store"):
+        check_free(tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "zarr.json").touch()
+    check_free(tmp_path / "out", overwrite=True)
+    with pytest.raises(StorageError, match="would replace the input"):
+        check_free(tmp_path / "out", overwrite=True, inputs=[None, tmp_path / "out" / "group"])
+    with pytest.raises(StorageError, match="does not exist"):
+        check_free(tmp_path / "no" / "out", overwrite=False)
+
+    def fail(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(outputs.Path, "touch", fail)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        check_free(tmp_path / "new", overwrite=False)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_publishing_replaces_only_when_allowed(can_exchange, tmp_path, monkeypatch):
+    if not can_exchange:
+        monkeypatch.setattr(outputs, "_exchange", lambda *_: False)
+    target = tmp_path / "out"
+    publish(folder(tmp_path / "one", "one"), target, overwrite=False)
+    assert (target / "file").read_text() == "one"
+    with pytest.raises(StorageError, match="appeared"):
+        publish(folder(tmp_path / "two", "two"), target, overwrite=False)
+    assert (target / "file").read_text() == "one"
+    publish(tmp_path / "two", target, overwrite=True)
+    assert (target / "file").read_text() == "two"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_failed_rename_leaves_both(tmp_path, monkeypatch):
+    old, new = folder(tmp_path / "old", "old"), folder(tmp_path / "new", "new")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(outputs, "_exchange", lambda *_: False)
+    monkeypatch.setattr(outputs.os, "rename", fail)
+    with pytest.raises(StorageError, match="is kept at"):
+        publish(new, old, overwrite=True)
+    assert (old / "file").read_text() == "old"
+    assert (new / "file").read_text() == "new"
+
+
+def test_urls():
+    write_bytes("memory://storage/new/file", b"one")
+    publish("memory://storage/new", "memory://storage/out", overwrite=False)
+    assert names_in("memory://storage/out") == ["file"]
+    assert not exists("memory://storage/new")
+    with pytest.raises(StorageError, match="exists"):
+        check_free("memory://storage/out", overwrite=False)
+    remove("memory://storage/out")
+    assert names_in("memory://storage/out") == []
+
+
+HOLD = """
+import sys
+from som_dask.io.outputs import lock
+with lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_writer_at_a_time(tmp_path):
+    path = str(tmp_path / "out")
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StorageError) as caught, lock(path):
+            pass
+        assert str(caught.value) == f"another run is writing {path}; wait for it or choose another output"
+        other.kill()  # the system frees it, whatever becomes of the holder
+        other.wait()
+        assert os.listdir(tmp_path) == [".out.lock"]
+        with lock(path):
+            pass
+    with lock(path):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_lock_file_is_removed_whatever_happens(tmp_path):
+    seen = []
+    with pytest.raises(KeyboardInterrupt), lock(tmp_path / "out"):
+        raise seen.append(os.listdir(tmp_path)) or KeyboardInterrupt
+    assert seen == [[".out.lock"]]
+    assert os.listdir(tmp_path) == []
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path):
+    def attempt():
+        with lock(tmp_path / "out"):
+            return "held"
+
+    with ThreadPoolExecutor(1) as pool:
+        with lock(tmp_path / "out"), pytest.raises(StorageError, match="another run is writing"):
+            pool.submit(attempt).result()
+        assert pool.submit(attempt).result() == "held"
+
+
+@pytest.mark.parametrize("another_comes", [False, True])
+def test_a_lock_file_removed_between_opening_and_locking_it(another_comes, tmp_path, monkeypatch):
+    """The earlier holder lets go just then: the file that was opened has no name any more."""
+    plain, others, calls = fcntl.flock, ExitStack(), []
+
+    def flock(file, operation):
+        calls.append(operation)
+        if len(calls) == 1:
+            os.unlink(tmp_path / ".out.lock")
+            if another_comes:
+                others.enter_context(lock(tmp_path / "out"))
+        plain(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with others:
+        if another_comes:
+            with pytest.raises(StorageError, match="another run is writing"), lock(tmp_path / "out"):
+                pytest.fail("two hold it")
+        else:
+            with lock(tmp_path / "out"):
+                assert os.listdir(tmp_path) == [".out.lock"]
+                with pytest.raises(StorageError, match="another run is writing"), lock(tmp_path / "out"):
+                    pytest.fail("two hold it")
+    assert os.listdir(tmp_path) == []
+
+
+CONTEND = """
+import os, sys
+from som_dask.errors import StorageError
+from som_dask.io.outputs import lock
+print("ready", flush=True)
+sys.stdin.readline()  # all begin here
+held = 0
+while held < 200:
+    try:
+        with lock(sys.argv[1]):
+            os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))  # fails where another one holds it too
+            os.unlink(sys.argv[1])
+            held += 1
+    except StorageError:
+        pass
+"""
+
+
+def test_two_never_hold_a_lock_that_is_let_go_again_and_again(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", CONTEND, str(tmp_path / "out")]
+    others = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    assert [other.stdout.readline() for other in others] == ["ready\n"] * 2
+    for other in others:
+        other.stdin.write("go\n")
+        other.stdin.flush()
+    for other in others:
+        other.communicate()
+    assert [other.returncode for other in others] == [0, 0]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_takes_no_lock_file(tmp_path):
+    (tmp_path / "file").touch()
+    for path, reason in ((tmp_path / "file" / "out", "Not a directory"), (tmp_path / "no" / "out", "No such file")):
+        with pytest.raises(StorageError, match=f"can't write beside {path}: {reason}.*; choose another"), lock(path):
+            pytest.fail("held")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
+def test_a_folder_that_is_read_only_takes_no_lock_file(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match=r"can't write beside .*: Permission denied"), lock(tmp_path / "out"):
+        pytest.fail("held")
+    tmp_path.chmod(0o700)
+
+
+def test_urls_have_no_lock():
+    with lock("memory://storage/locked"), lock("memory://storage/locked"):
+        assert not exists("memory://storage/.locked.lock")
