@@ -55,7 +55,7 @@ class DataSummary:
     whole_weights : bool
         Whether all weights are integers.
     bad_weights : int
-        Number of weights that are negative, infinite or NaN.
+        Number of weights that are negative, infinite or NaN, of samples that do not lack values.
     statistic : optional
         Statistic of the values of the samples that are not left out, for their scaling.
     """
@@ -141,7 +141,7 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
     ------
     DataError
         If a value is infinite, or NaN although none may be missing; the message gives their number and the first
-        blocks. If a weight is negative or not finite.
+        blocks. If the weight of a sample that is not left out for its values is negative or not finite.
     ParameterError
         If the scaling needs a package that is not installed.
     """
@@ -162,7 +162,7 @@ def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> Non
     if summary.bad_weights:
         raise DataError(
             f"the weights of {samples.description} hold {summary.bad_weights} that are negative or not finite; "
-            f"weights are 0 or more"
+            f"weights are 0 or more, and may be NaN only for samples that are left out"
         )
     if summary.nonfinite:
         starts = samples.block_starts
@@ -238,18 +238,19 @@ class _BlockSummary:
 
     def _take(self, values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the samples that are not left out, and their weights; count the others, and unusable values."""
-        if weights is not None:
-            self.bad_weights += int(np.count_nonzero(~(np.isfinite(weights) & (weights >= 0))))
         lacking = np.isnan(values)
         self.nonfinite += int(np.count_nonzero(np.isinf(values)))
         self.gaps += lacking.sum(axis=0)
         if self.missing == "error":
             self.nonfinite += int(np.count_nonzero(lacking))
-        heavy = np.ones(len(values), dtype=bool) if weights is None else weights > 0
         out = lacking.all(axis=1) if self.missing == "mask" else lacking.any(axis=1)
-        taken = heavy & ~out
-        self.weightless += int((~heavy).sum())
-        self.dropped += int((heavy & out).sum())
+        taken, weightless = ~out, np.zeros(len(values), dtype=bool)
+        if weights is not None:
+            # Of a sample that is left out anyway the weight does not matter: where data are missing, so are areas.
+            self.bad_weights += int(np.count_nonzero(~out & ~(np.isfinite(weights) & (weights >= 0))))
+            taken, weightless = taken & (weights > 0), ~(weights > 0) & ~(out & np.isnan(weights))
+        self.weightless += int(weightless.sum())
+        self.dropped += int((out & ~weightless).sum())
         if not taken.all():
             values, weights = values[taken], None if weights is None else weights[taken]
         self._enter_weights(np.ones(min(len(values), 1)) if weights is None else weights)

@@ -136,3 +136,22 @@ def test_equal_numbers_have_equal_fingerprints():
 def test_summaries_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         summarize_block(Block.of(np.zeros((1, 1)))).samples = 7
+
+
+@pytest.mark.parametrize("missing", ["drop", "mask"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_weights_of_samples_that_are_left_out_do_not_matter(missing, bad, rng):
+    data, weights = rng.normal(size=(40, 3)), rng.random(40)
+    data[::7] = np.nan
+    data[3, 1] = np.nan  # this sample lacks one feature only
+    weights[5] = 0
+    wanted = summarize_block(Block.of(data, weights), missing=missing)
+    weights[::7] = bad
+    found = summarize_block(Block.of(data, weights), missing=missing)
+    assert (wanted.bad_weights, found.bad_weights) == (0, 0)
+    assert (found.taken, found.weights, found.whole_weights) == (wanted.taken, wanted.weights, wanted.whole_weights)
+    assert found.taken == 40 - 6 - 1 - (missing == "drop")
+    if bad != -1:
+        assert (found.dropped, found.weightless) == (wanted.dropped, wanted.weightless)
+    weights[[3, 4]] = bad
+    assert summarize_block(Block.of(data, weights), missing=missing).bad_weights == (1 if missing == "drop" else 2)
