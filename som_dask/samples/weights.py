@@ -34,7 +34,10 @@ def is_latitude(coordinate: xr.DataArray) -> bool:
 
 
 def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: str, where: str) -> xr.DataArray:
-    """Compute cos(latitude) along the dimension that has a latitude as its coordinate.
+    """Compute cos(latitude) along the dimensions that have a latitude as their coordinate.
+
+    A coordinate of a dimension goes first (also a rotated latitude: cells of a rotated grid are as large as it says),
+    then other latitudes of one dimension, then those of several, as curvilinear grids have them: ``lat(y, x)``.
 
     Parameters
     ----------
@@ -48,16 +51,17 @@ def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: s
 
     Returns
     -------
-    DataArray on that dimension, float64
-        Rounded to 2^-40, so that it is the same on every machine, and 0 at the poles.
+    DataArray on the dimensions of the latitude, float64
+        Rounded to 2^-40, so that it is the same on every machine, and 0 at the poles. NaN where a latitude of several
+        dimensions is missing.
 
     Raises
     ------
     ParameterError
         If there is no latitude or there are several, or if it has values beyond 90 degrees.
     """
-    found = [c for c in coords if c.ndim == 1 and c.dims[0] in dims and is_latitude(c)]
-    found = [c for c in found if c.name == c.dims[0]] or found
+    every = [c for c in coords if c.ndim and set(c.dims) <= set(dims) and is_latitude(c)]
+    found = [c for c in every if c.dims == (c.name,)] or [c for c in every if c.ndim == 1] or every
     if len(found) != 1:
         what = f"{len(found)} latitudes: {', '.join(str(c.name) for c in found)}" if found else "no latitude"
         raise ParameterError(
@@ -66,7 +70,8 @@ def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: s
         )
     (latitude,) = found
     degrees = np.asarray(latitude.values, dtype=np.float64)
-    if not (np.abs(degrees) <= 90).all():
+    missing = np.isnan(degrees) if latitude.ndim > 1 else False  # as on land, where ocean models have no cells
+    if not (missing | (np.abs(degrees) <= 90)).all():
         raise ParameterError(f"{where} has latitudes {latitude.name} that are not between -90 and 90 degrees")
     values = np.rint(np.cos(np.deg2rad(degrees)) * STEPS) / STEPS
     return xr.DataArray(values, dims=latitude.dims, name="area")

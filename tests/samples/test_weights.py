@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.samples.open import open_samples
+from som_dask.training.config import MapConfig
+from som_dask.training.train import train
 
 LATITUDES = np.array([-90.0, -60.0, 0.0, 60.0, 90.0])
 COSINES = np.array([0.0, 0.5, 1.0, 0.5, 0.0])
@@ -164,3 +167,53 @@ def test_feature_weights_that_do_not_fit(weights, match):
 def test_weights_come_with_the_opening():
     with pytest.raises(ParameterError, match="opened already"):
         open_samples(open_samples(field()), sample_weights="area")
+
+
+def curvilinear(attrs, rng, **others):
+    """A field on a grid whose latitudes have two dimensions, and these."""
+    latitudes = rng.uniform(-80, 80, size=(4, 6))
+    coords = {"TLAT": (("y", "x"), latitudes, attrs), **others}
+    return xr.DataArray(rng.normal(size=(7, 4, 6, 2)), dims=("time", "y", "x", "feature"), coords=coords), latitudes
+
+
+@pytest.mark.parametrize("attrs", [{"units": "degrees_north"}, {"standard_name": "latitude"}])
+@pytest.mark.parametrize("chunks", [{}, {"time": 3, "y": 3, "x": 4}])
+def test_areas_on_curvilinear_grids(attrs, chunks, rng):
+    source, latitudes = curvilinear(attrs, rng, lon=("x", np.arange(6.0)))
+    wanted = np.broadcast_to(np.cos(np.deg2rad(latitudes)), (7, 4, 6))
+    source = source.chunk(chunks) if chunks else source
+    np.testing.assert_allclose(weights_of(source, "area", block_size=500)[0], wanted, atol=1e-12)
+    turned = source.transpose("x", "time", "feature", "y")
+    np.testing.assert_allclose(weights_of(turned, "area")[0], wanted.transpose(2, 0, 1), atol=1e-12)
+    cells = open_samples(source, sample_dims="time", feature_weights="area").feature_weights
+    np.testing.assert_allclose(cells, np.repeat(wanted[0].ravel(), 2), atol=1e-12)
+
+
+def test_a_latitude_of_one_dimension_goes_first(rng):
+    source, _ = curvilinear({"units": "degrees_north"}, rng, lat=("y", [0.0, 60.0, 90.0, 60.0]))
+    np.testing.assert_allclose(weights_of(source, "area")[0][0, :, 0], [1, 0.5, 0, 0.5], atol=1e-12)
+    source, latitudes = curvilinear({"units": "degrees_north"}, rng)
+    twice = source.assign_coords(ULAT=source["TLAT"])
+    with pytest.raises(ParameterError, match="2 latitudes: TLAT, ULAT"):
+        open_samples(twice, sample_weights="area")
+    with pytest.raises(ParameterError, match="between -90 and 90"):
+        open_samples(source.assign_coords(TLAT=2 * source["TLAT"].assign_attrs(units="degrees_north")),
+                     sample_weights="area")  # fmt: skip
+
+
+def test_latitudes_may_be_missing_where_values_are(rng):
+    source, latitudes = curvilinear({"standard_name": "latitude"}, rng)
+    source = source.where(source["TLAT"] < 40)
+    known = xr.where(latitudes < 40, latitudes, np.nan)
+    source = source.assign_coords(TLAT=(("y", "x"), known, {"standard_name": "latitude"}))
+    config = MapConfig(epochs=2, missing="drop")
+    zeros = np.broadcast_to(np.nan_to_num(np.rint(np.cos(np.deg2rad(known)) * 2.0**40) / 2.0**40), (7, 4, 6))
+    found = train(open_samples(source, sample_weights="area"), Lattice(2, 3), config)
+    wanted = train(open_samples(source, sample_weights=zeros), Lattice(2, 3), config)
+    np.testing.assert_array_equal(found["codebook"], wanted["codebook"])
+    assert found.attrs["samples_left_out"] == 7 * np.count_nonzero(latitudes >= 40)
+    assert found.attrs["samples_of_weight_zero"] == 0
+    with pytest.raises(DataError, match="7 that are negative or not finite; .* only for samples that are left out"):
+        known[0, 0] = np.nan
+        source[:, 0, 0] = 1.0
+        train(open_samples(source, sample_weights="area"), Lattice(2, 3), config)
