@@ -192,13 +192,13 @@ def test_areas_on_curvilinear_grids(attrs, chunks, rng):
 def test_a_latitude_of_one_dimension_goes_first(rng):
     source, _ = curvilinear({"units": "degrees_north"}, rng, lat=("y", [0.0, 60.0, 90.0, 60.0]))
     np.testing.assert_allclose(weights_of(source, "area")[0][0, :, 0], [1, 0.5, 0, 0.5], atol=1e-12)
-    source, latitudes = curvilinear({"units": "degrees_north"}, rng)
+    source, _ = curvilinear({"units": "degrees_north"}, rng)
     twice = source.assign_coords(ULAT=source["TLAT"])
     with pytest.raises(ParameterError, match="2 latitudes: TLAT, ULAT"):
         open_samples(twice, sample_weights="area")
+    beyond = source.assign_coords(TLAT=(2 * source["TLAT"]).assign_attrs(units="degrees_north"))
     with pytest.raises(ParameterError, match="between -90 and 90"):
-        open_samples(source.assign_coords(TLAT=2 * source["TLAT"].assign_attrs(units="degrees_north")),
-                     sample_weights="area")  # fmt: skip
+        open_samples(beyond, sample_weights="area")
 
 
 def test_latitudes_may_be_missing_where_values_are(rng):
@@ -213,7 +213,7 @@ def test_latitudes_may_be_missing_where_values_are(rng):
     np.testing.assert_array_equal(found["codebook"], wanted["codebook"])
     assert found.attrs["samples_left_out"] == 7 * np.count_nonzero(latitudes >= 40)
     assert found.attrs["samples_of_weight_zero"] == 0
-    with pytest.raises(DataError, match="7 that are negative or not finite; .* only for samples that are left out"):
-        known[0, 0] = np.nan
-        source[:, 0, 0] = 1.0
+    unknown = np.where(latitudes == latitudes.min(), np.nan, known)
+    source = source.assign_coords(TLAT=(("y", "x"), unknown, {"standard_name": "latitude"}))
+    with pytest.raises(DataError, match=r"7 that are negative or not finite; .* only for samples that are left out"):
         train(open_samples(source, sample_weights="area"), Lattice(2, 3), config)
