@@ -52,7 +52,8 @@ def evaluate(
     model : xarray.Dataset, or path or URL of a saved model
     sample_weights : array, DataArray, name of a variable, or "area", optional
         How much each sample counts, as for `som_dask.train`; by default all count the same. The model does not hold
-        the weights of its training. Hits, trustworthiness and neighborhood preservation ignore weights.
+        the weights of its training. Hits, trustworthiness and neighborhood preservation ignore weights; the share
+        of each node in them is ``hit_share (row, col)``.
     sample : int
         Maximum number of samples that are picked for trustworthiness and neighborhood preservation, whose cost grows
         with its square. Which samples are picked depends only on the number of samples and the seed. Those that lack

@@ -17,7 +17,7 @@ from som_dask.algorithm.quality import distortion, node_means
 from som_dask.algorithm.rank_measures import preservation_of, topographic_product
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.partial import Partial
-from som_dask.io.models import feature_space_of, model_digest
+from som_dask.io.models import describe_hit_share, feature_space_of, model_digest
 from som_dask.passes.deviations import Deviations
 from som_dask.passes.summary import DataSummary
 from som_dask.samples.table import Samples
@@ -78,6 +78,7 @@ def make_evaluation(
         {
             **_describe_map(values, _Words(feature_space_of(model))),
             **_describe_nodes(measured, sums, lattice, feature_space_of(model)),
+            **describe_hit_share(measured.weight_share if space.weighted else None, lattice),
         },
         coords={
             **{name: c.variable for name, c in model.coords.items() if c.dims == ("feature",)},
@@ -168,7 +169,7 @@ def _describe_nodes(
         variance = np.maximum(node_means(sums.squares, sums.known) - mean * mean, 0.0)
         if not space.rule.on_sphere:
             used = space.used
-            variance = variance * space.scale[used] ** 2 / space.factors[used] ** 2
+            variance = variance * space.scale[used] ** 2 / space.squared_factors[used]
         squared = node_means(sums.squares.sum(axis=1), measured.weight)
     by_feature = np.full((len(hits), len(space.used)), np.nan)
     by_feature[:, space.used] = variance

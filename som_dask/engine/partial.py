@@ -124,6 +124,12 @@ class Partial:
         return self.hits.astype(np.float64) if self.weights is None else self.weights.total
 
     @property
+    def weight_share(self) -> np.ndarray:
+        """Share of each node in the weight of all samples, (M,) float64; nan without samples."""
+        weight = math.fsum(self.weight)
+        return self.weight / weight if weight else np.full(len(self.hits), np.nan)
+
+    @property
     def denominator(self) -> np.ndarray:
         """The hits, (M, 1) int64; or the weight of the samples, (M, 1) float64, or by the features known, (M, D)."""
         return self.hits[:, None] if self.weights is None else self.weights.denominator

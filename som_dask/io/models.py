@@ -25,6 +25,7 @@ from som_dask.io.stores import open_dataset, open_zarr_node
 __all__ = [
     "FORMAT",
     "check_features",
+    "describe_hit_share",
     "feature_space_of",
     "lattice_of",
     "model_dataset",
@@ -38,8 +39,8 @@ __all__ = [
 
 FORMAT = "som_dask model 1"
 OWN_NAMES = {
-    "x", "y", "row", "col", "epoch", "feature", "codebook", "scaled_codebook", "hits", "u_matrix", "radius",
-    "learning_rate", "quantization_error", "topographic_error", "missing_values",
+    "x", "y", "row", "col", "epoch", "feature", "codebook", "scaled_codebook", "hits", "hit_share", "u_matrix",
+    "radius", "learning_rate", "quantization_error", "topographic_error", "missing_values",
 }  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def model_dataset(
     attrs: Mapping[str, Any],
     gaps: np.ndarray | None = None,
     feature_coords: Mapping[str, Any] | None = None,
+    hit_share: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Make the model of a trained map, a labeled Dataset.
 
@@ -78,6 +80,8 @@ def model_dataset(
     feature_coords : mapping of str to xarray.Variable, optional
         Coordinates along "feature", from which the feature dimensions can be restored; see
         `som_dask.io.unstack.unstack_features`.
+    hit_share : (M,) float64, optional
+        Share of each node in the weight of the samples, where they have weights.
 
     Returns
     -------
@@ -87,7 +91,8 @@ def model_dataset(
         (epoch)``; coordinates ``feature``, ``epoch`` and the positions ``x``, ``y`` ``(row, col)`` of the nodes in
         lattice units. If the map's space is not that of the data, also ``scaled_codebook (row, col, feature)`` and
         ``feature_center``, ``feature_scale``, ``feature_weight (feature)``: a value x of the data becomes
-        ``sqrt(weight) (x - center) / scale``. With gaps, also ``missing_values (feature)``.
+        ``sqrt(weight) (x - center) / scale``. With gaps, also ``missing_values (feature)``; with weights of samples,
+        ``hit_share (row, col)``.
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     where = "in the map's own space" if space.changes_values else "in the data's units"
@@ -100,6 +105,7 @@ def model_dataset(
             ),
             **_describe_scaling(points, space, lattice),
             "hits": (("row", "col"), hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
+            **describe_hit_share(hit_share, lattice),
             "u_matrix": (
                 ("row", "col"),
                 u_matrix(points, lattice),
@@ -122,6 +128,12 @@ def model_dataset(
         )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
     return dataset
+
+
+def describe_hit_share(share: np.ndarray | None, lattice: Lattice) -> dict[str, Any]:
+    """Return the variable ``hit_share (row, col)``; none where samples have no weights, so that hits say the same."""
+    words = {"long_name": "share of each node in the weight of the samples", "units": "1"}
+    return {} if share is None else {"hit_share": (("row", "col"), share.reshape(lattice.shape), words)}
 
 
 def _describe_history(history: Mapping[str, Sequence[float]], distance: str) -> dict[str, Any]:

@@ -225,6 +225,7 @@ class Run:
             points=state.codebook,
             space=data.space,
             hits=final.hits,
+            hit_share=None if samples.weights is None else final.weight_share,
             history=history,
             features=samples.feature_names,
             lattice=self.lattice,

@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis.evaluation import evaluate
+from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
@@ -217,3 +219,20 @@ def test_latitudes_may_be_missing_where_values_are(rng):
     source = source.assign_coords(TLAT=(("y", "x"), unknown, {"standard_name": "latitude"}))
     with pytest.raises(DataError, match=r"7 that are negative or not finite; .* only for samples that are left out"):
         train(open_samples(source, sample_weights="area"), Lattice(2, 3), config)
+
+
+def test_models_tell_the_share_of_the_weight_of_each_node():
+    source = field()
+    samples = open_samples(source, sample_weights="area")
+    model = train(samples, Lattice(2, 3), MapConfig(epochs=2))
+    labels = infer(source, model)
+    area = xr.DataArray(weights_of(source, "area")[0], dims=("time", "lat", "lon"))
+    for row, col in np.ndindex(2, 3):
+        mine = (labels["bmu_row"] == row) & (labels["bmu_col"] == col)
+        assert int(model["hits"][row, col]) == int((mine & (area > 0)).sum())
+        assert float(model["hit_share"][row, col]) == pytest.approx(float(area.where(mine).sum() / area.sum()))
+    assert float(model["hit_share"].sum()) == pytest.approx(1)
+    xr.testing.assert_identical(evaluate(samples, model)["hit_share"], model["hit_share"])
+    plain = train(source, Lattice(2, 3), MapConfig(epochs=1))
+    assert "hit_share" not in plain
+    assert "hit_share" not in evaluate(source, plain)
