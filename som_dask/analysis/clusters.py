@@ -73,7 +73,8 @@ def clusters(
     seed : int
         Seed of the ten random starts of k-means, and of the nodes drawn for the silhouette.
     weighted_by_hits : bool, optional
-        Weight each node by its hits. This is the default for "kmeans", and not possible for "agglomerative".
+        Weight each node by its hits or, where the model's samples have weights, by their weight (``hit_share``). This
+        is the default for "kmeans", and not possible for "agglomerative".
 
     Returns
     -------
@@ -82,6 +83,8 @@ def clusters(
         ``cluster_center (cluster, feature)`` float64, the mean of the nodes (weighted by hits, if asked for) in the
         data's units, and ``scaled_cluster_center`` in the map's own space if that is another;
         ``cluster_nodes (cluster)`` and ``cluster_hits (cluster)``, the numbers of nodes and of samples;
+        ``cluster_share (cluster)``, the share of the samples, or of their weight where the model's samples have
+        weights;
         ``cluster_score (n_clusters)``, the mean silhouette for each number that was tried, from -1 to 1, higher is
         better. It holds only the given number if `n_clusters` is given, and leaves out numbers for which the
         silhouette has no meaning. The result is the same for the same model and seed.
@@ -95,8 +98,8 @@ def clusters(
     import_sklearn()
     model = open_model(model)
     weighted = method == "kmeans" if weighted_by_hits is None else bool(weighted_by_hits)
-    codebook, hits = scaled_codebook_of(model), np.asarray(model["hits"].values, dtype=np.float64).ravel()
-    weights = hits if weighted else np.ones(len(codebook))
+    codebook = scaled_codebook_of(model)
+    weights = _weights_of_nodes(model) if weighted else np.ones(len(codebook))
     points = normalize_points(codebook)
     distinct = len(np.unique(points[weights > 0], axis=0))
     cut = Ward(points, lattice_of(model)) if method == "agglomerative" else KMeans(points, weights, seed)
@@ -119,6 +122,12 @@ def clusters(
         som_dask_version=__version__,
     )
     return result
+
+
+def _weights_of_nodes(model: xr.Dataset) -> np.ndarray:
+    """Return the weight of the samples of each node, (M,) float64: all in units of their sum, or else the hits."""
+    values = model["hit_share" if "hit_share" in model else "hits"].transpose("row", "col").values
+    return np.asarray(values, dtype=np.float64).ravel()
 
 
 def _check_options(method: str, seed: Any, weighted_by_hits: bool | None) -> None:
@@ -161,7 +170,9 @@ def _make_dataset(
     space, n = feature_space_of(model), int(labels.max()) + 1
     hits = np.bincount(labels, weights=np.asarray(model["hits"].values, dtype=np.float64).ravel(), minlength=n)
     centers = space.to_sphere(_average_nodes(codebook, labels, weights, n))
+    mine = np.bincount(labels, weights=_weights_of_nodes(model), minlength=n)
     shape = model["codebook"].transpose("row", "col", "feature").shape[:2]
+    of = "weight of the samples" if "hit_share" in model else "samples"
     counted = np.issubdtype(model["hits"].dtype, np.integer)
     variables: dict[str, Any] = {
         "cluster": (("row", "col"), labels.reshape(shape), {"long_name": "cluster of the node", "units": "1"}),
@@ -175,6 +186,11 @@ def _make_dataset(
             "cluster",
             hits.astype(np.int64) if counted else hits,
             {"long_name": "samples of the cluster's nodes"},
+        ),
+        "cluster_share": (
+            "cluster",
+            mine / mine.sum() if mine.any() else np.full(n, np.nan),
+            {"long_name": f"share of the {of}", "units": "1"},
         ),
         "cluster_score": (
             "n_clusters",

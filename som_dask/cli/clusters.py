@@ -69,9 +69,7 @@ def clusters(
     for number, score in zip(found["n_clusters"].values, found["cluster_score"].values, strict=True):
         mark = "  chosen" if number == chosen else ""
         click.echo(f"{f'{number} clusters':<19} silhouette {score:.4g}{mark}")
-    samples = found["cluster_hits"].values.sum()
-    for cluster, (nodes, hits) in enumerate(
-        zip(found["cluster_nodes"].values, found["cluster_hits"].values, strict=True)
-    ):
-        share = hits / samples if samples else float("nan")
-        click.echo(f"{f'cluster {cluster}':<19} {nodes} nodes, {hits:g} samples ({share:.1%})")
+    of = " of their weight" if "hit_share" in opened else ""
+    sizes = (found[f"cluster_{name}"].values for name in ("nodes", "hits", "share"))
+    for cluster, (nodes, hits, share) in enumerate(zip(*sizes, strict=True)):
+        click.echo(f"{f'cluster {cluster}':<19} {nodes} nodes, {hits:g} samples ({share:.1%}{of})")

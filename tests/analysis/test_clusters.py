@@ -344,3 +344,29 @@ def test_iris_species_are_found_without_being_told():
     agreeing = sum(np.bincount(iris.target[mine == i]).max() for i in range(3))
     assert agreeing / len(values) > 0.75
     assert MOST_SUGGESTED >= clusters(model).attrs["n_clusters"] >= 2
+
+
+def test_nodes_count_by_the_weight_of_their_samples(rng):
+    lattice, n = Lattice(4, 5), 20
+    points, share = rng.normal(size=(n, 2)), rng.integers(1, 6, n) / 64
+    model = model_of(points, lattice, rng.integers(1, 6, n))
+    model["hit_share"] = (("row", "col"), (share / share.sum()).reshape(4, 5))
+    found = clusters(model, 3, "kmeans", seed=3)
+    assert_same_split(
+        found["cluster"].values.ravel(),
+        clusters(model_of(points, lattice, (64 * share).astype(int)), 3, "kmeans", seed=3)["cluster"].values.ravel(),
+    )
+    for i in range(3):
+        mine = found["cluster"].values.ravel() == i
+        assert float(found["cluster_share"][i]) == pytest.approx(share[mine].sum() / share.sum())
+        np.testing.assert_allclose(found["cluster_center"][i], np.average(points[mine], axis=0, weights=share[mine]))
+        assert found["cluster_hits"][i] == model["hits"].values.ravel()[mine].sum()
+    regions = clusters(model.drop_vars("hit_share"), 3)
+    hits = regions["cluster_hits"]
+    np.testing.assert_array_equal(regions["cluster_share"], hits / hits.sum())
+    model["hits"] = 0 * model["hits"]
+    assert bool(clusters(model.drop_vars("hit_share"), 3)["cluster_share"].isnull().all())
+
+
+def assert_same_split(one, other):
+    np.testing.assert_array_equal(one[:, None] == one, other[:, None] == other)

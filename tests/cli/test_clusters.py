@@ -74,3 +74,19 @@ def test_the_model_is_not_overwritten():
     before = open_model("model.zarr")["codebook"].values
     assert run("clusters", "model.zarr", "--output", "model.zarr", "--overwrite") != 0
     np.testing.assert_array_equal(open_model("model.zarr")["codebook"], before)
+
+
+def test_shares_are_of_the_weight_where_samples_have_weights(capsys, rng):
+    fields = xr.DataArray(
+        rng.normal(size=(9, 6, 3)), dims=("time", "lat", "feature"), coords={"lat": np.linspace(-80, 80, 6)}
+    )
+    fields.to_dataset(name="z").to_zarr("fields.zarr")
+    train = ("train", "fields.zarr", "--output", "areas.zarr", "--rows", "3", "--cols", "3", "--epochs", "2")
+    assert run(*train, "--sample-weights", "area", "--sample-dims", "time,lat") == 0
+    capsys.readouterr()
+    assert run("clusters", "areas.zarr", "--n-clusters", "2") == 0
+    found = clusters("areas.zarr", 2)
+    nodes, hits, share = (found[f"cluster_{name}"].values[0] for name in ("nodes", "hits", "share"))
+    assert (
+        f"cluster 0           {nodes} nodes, {hits} samples ({share:.1%} of their weight)" in capsys.readouterr().out
+    )
