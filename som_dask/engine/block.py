@@ -11,9 +11,10 @@ import numpy as np
 
 from som_dask.engine.device import to_host
 from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers, join_rows
+from som_dask.errors import DataError
 from som_dask.numerics.hashing import fingerprint_of
 
-__all__ = ["MOST_TILE_ROWS", "ArrayRows", "Block", "BlockSource", "Tile", "TileSum", "add_up_tiles"]
+__all__ = ["MOST_TILE_ROWS", "ArrayRows", "Block", "BlockSource", "Tile", "TileSum", "add_up_tiles", "refuse_mask"]
 
 # A tile is copied as float64: small enough for a core's cache, large enough that Python's part does not count.
 TILE_BYTES, LEAST_TILE_ROWS, MOST_TILE_ROWS = 2 * 2**20, 1024, 16384
@@ -129,8 +130,8 @@ class Block:
         numbers : RowNumbers or int
             As a number, that of the first row, which the others follow.
         """
-        source = rows if isinstance(rows, BlockSource) else ArrayRows(rows)
-        weights = None if weights is None else np.asarray(weights, dtype=np.float64)
+        source = rows if isinstance(rows, BlockSource) else ArrayRows(refuse_mask(rows))
+        weights = None if weights is None else np.asarray(refuse_mask(weights), dtype=np.float64)
         return cls(source, weights, ConsecutiveRows(numbers) if isinstance(numbers, int) else numbers)
 
     @classmethod
@@ -163,6 +164,22 @@ class Block:
                 start, n = first + begin, len(values)
                 weights = None if self.weights is None else self.weights[start : start + n]
                 yield Tile(start, values, weights, self.numbers.at(start, n))
+
+
+def refuse_mask(block: Any) -> Any:
+    """Return a block, unless it has a mask, which would be lost.
+
+    Raises
+    ------
+    DataError
+        Masked values become NaN when samples are opened, so the input did not tell of this mask.
+    """
+    if isinstance(block, np.ma.MaskedArray):
+        raise DataError(
+            "a block is a masked array, which the dask array that it is of does not tell; give that array a masked "
+            "meta (such as meta=np.ma.array([])), or fill its blocks with NaN"
+        )
+    return block
 
 
 Result = TypeVar("Result", covariant=True)

@@ -61,7 +61,7 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     model : xarray.Dataset
     source, **options
         As for `som_dask.samples.open.open_samples`. Variables and dimensions that are not given are those of
-        training, if the source has them.
+        training, if the source has them; so is `nodata`.
 
     Returns
     -------
@@ -69,6 +69,8 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     """
     if isinstance(source, Samples):
         return open_samples(source, **options)
+    if options.get("nodata") is None and "nodata" in model.attrs:
+        options = {**options, "nodata": model.attrs["nodata"]}
     names = options.get("variables") or options.get("variable")
     if not names:
         names = _find_training_variables(model, source)

@@ -12,6 +12,7 @@ from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, ParameterError
 from som_dask.samples.dims import Roles, features_of, roles_of
+from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
 from som_dask.samples.sources import open_source
 from som_dask.samples.stacking import choose_grid, spread_values, stack_variables, stored_chunks_of
@@ -38,6 +39,7 @@ def open_samples(
     allow_missing_chunks: bool = False,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    nodata: float | Sequence[float] | None = None,
 ) -> Samples:
     """Open any supported input as samples.
 
@@ -69,6 +71,9 @@ def open_samples(
     feature_weights : optional
         How much each feature counts in squared distances: "area" if latitude is a feature dimension; a DataArray on
         feature dimensions; or D numbers.
+    nodata : number or sequence of numbers, optional
+        Numbers that stand for missing values, where the input has no attribute ``_FillValue`` that says so. They
+        become NaN when they are read, before the conversion to `dtype`, and integers become float64.
 
     Returns
     -------
@@ -84,13 +89,15 @@ def open_samples(
         If an option names something that does not exist, or if the roles of the dimensions can't be decided.
     """
     if isinstance(source, Samples):
-        if sample_weights is not None or feature_weights is not None:
-            raise ParameterError("the samples are opened already; weights belong where that is done")
+        if sample_weights is not None or feature_weights is not None or nodata is not None:
+            raise ParameterError("the samples are opened already; weights and nodata belong where that is done")
         return source
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
     if variable is not None and variables is not None:
         raise ParameterError("variable and variables say the same; give one of them")
     found = open_source(source, _as_names(variable if variables is None else variables), allow_missing_chunks)
+    missing = parse_nodata(nodata)
+    found = found.without(missing)
     roles = roles_of(found.variables, _as_names(sample_dims), _as_names(feature_dims), found.description)
     ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
     _refuse_useless(ordered, roles, found.description)
@@ -124,6 +131,7 @@ def open_samples(
         feature_weights=feature_weights,
         units=units.pop() if len(units) == 1 else None,
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
+        nodata=missing,
     )
 
 

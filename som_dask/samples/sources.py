@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask.array
@@ -17,6 +17,7 @@ import zarr
 
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.io.stores import open_dataset, open_zarr_node
+from som_dask.samples.gaps import Number, fill_masked, make_missing
 
 __all__ = ["Source", "open_source", "variable_names_of"]
 
@@ -56,7 +57,17 @@ class Source:
             raise ParameterError(f"{self.description} has no variable {name!r} beside it for the weights")
         if self.node is not None and not allow_missing:
             _refuse_missing(self.node[name], name)  # type: ignore[arg-type]
-        return self.others[name]
+        return fill_masked(self.others[name])
+
+    def without(self, nodata: Sequence[Number]) -> Source:
+        """Return the same source with these numbers missing from its variables.
+
+        Raises
+        ------
+        ParameterError
+            If no variable can hold one of the numbers.
+        """
+        return replace(self, variables=make_missing(self.variables, nodata, self.description)) if nodata else self
 
 
 def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -> Source:
@@ -92,9 +103,10 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
         raise ParameterError(f"variable {names[0]!r} was asked for, but the input is a single array")
     if isinstance(source, xr.DataArray):
         _refuse_unknown(source, str(source.name or "the DataArray"))
-        return Source((source,), f"variable {source.name}" if source.name else "the DataArray")
+        return Source((fill_masked(source),), f"variable {source.name}" if source.name else "the DataArray")
     if isinstance(source, pd.DataFrame):
         return Source((_convert_frame(source),), "the DataFrame")
+    source = fill_masked(source)
     if not isinstance(source, dask.array.Array):
         source = np.asarray(source)
     kind = "the NumPy array" if isinstance(source, np.ndarray) else "the dask array"
@@ -133,7 +145,7 @@ def _refuse_unknown(array: Any, kind: str) -> None:
 
 
 def _take_variables(dataset: xr.Dataset, names: Sequence[str]) -> tuple[xr.DataArray, ...]:
-    return tuple(dataset[name] for name in names)
+    return tuple(fill_masked(dataset[name]) for name in names)
 
 
 def _take_everything(dataset: xr.Dataset) -> dict[Hashable, xr.DataArray]:

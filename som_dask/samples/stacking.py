@@ -14,6 +14,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from som_dask.engine.block import refuse_mask
 from som_dask.engine.row_numbers import Grid
 
 __all__ = ["choose_grid", "even_out_table", "spread_values", "stack_variables", "stored_chunks_of", "unstack_column"]
@@ -173,7 +174,7 @@ def _build_array(name: str, graph: dict[Any, Any], parents: Sequence[Any], chunk
 
 def _stack_block(n_dims: int, dtype: Any, *blocks: np.ndarray) -> np.ndarray:
     rows = math.prod(blocks[0].shape[:n_dims])
-    tables = [block.reshape(rows, math.prod(block.shape[n_dims:])) for block in blocks]
+    tables = [refuse_mask(block).reshape(rows, math.prod(block.shape[n_dims:])) for block in blocks]
     if len(tables) == 1:
         return tables[0]
     return np.concatenate(tables, axis=1, dtype=dtype)
@@ -252,4 +253,4 @@ def spread_values(values: xr.DataArray, sample_dims: Sequence[str], grid: Grid) 
 
 def _spread_block(own: Sequence[int], shape: tuple[int, ...], part: np.ndarray) -> np.ndarray:
     inner = [size if d in own else 1 for d, size in enumerate(shape)]
-    return np.broadcast_to(np.asarray(part, dtype=np.float64).reshape(inner), shape).reshape(-1).copy()
+    return np.broadcast_to(np.asarray(refuse_mask(part), dtype=np.float64).reshape(inner), shape).reshape(-1).copy()

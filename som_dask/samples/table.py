@@ -56,6 +56,8 @@ class Samples:
         Units of the values, if all variables have the same.
     variables : tuple of str
         Names of the variables that the samples are made of; empty if the input does not name them.
+    nodata : tuple of numbers
+        What stood for missing values in the input; they are NaN in `array`.
     in_memory : bool
         Whether the workers already hold all blocks.
     """
@@ -74,6 +76,7 @@ class Samples:
     feature_weights: np.ndarray | None = None
     units: str | None = None
     variables: tuple[str, ...] = ()
+    nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
 
     @property

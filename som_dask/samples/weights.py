@@ -12,6 +12,7 @@ import xarray as xr
 
 from som_dask.errors import DataError, ParameterError
 from som_dask.samples.dims import Roles
+from som_dask.samples.gaps import fill_masked
 
 __all__ = ["AREA", "feature_weights_of", "sample_weights_of"]
 
@@ -104,6 +105,7 @@ def sample_weights_of(
     """
     if isinstance(weights, str) and weights == AREA:
         return compute_cosines(coords.values(), tuple(sizes), "sample", where)
+    weights = fill_masked(weights)
     if not isinstance(weights, xr.DataArray):
         values = weights if isinstance(weights, dask.array.Array) else np.asarray(weights)
         shape, n = tuple(sizes.values()), math.prod(sizes.values())
@@ -148,7 +150,7 @@ def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: R
         values = _spread_over_features(weights, fields[0], roles)
     else:
         try:
-            values = np.array(weights, dtype=np.float64)
+            values = np.array(fill_masked(weights), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ParameterError(f"feature weights must be numbers, got {weights!r}") from error
     if values.shape != (n_features,):

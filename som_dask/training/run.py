@@ -18,6 +18,7 @@ from som_dask.engine.partial import Partial
 from som_dask.errors import ParameterError, StorageError
 from som_dask.io.checkpoints import Checkpoint, CheckpointFolder
 from som_dask.io.models import model_dataset
+from som_dask.samples.gaps import nodata_attrs
 from som_dask.training.prepared import PreparedData
 
 __all__ = ["Checkpointing", "Epoch", "Run"]
@@ -242,6 +243,7 @@ class Run:
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
                 "variables": list(samples.variables),
+                **nodata_attrs(samples.nodata),
                 "sample_dims": list(samples.sample_dims),
                 "feature_dims": list(samples.feature_dims),
                 "data_fingerprint": self.identity["data_fingerprint"],
