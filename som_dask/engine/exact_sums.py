@@ -160,7 +160,9 @@ class FastSums:
         """Return the sums of all that was added."""
         total = self.total
         misses = self.misses if total.weights is not None else int(self.misses)
-        return Partial(total.numerator, total.hits, self.distance, misses, self.samples, total.weights)
+        # A value that went missing after the summary is no number in the sums; the distance passes over it.
+        distance = np.nan if np.isnan(total.numerator).any() else self.distance
+        return Partial(total.numerator, total.hits, distance, misses, self.samples, total.weights)
 
 
 def _arrays(weights: NodeWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

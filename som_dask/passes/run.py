@@ -128,8 +128,7 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         plan = _Plan(look, numbers[part], group.start, own[part], samples.description or "the samples")
         heavy = None if weights is None else weights[part]
         layer[name, 0, place] = (_look_at, sources[part], heavy, plan, shared_key)
-    kept = [samples.array] if samples.weights is None else [samples.array, samples.weights]
-    return _compute_tree(layer, name, len(groups), kept)
+    return _compute_tree(layer, name, len(groups), samples.collections())
 
 
 def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[Any], *shared: Any) -> Any:
@@ -154,6 +153,7 @@ def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[A
     dims = tuple(range(arrays[0].ndim))
     _, arrays = dask.array.core.unify_chunks(*(item for array in arrays for item in (array, dims)))
     keys = [_flatten_keys(array.__dask_keys__(), array.ndim) for array in arrays]
+    arrays = dask.optimize(*arrays)  # Steps of one block become one task, which Delayed alone would not do.
     name = f"{name}-{uuid.uuid4().hex}"
     task = functools.partial(_call_on_blocks, of_blocks, shared)
     layer: dict[Any, Any] = {(name, 0, i): (task, *blocks) for i, blocks in enumerate(zip(*keys, strict=True))}
@@ -214,7 +214,7 @@ def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any]) -> Any:
     layer : dict
         Tasks by key; those of the tree are added to it.
     name : str
-        First part of the keys of the tree.
+        Part of the keys of the tree.
     parts : sequence
         Keys of the results.
 
@@ -225,6 +225,9 @@ def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any]) -> Any:
     """
     if not parts:
         raise DataError("there are no blocks to add up")
+    # A prefix of its own: Dask holds tasks back until a worker is free only where their group waits for few others,
+    # and a sum in the same group would make the group wait for itself.
+    name = f"add_up-{name}"
     level, depth = list(parts), 0
     while len(level) > 1:
         depth += 1

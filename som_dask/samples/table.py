@@ -159,6 +159,14 @@ class Samples:
         """Return the keys of the weights of each block; None if the samples have no weights."""
         return None if self.weights is None else list(self.weights.__dask_keys__())
 
+    def collections(self) -> list[Any]:
+        """Return Dask collections whose graphs hold the blocks of `keys` and `weight_keys`.
+
+        The steps that make a block of a lazy array are fused into one task.
+        """
+        arrays = [self.array] if self.weights is None else [self.array, self.weights]
+        return arrays if self.in_memory else [*self._delayed[:1], *self._delayed_weights[:1]]
+
     def delayed_blocks(self) -> list[Delayed]:
         """Return the blocks in order, each a delayed (rows, D) array."""
         return list(self._delayed)
@@ -167,6 +175,10 @@ class Samples:
     def _delayed(self) -> list[Delayed]:
         # Cached, because it takes a good part of a short epoch.
         return self.array.to_delayed().ravel().tolist()
+
+    @functools.cached_property
+    def _delayed_weights(self) -> list[Delayed]:
+        return [] if self.weights is None else self.weights.to_delayed().ravel().tolist()
 
     def even_out(self) -> Samples:
         """Return the same samples in blocks that have one size along each sample dimension, except the last."""

@@ -6,9 +6,11 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
+from dask.callbacks import Callback
 from dask.delayed import delayed
 from dask.utils import key_split
-from distributed import KilledWorker
+from distributed import Client, KilledWorker, LocalCluster, SchedulerPlugin
 from distributed.scheduler import NoWorkerError
 
 from som_dask.algorithm.lattice import Lattice
@@ -18,8 +20,9 @@ from som_dask.passes import residency, run
 from som_dask.passes.compute import compute, guard
 from som_dask.passes.epoch import epoch_sums
 from som_dask.passes.residency import keep_samples
-from som_dask.passes.run import FAN_IN, add_tree
+from som_dask.passes.run import FAN_IN, add_tree, run_over_arrays
 from som_dask.passes.summary import summarize
+from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 from tests.reference.twins import sums_of
 
@@ -50,7 +53,7 @@ def test_the_tree_keeps_the_order(n):
     layer = {("part", i): (tuple, [i]) for i in range(n)}
     root = add_tree(layer, "tree", list(layer))
     assert dask.get(layer, root) == tuple(range(n))
-    added = [key for key in layer if key[0] == "tree"]
+    added = [key for key in layer if key[0] == "add_up-tree"]
     level, count = n, 0
     while level > 1:
         # A part left alone goes up as it is.
@@ -254,3 +257,51 @@ def test_blas_has_one_thread_while_computing():
     (found,) = compute(delayed(threads)())
     assert found
     assert set(found) == {1}
+
+
+class Queued(SchedulerPlugin):
+    """Counts the tasks that the scheduler holds back until a worker is free."""
+
+    def __init__(self):
+        self.count = 0
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        self.count += finish == "queued"
+
+
+@pytest.mark.cluster
+def test_tasks_that_read_wait_until_a_worker_is_free(tmp_path):
+    # Handed out all at once they would heap up on the worker that holds the codebook.
+    stored = zarr.create_array(str(tmp_path / "x.zarr"), shape=(640, 2), chunks=(10, 2), dtype="f8")
+    stored[:] = np.random.default_rng(0).normal(size=(640, 2))
+    found = open_samples(str(tmp_path / "x.zarr"), block_size="160 B")
+    codebook, summary = np.zeros((12, 2)), summarize(found)
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        queued = Queued()
+        cluster.scheduler.add_plugin(queued)
+        with Client(cluster):
+            epoch_sums(found, codebook, LATTICE, summary)
+    assert queued.count > 32
+
+
+def test_the_steps_that_make_a_block_are_one_task(values):
+    lazy = da.from_array(Live(values), chunks=(100, -1))
+    for _ in range(4):
+        lazy = lazy * 2
+    weights = da.ones(1000, chunks=100) * 2 * 2
+    ran = []
+    with Callback(posttask=lambda key, *_: ran.append(key)), dask.config.set(scheduler="sync"):
+        summarize(Samples(lazy, None, weights=weights))
+        assert len(ran) < 5 * 10
+        ran.clear()
+        total = run_over_arrays("sum", lambda x, w: float(x.sum() + w.sum()), [lazy[:, 0], weights])
+        assert len(ran) < 5 * 10
+    assert total == pytest.approx(16 * values[:, 0].sum() + 4000)
+
+
+def test_a_value_that_goes_missing_shows_in_fast_sums(values):
+    data = samples(values)
+    summary = summarize(data)
+    values[5, 1] = np.nan
+    found = epoch_sums(data, values[10:22], LATTICE, summary, engine=engine_for("cpu", "fast"))
+    assert np.isnan(found.distance)
