@@ -118,6 +118,11 @@ class FeatureSpace:
         return np.sqrt(self.feature_weights) if self.rule.compares == "squares" else self.feature_weights
 
     @property
+    def squared_factors(self) -> np.ndarray:
+        """The squares of `factors`, (D,), without the rounding of a root."""
+        return self.feature_weights if self.rule.compares == "squares" else self.feature_weights**2
+
+    @property
     def changes_values(self) -> bool:
         """Whether the map's space is another than the data's, but for features left out."""
         return any(step is not None for step in self._steps) or self.rule.on_sphere

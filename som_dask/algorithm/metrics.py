@@ -132,7 +132,7 @@ METRICS: dict[str, MetricRule] = {
         _cosine_distances,
         "squares",
         True,
-        lambda spans: _farthest_euclidean(spans) ** 2 / 2,
+        lambda spans: _farthest_euclidean(spans) ** 2,
         lambda d: np.sqrt(2 * d),
         "1 less the cosine",
         "1 less the cosine of the angle",

@@ -13,7 +13,7 @@ from som_dask.engine.device import Device, device_memory, device_name, to_device
 from som_dask.passes.compute import active_client, guard
 from som_dask.samples.table import Samples
 
-__all__ = ["keep_on_device", "keep_samples", "memory_available"]
+__all__ = ["keep_on_device", "keep_samples", "memory_available", "process_memory"]
 
 # Samples that take more than this share of the memory that workers may use are read again in each epoch.
 KEEP_SHARE = 0.5
@@ -78,6 +78,11 @@ def memory_available() -> float:
     if client is not None:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         return float(sum(worker["memory_limit"] for worker in workers))
+    return process_memory()
+
+
+def process_memory() -> float:
+    """Return the bytes that this process may use, whatever workers there are."""
     return float(min(MEMORY_LIMIT, psutil.virtual_memory().available))
 
 

@@ -17,7 +17,7 @@ from som_dask.algorithm.quality import hit_histogram
 from som_dask.engine.cpu import CPU_EXACT
 from som_dask.errors import MemoryLimitError, ParameterError
 from som_dask.passes.compute import compute
-from som_dask.passes.residency import memory_available
+from som_dask.passes.residency import process_memory
 from som_dask.passes.summary import summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
@@ -103,7 +103,7 @@ def _choose_codebook(codebook: Any, data: PreparedData, lattice: Lattice, config
 
 def _check_memory(samples: Samples) -> None:
     needed = samples.array.size * (samples.array.dtype.itemsize + 8)
-    limit = MEMORY_SHARE * memory_available()
+    limit = MEMORY_SHARE * process_memory()
     if needed > limit:
         raise MemoryLimitError(
             f"online training holds all samples in memory: those of {samples.description} need {needed / 2**30:.3g} "

@@ -213,9 +213,9 @@ class Run:
             "quantization_error": final.quantization_error,
             "topographic_error": final.topographic_error,
         }
-        unknown = {"topographic_error": np.full(state.epochs_done, np.nan)}
+        in_order = {name: state.history.get(name, np.full(state.epochs_done, np.nan)) for name in last}
         history = {
-            name: [*values, last.get(name, float("nan"))] for name, values in {**unknown, **state.history}.items()
+            name: [*values, last.get(name, float("nan"))] for name, values in {**in_order, **state.history}.items()
         }
         counts = {"samples": summary.samples}
         if gaps:

@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun
@@ -103,6 +104,17 @@ def test_a_codebook_may_be_given(values, rng):
     unchanged = train(values, LATTICE, OnlineConfig(epochs=0), codebook=codebook)
     np.testing.assert_array_equal(unchanged["codebook"].values, codebook)
     assert unchanged.sizes["epoch"] == 1
+
+
+@pytest.mark.cluster
+def test_the_memory_that_counts_is_that_of_this_process(values):
+    # The workers have no limit, which is 0, but no sample goes there.
+    with (
+        LocalCluster(n_workers=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster),
+    ):
+        found = train(values, LATTICE, OnlineConfig(epochs=1))
+    np.testing.assert_array_equal(found["codebook"], train(values, LATTICE, OnlineConfig(epochs=1))["codebook"])
 
 
 def test_data_that_are_refused(values, monkeypatch):
