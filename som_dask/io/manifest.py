@@ -1,23 +1,21 @@
-"""Manifests of a registry: what is known about a model, where it came from, and its digest."""
+"""Manifests of a registry: what is known about a model, and where it came from."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
+from som_dask.io.digest import DIGEST, json_digest, to_json
 from som_dask.io.model_key import ModelKey
 
-__all__ = ["Entry", "dataset_digest", "provenance"]
+__all__ = ["Entry", "provenance"]
 
 FORMAT = "som_dask registry 1"
 PACKAGE = Path(__file__).parent.parent
@@ -28,6 +26,7 @@ RESULTS = {
     "format",
     "som_dask_version",
     "codebook_sha256",
+    DIGEST,
     "input",
     "samples",
     "sample_dtype",
@@ -48,7 +47,7 @@ class Entry:
     created : str
         When the model was saved, ISO 8601 in UTC with microseconds.
     sha256 : str
-        Digest of the complete model; see `dataset_digest`.
+        Digest of the complete model; see `som_dask.io.digest.dataset_digest`.
     parent : ModelKey or None
         The revision that this one succeeds.
     promoted_from : ModelKey or None
@@ -100,7 +99,7 @@ class Entry:
     def to_json(self) -> bytes:
         """Convert to the bytes of a manifest: the entry, and a digest of it."""
         values = {"format": FORMAT, **self.to_dict()}
-        return json.dumps({**values, "manifest_sha256": _json_digest(values)}, indent=2).encode()
+        return json.dumps({**values, "manifest_sha256": json_digest(values)}, indent=2).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Entry:
@@ -120,39 +119,12 @@ class Entry:
             If the manifest is damaged or has another format.
         """
         values = json.loads(data)
-        if not isinstance(values, dict) or values.pop("manifest_sha256", None) != _json_digest(values):
+        if not isinstance(values, dict) or values.pop("manifest_sha256", None) != json_digest(values):
             raise ValueError("its digest does not match")
         if values.pop("format") != FORMAT:
             raise ValueError("it is of another version of som_dask")
         values |= {name: ModelKey.parse(values[name]) for name in KEYS if values[name] is not None}
         return cls(**values)
-
-
-def dataset_digest(dataset: xr.Dataset) -> str:
-    """Compute the sha256 of a model: names, dimensions, dtypes and values of its variables, and all attributes.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Its values are numbers and text.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits, the same before the model is stored and after it is read.
-    """
-    digest = hashlib.sha256(_json_digest(dict(dataset.attrs)).encode())
-    for name in sorted(dataset.variables, key=str):
-        variable = dataset.variables[name]
-        values = np.asarray(variable.values)
-        if values.dtype.kind in "biufc":
-            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-            kind, data = values.dtype.str, values.tobytes()
-        else:
-            kind, data = "text", json.dumps([str(value) for value in values.ravel()]).encode()
-        head = [str(name), name in dataset.coords, kind, variable.dims, values.shape, dict(variable.attrs), len(data)]
-        digest.update(_json_digest(head).encode() + data)
-    return digest.hexdigest()
 
 
 def provenance(dataset: xr.Dataset) -> dict[str, Any]:
@@ -168,12 +140,12 @@ def provenance(dataset: xr.Dataset) -> dict[str, Any]:
     dict
         Fields of `Entry`.
     """
-    attrs = _to_json(dict(dataset.attrs))
+    attrs = to_json(dict(dataset.attrs))
     names = ("input", "samples", "data_fingerprint", "started", "finished")
     commit, modified = _git_commit()
     return {
         "parameters": {name: value for name, value in attrs.items() if name not in RESULTS},
-        "metrics": {name: _to_json(dataset[name].values[-1]) for name in METRICS if name in dataset},
+        "metrics": {name: to_json(dataset[name].values[-1]) for name in METRICS if name in dataset},
         "features": [str(name) for name in dataset["feature"].values],
         **{name: attrs.get(name) for name in names},
         "trained_with": attrs.get("som_dask_version"),
@@ -194,20 +166,3 @@ def _git_commit() -> tuple[str | None, bool | None]:
         description = done.stdout.strip()
         return description.removesuffix("-dirty"), description.endswith("-dirty")
     return None, None
-
-
-def _to_json(value: Any) -> Any:
-    """Convert a value to what JSON knows: lists for arrays, None for NaN and infinities."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(name): _to_json(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(entry) for entry in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _json_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(_to_json(value), sort_keys=True).encode()).hexdigest()

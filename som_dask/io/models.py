@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from som_dask._version import __version__
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
-from som_dask.errors import SchemaError, StorageError
-from som_dask.io.files import beside, remove
-from som_dask.io.outputs import check_free, publish
-from som_dask.io.stores import open_dataset, open_zarr_node
+from som_dask.errors import ParameterError, SchemaError, StorageError
+from som_dask.io.digest import DIGEST
+from som_dask.io.labeled import read_whole, save_labeled, store_encoding
+from som_dask.io.stores import open_zarr_node
 
 __all__ = [
     "FORMAT",
@@ -262,13 +260,8 @@ def _list_names(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Return a Zarr encoding with a checksum on every chunk: a flipped bit is an error, not a wrong number."""
-    return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
-
-
 def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Save a model as one Zarr store, written beside its place and published by one rename.
+    """Save a model as one Zarr store, written beside its place, read back, and published by one rename.
 
     Parameters
     ----------
@@ -279,44 +272,41 @@ def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: b
 
     Raises
     ------
+    ParameterError
+        If the codebook is another one than the model's ``codebook_sha256`` says, to which labels refer.
     StorageError
-        If the store exists and may not be overwritten, or can't be written.
+        If the store exists and may not be overwritten, if it can't be written, or if what was written can't be
+        opened as the same model.
     """
-    save_labeled(model, place, overwrite=overwrite)
-
-
-def save_labeled(dataset: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Save any labeled result in the way that `save_model` saves a model."""
-    check_free(place, overwrite=overwrite)
-    temporary = beside(place, "partial")
-    try:
-        remove(temporary)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about consolidated metadata
-            dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
-    except OSError as error:
-        remove(temporary)
-        raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error
-    publish(temporary, place, overwrite=overwrite)
+    is_model = model.attrs.get("format") == FORMAT
+    if is_model and not _has_own_codebook(model):
+        raise ParameterError(
+            "the codebook was changed after training, or codebook_sha256 was; save the model that som_dask.train, "
+            "retrain or open_model returns, with attributes of your own if you like"
+        )
+    save_labeled(model, place, overwrite=overwrite, with_digest=is_model)
 
 
 def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
-    """Open a model and check that it is complete.
+    """Open a model and check that it is complete, by the digest of all its variables, coordinates and attributes.
 
     Raises
     ------
     StorageError
-        If there is no store, if it is not a model, or if its codebook is not the one that was saved.
+        If there is no store, if it is not a model, or if it is not the one that was saved.
     """
     if isinstance(place, xr.Dataset):
         return place
     node = open_zarr_node(place)
     if node.attrs.get("format") != FORMAT:
         raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
-    try:
-        model = open_dataset(place).load()
-    except Exception as error:  # codecs raise errors of many kinds for a damaged chunk
-        raise StorageError(f"the model {place} is damaged: {error}; restore it or train again") from error
-    if model_digest(model) != model.attrs["codebook_sha256"]:
+    if DIGEST not in node.attrs:
+        raise StorageError(f"the model {place} has no digest to check it by; save it with som_dask.save_model")
+    model = read_whole(place, node.attrs[DIGEST], f"the model {place}")
+    if not _has_own_codebook(model):
         raise StorageError(f"the codebook in {place} is not the one that was saved; restore it or train again")
     return model
+
+
+def _has_own_codebook(model: xr.Dataset) -> bool:
+    return model.attrs.get("codebook_sha256") == model_digest(model)

@@ -16,8 +16,9 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.errors import ModelNotFoundError, ParameterError, StorageError
+from som_dask.io.digest import dataset_digest
 from som_dask.io.files import is_url, read_bytes
-from som_dask.io.manifest import Entry, dataset_digest, provenance
+from som_dask.io.manifest import Entry, provenance
 from som_dask.io.model_folders import ModelFolders
 from som_dask.io.model_key import ModelKey, Reference, check_name
 from som_dask.io.outputs import check_free

@@ -12,8 +12,9 @@ from typing import Any
 import xarray as xr
 
 from som_dask.errors import ModelExistsError, ParameterError, StorageError
+from som_dask.io.digest import dataset_digest
 from som_dask.io.files import write_bytes
-from som_dask.io.manifest import Entry, dataset_digest
+from som_dask.io.manifest import Entry
 from som_dask.io.model_folders import ModelFolders
 from som_dask.io.model_key import ModelKey, Reference
 from som_dask.io.models import FORMAT, open_model, save_model

@@ -10,7 +10,8 @@ import pytest
 import som_dask
 from som_dask.errors import ModelNotFoundError
 from som_dask.io import manifest
-from som_dask.io.manifest import Entry, dataset_digest
+from som_dask.io.digest import dataset_digest
+from som_dask.io.manifest import Entry
 from som_dask.io.registry import Registry
 
 CODE = som_dask.__version__

@@ -1,0 +1,104 @@
+"""Save labeled Datasets in Zarr stores whole, and read them back."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import xarray as xr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from som_dask.errors import StorageError
+from som_dask.io.digest import DIGEST, dataset_digest
+from som_dask.io.files import PathOrUrl, beside, is_url, remove
+from som_dask.io.outputs import check_free, publish
+from som_dask.io.stores import open_dataset
+
+__all__ = ["read_whole", "save_labeled", "store_encoding"]
+
+
+def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Return a Zarr encoding with a checksum on every chunk: a flipped bit is an error, not a wrong number."""
+    return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
+
+
+def save_labeled(
+    dataset: xr.Dataset, place: PathOrUrl, *, overwrite: bool = False, with_digest: bool = False
+) -> None:
+    """Save a labeled result as one Zarr store, written beside its place, read back, and published by one rename.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    place : path or fsspec URL
+    overwrite : bool
+        Replace an existing store; it stays complete until the new one is.
+    with_digest : bool
+        Whether the store holds the digest of the Dataset, as its attribute `som_dask.io.digest.DIGEST`.
+
+    Raises
+    ------
+    StorageError
+        If the store exists and may not be overwritten, if it can't be written, or if what was written can't be read
+        as it was.
+    """
+    check_free(place, overwrite=overwrite)
+    temporary = beside(place, "partial")
+    dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
+    digest = dataset_digest(dataset)
+    if with_digest:
+        dataset = dataset.assign_attrs({DIGEST: digest})
+    try:
+        remove(temporary)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about consolidated metadata
+            dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
+    except OSError as error:
+        remove(temporary)
+        raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error
+    except Exception as error:  # what xarray and zarr can't store they refuse by errors of many kinds
+        remove(temporary)
+        reason = " ".join(str(error).split())
+        raise StorageError(f"can't write {place}: {reason}; store it as numbers or text, or leave it out") from error
+    try:
+        read_whole(temporary, digest, f"what was written for {place}")
+    except StorageError:
+        remove(temporary)
+        raise
+    publish(temporary, place, overwrite=overwrite)
+    if is_url(place):  # it was copied there
+        read_whole(place, digest, place)
+
+
+def read_whole(place: PathOrUrl, digest: str, name: PathOrUrl) -> xr.Dataset:
+    """Read all of a saved Dataset, and check that it is the one that was saved.
+
+    Parameters
+    ----------
+    place : path or fsspec URL
+    digest : str
+        Digest of what was saved.
+    name : str or path
+        What it is called in messages.
+
+    Returns
+    -------
+    xarray.Dataset
+        Without the attribute that holds the digest.
+
+    Raises
+    ------
+    StorageError
+        If it can't be read, or if it has another digest.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about dates
+            dataset = open_dataset(place).load()
+    except Exception as error:  # codecs raise errors of many kinds for a damaged chunk
+        reason = " ".join(str(error).split())
+        raise StorageError(f"{name} is damaged: {reason}; restore it or train again") from error
+    dataset.attrs.pop(DIGEST, None)
+    if digest != dataset_digest(dataset):
+        raise StorageError(f"{name} is not the one that was saved; restore it or train again")
+    return dataset
