@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.cli.job_file import load_job
-from som_dask.cli.parameters import AreaOrNumbers, Names, Numbers, combine_options, worded_option
+from som_dask.cli.parameters import AreaOrNumbers, Names, Nodata, Numbers, combine_options, worded_option
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
 from som_dask.samples.open import DEFAULT_BLOCK_SIZE, open_samples
@@ -57,6 +57,8 @@ def _list_kinds(option: click.ParamType) -> tuple[type, ...]:
         return (int,)
     if isinstance(option, click.types.FloatParamType):
         return (int, float)
+    if isinstance(option, Nodata):
+        return (list, str, int, float)
     return (list, str) if isinstance(option, (Numbers, Names)) else (str, int)
 
 
@@ -84,6 +86,12 @@ input_options = combine_options(
         default_words="all but the sample dimensions; without those, feature, or else the last of two",
     ),
     click.option("--dtype", help="Convert the samples to this dtype, such as float32, as they are read."),
+    worded_option(
+        "--nodata",
+        type=Nodata(),
+        help="Numbers that stand for missing values, where the input store does not say so by _FillValue.",
+        default_words="none; with a model, those of its training",
+    ),
     click.option("--block-size", default=DEFAULT_BLOCK_SIZE, help="Largest size of a block of samples."),
     click.option("--allow-missing-chunks", is_flag=True, help="Read chunks that the store lacks as its fill value."),
 )
@@ -185,6 +193,6 @@ def open_input(path: str, options: dict[str, Any], open_path: Callable[..., Samp
     """Open samples as `input_options` and the options of weights say, and take these out of `options`."""
     names = (
         *("variable", "variables", "sample_dims", "feature_dims", "dtype", "block_size", "allow_missing_chunks"),
-        *("sample_weights", "feature_weights"),
+        *("sample_weights", "feature_weights", "nodata"),
     )
     return open_path(path, **{name: options.pop(name) for name in names if name in options})

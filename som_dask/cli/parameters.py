@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from som_dask.errors import ParameterError
+from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.weights import AREA
 
-__all__ = ["AreaOrNumbers", "Names", "Numbers", "WordedOption", "combine_options", "worded_option"]
+__all__ = ["AreaOrNumbers", "Names", "Nodata", "Numbers", "WordedOption", "combine_options", "worded_option"]
 
 
 class Numbers(click.ParamType):
@@ -44,6 +46,19 @@ class AreaOrNumbers(Numbers):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == AREA else super().convert(value, param, ctx)
+
+
+class Nodata(click.ParamType):
+    """Numbers that stand for missing values, as text: a large integer keeps all its digits."""
+
+    name = "value,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(str(number) for number in parse_nodata(parts))
+        except ParameterError:
+            self.fail(f"{value!r} is not a number or a list of numbers.", param, ctx)
 
 
 class WordedOption(click.Option):
