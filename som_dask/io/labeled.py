@@ -34,7 +34,8 @@ def save_labeled(
     overwrite : bool
         Replace an existing store; it stays complete until the new one is.
     with_digest : bool
-        Whether the store holds the digest of the Dataset, as its attribute `som_dask.io.digest.DIGEST`.
+        Whether the store holds the digest of the Dataset, as its attribute `som_dask.io.digest.DIGEST`, and what is
+        read back must have it.
 
     Raises
     ------
@@ -45,8 +46,8 @@ def save_labeled(
     check_free(place, overwrite=overwrite)
     temporary = beside(place, "partial")
     dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
-    digest = dataset_digest(dataset)
-    if with_digest:
+    digest = dataset_digest(dataset) if with_digest else None
+    if digest is not None:
         dataset = dataset.assign_attrs({DIGEST: digest})
     try:
         remove(temporary)
@@ -70,14 +71,14 @@ def save_labeled(
         read_whole(place, digest, place)
 
 
-def read_whole(place: PathOrUrl, digest: str, name: PathOrUrl) -> xr.Dataset:
+def read_whole(place: PathOrUrl, digest: str | None, name: PathOrUrl) -> xr.Dataset:
     """Read all of a saved Dataset, and check that it is the one that was saved.
 
     Parameters
     ----------
     place : path or fsspec URL
-    digest : str
-        Digest of what was saved.
+    digest : str, optional
+        Digest of what was saved; by default any will do.
     name : str or path
         What it is called in messages.
 
@@ -99,6 +100,6 @@ def read_whole(place: PathOrUrl, digest: str, name: PathOrUrl) -> xr.Dataset:
         reason = " ".join(str(error).split())
         raise StorageError(f"{name} is damaged: {reason}; restore it or train again") from error
     dataset.attrs.pop(DIGEST, None)
-    if digest != dataset_digest(dataset):
+    if digest is not None and digest != dataset_digest(dataset):
         raise StorageError(f"{name} is not the one that was saved; restore it or train again")
     return dataset
