@@ -13,9 +13,11 @@ import xarray as xr
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.node_counts import ClassCounts, NodeMoments
-from som_dask.errors import DataError
+from som_dask.errors import DataError, ParameterError
 from som_dask.io.models import lattice_of, open_model
 from som_dask.passes.run import run_over_arrays
+from som_dask.samples.gaps import fill_masked
+from som_dask.samples.weights import AREA, sample_weights_of
 
 __all__ = ["bmus_of", "summarize_labels", "summarize_values"]
 
@@ -37,7 +39,7 @@ def bmus_of(labels: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     return row, labels["bmu_col"].transpose(*row.dims)
 
 
-def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset:
+def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_weights: Any = None) -> xr.Dataset:
     r"""Count the classes of the samples of each node.
 
     Samples are counted block by block, and counts are added up in a tree, so that a task never holds more than a few
@@ -49,13 +51,17 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
         Result of `som_dask.infer`: ``bmu_row`` and ``bmu_col`` on any dimensions, missing for samples left out.
     classes : xarray.DataArray or array
         Strings, integers, booleans or dates, on the dimensions of the labels or some of them; an array must have the
-        shape of the labels. Missing values (NaN, None, NaT) are left out.
+        shape of the labels. Missing values (NaN, None, NaT, masked ones) are left out.
     model : xarray.Dataset, path or URL of a saved model, or Lattice
+    sample_weights : "area", DataArray or array, optional
+        How much each sample counts, as in training: "area" is the cosine of the latitude, a coordinate of the labels.
+        All numbers below are then of weights instead of samples. Samples of weight 0 are left out.
 
     Returns
     -------
     xarray.Dataset
-        ``class_count (row, col, class)`` int64, with the classes in ascending order; ``majority (row, col)``, the
+        ``class_count (row, col, class)`` int64, with the classes in ascending order (with weights float64, the sum of
+        the weights, whose last digits may depend on the blocks); ``majority (row, col)``, the
         most frequent class of the node, the first one on ties, missing for nodes without samples (so integers become
         float64); ``purity (row, col)``, the share of that class, NaN for nodes without samples; ``entropy (row,
         col)``, the Shannon entropy of the shares in bits. For the map: ``overall_purity``, the share of samples that
@@ -70,22 +76,28 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
         class, or if there are more than 4096 classes or they have no order.
     """
     lattice = _lattice_of(model)
-    counts: ClassCounts = _add_up_by_node(
-        labels, _align_with_labels(labels, classes, "the classes"), ClassCounts.of, lattice
-    )
+    classes = _align_with_labels(labels, fill_masked(classes, classes=True), "the classes")
+    weights = _weights_of(labels, sample_weights)
+    weighted = weights is not None
+    counts: ClassCounts
+    (counts,) = _add_up_by_node(labels, [classes], ClassCounts.of, lattice, weights)
     counts = counts.sort_classes()
-    if not counts.counts.sum():
-        raise DataError("no sample has both a node and a class")
+    if not counts.samples:
+        raise DataError(f"no sample has both a node and a class{' and a weight above 0' if weighted else ''}")
     table = counts.counts.reshape(*lattice.shape, -1)
     total, most = table.sum(axis=-1), table.max(axis=-1)
-    share = table / np.maximum(total, 1)[..., None]
+    share = table / np.where(total > 0, total, 1)[..., None]
     entropy = -np.sum(share * np.log2(share, out=np.zeros_like(share), where=table > 0), axis=-1)
     entropy = np.where(total > 0, np.maximum(entropy, 0.0), np.nan)
     names = _unify_classes(counts.classes)
     majority = xr.DataArray(names[table.argmax(axis=-1)], dims=BINS).where(xr.DataArray(total > 0, dims=BINS))
     return xr.Dataset(
         {
-            "class_count": ((*BINS, "class"), table, {"long_name": "samples per node and class", "units": "1"}),
+            "class_count": (
+                (*BINS, "class"),
+                table,
+                {"long_name": f"{'weight of the ' if weighted else ''}samples per node and class", "units": "1"},
+            ),
             "majority": majority.assign_attrs(long_name="most frequent class of the node's samples"),
             "purity": (
                 BINS,
@@ -106,15 +118,17 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any) -> xr.Dataset
         },
         coords={"class": ("class", names), **_positions_of(lattice)},
         attrs={
-            "samples": int(total.sum()),
+            "samples": counts.samples,
             "samples_without_node": counts.no_node,
             "samples_without_class": counts.no_class,
+            **({"samples_of_weight_zero": counts.no_weight} if weighted else {}),
+            "weighted": weighted,
             "som_dask_version": __version__,
         },
     )
 
 
-def summarize_values(labels: xr.Dataset, values: Any, model: Any) -> xr.Dataset:
+def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weights: Any = None) -> xr.Dataset:
     """Compute number, mean and standard deviation of other variables over the samples of each node.
 
     Each block is read once, for the mean and then the deviations from it; blocks are combined in a tree by the
@@ -126,14 +140,17 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any) -> xr.Dataset:
     labels : xarray.Dataset
         Result of `som_dask.infer`.
     values : xarray.Dataset, xarray.DataArray or array
-        Numbers or booleans on the dimensions of the labels or some of them; NaN are left out.
+        Numbers or booleans on the dimensions of the labels or some of them; NaN and masked values are left out.
     model : xarray.Dataset, path or URL of a saved model, or Lattice
+    sample_weights : "area", DataArray or array, optional
+        How much each sample counts, as for `summarize_labels`.
 
     Returns
     -------
     xarray.Dataset
         For each variable ``NAME_mean``, ``NAME_std`` (with the number of values as the divisor) and ``NAME_count``,
-        all ``(row, col)``; NaN for nodes without values. A variable without a name is called "value".
+        all ``(row, col)``; NaN for nodes without values. With weights, ``NAME_count`` is the sum of the weights of
+        the values, float64, and the divisor. A variable without a name is called "value".
 
     Raises
     ------
@@ -144,20 +161,24 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any) -> xr.Dataset:
     if isinstance(values, xr.Dataset):
         variables = {str(name): values[name] for name in values.data_vars}
     else:
-        variables = {str(getattr(values, "name", None) or "value"): values}
-    result = xr.Dataset(coords=_positions_of(lattice), attrs={"som_dask_version": __version__})
-    arrays = {name: _align_with_labels(labels, variable, name) for name, variable in variables.items()}
+        name = values.name if isinstance(values, xr.DataArray) else None
+        variables = {str(name or "value"): values}
+    weights = _weights_of(labels, sample_weights)
+    attrs = {"som_dask_version": __version__, "weighted": weights is not None}
+    result = xr.Dataset(coords=_positions_of(lattice), attrs=attrs)
+    arrays = {name: _align_with_labels(labels, fill_masked(variable), name) for name, variable in variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "iufb":
             raise DataError(f"{name} has dtype {array.dtype}; numbers are needed (classes: summarize_labels)")
-    sums = _add_up_all_by_node(labels, list(arrays.values()), NodeMoments.of, lattice)
+    sums = _add_up_by_node(labels, list(arrays.values()), NodeMoments.of, lattice, weights)
     for (name, array), moments in zip(arrays.items(), sums, strict=True):
         some = moments.count > 0
         mean = np.where(some, moments.mean, np.nan)
-        std = np.where(some, np.sqrt(moments.deviation / np.maximum(moments.count, 1)), np.nan)
+        std = np.where(some, np.sqrt(moments.deviation / np.where(some, moments.count, 1)), np.nan)
         units = {"units": array.attrs["units"]} if "units" in array.attrs else {}
         columns = {"mean": (mean, units), "std": (std, units), "count": (moments.count, {"units": "1"})}
-        words = {"mean": "mean", "std": "standard deviation", "count": "number of values"}
+        number = "number of values" if weights is None else "weight of the values"
+        words = {"mean": "mean", "std": "standard deviation", "count": number}
         for kind, (column, attrs) in columns.items():
             attrs = {"long_name": f"{words[kind]} of {name}", **attrs}
             result[f"{name}_{kind}"] = (BINS, column.reshape(lattice.shape), attrs)
@@ -172,9 +193,14 @@ class _Sums:
 
     @classmethod
     def of_blocks(cls, row: np.ndarray, col: np.ndarray, *others: Any) -> _Sums:
-        """Summarize a block; `others` are a block of each variable, the function that summarizes, and the lattice."""
-        *columns, of, lattice = others
-        return cls(tuple(of(row, col, column, lattice) for column in columns))
+        """Summarize a block.
+
+        `others` are a block of each variable and perhaps one of weights, the function that summarizes, the lattice,
+        and whether there are weights.
+        """
+        *columns, of, lattice, weighted = others
+        weights = columns.pop() if weighted else None
+        return cls(tuple(of(row, col, column, lattice, weights) for column in columns))
 
     def __add__(self, other: _Sums) -> _Sums:
         return _Sums(tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
@@ -215,22 +241,42 @@ def _align_with_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArr
             same = values.indexes[dim].equals(row.indexes[dim])
         if not same:
             raise DataError(f"{what} and the labels differ along {dim}; select the same samples of both")
+    return _spread(values, row)
+
+
+def _weights_of(labels: xr.Dataset, weights: Any) -> xr.DataArray | None:
+    """Return the weights of samples on the dimensions of their labels."""
+    if weights is None:
+        return None
+    row, _ = bmus_of(labels)
+    if isinstance(weights, str) and weights != AREA:
+        raise ParameterError(f"sample_weights must be 'area' or numbers, got {weights!r}; give the variable itself")
+    coords = {str(name): coordinate for name, coordinate in row.coords.items()}
+    sizes = {str(dim): size for dim, size in row.sizes.items()}
+    return _spread(sample_weights_of(weights, coords, sizes, "the labels"), row)
+
+
+def _spread(values: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
+    """Spread values on some of the dimensions of labels over all of them."""
     missing = {dim: size for dim, size in row.sizes.items() if dim not in values.dims}
     return values.expand_dims(missing).transpose(*row.dims)
 
 
-def _add_up_by_node(labels: xr.Dataset, values: xr.DataArray, of: Callable[..., Any], lattice: Lattice) -> Any:
-    return _add_up_all_by_node(labels, [values], of, lattice)[0]
-
-
-def _add_up_all_by_node(
-    labels: xr.Dataset, arrays: Sequence[xr.DataArray], of: Callable[..., Any], lattice: Lattice
+def _add_up_by_node(
+    labels: xr.Dataset,
+    arrays: Sequence[xr.DataArray],
+    of: Callable[..., Any],
+    lattice: Lattice,
+    weights: xr.DataArray | None,
 ) -> tuple[Any, ...]:
     """Summarize all arrays by node in one pass: block by block, added up in a tree."""
-    row, col = (array.variable for array in bmus_of(labels))
-    variables = [row, col, *(array.variable for array in arrays)]
-    if not any(variable.chunks for variable in variables):
-        return tuple(of(row.values, col.values, array.values, lattice) for array in arrays)
-    parts = [v.data if v.chunks else dask.array.from_array(v.values, chunks=-1) for v in variables]
-    total: tuple[Any, ...] = run_over_arrays("node_summary", _Sums.of_blocks, parts, of, lattice).sums
-    return total
+    weighted = weights is not None
+    every = [*bmus_of(labels), *arrays, *([] if weights is None else [weights])]
+    variables = [array.variable for array in every]
+    total: _Sums
+    if any(variable.chunks for variable in variables):
+        parts = [v.data if v.chunks else dask.array.from_array(v.values, chunks=-1) for v in variables]
+        total = run_over_arrays("node_summary", _Sums.of_blocks, parts, of, lattice, weighted)
+    else:
+        total = _Sums.of_blocks(*(variable.values for variable in variables), of, lattice, weighted)
+    return total.sums

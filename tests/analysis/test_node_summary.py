@@ -13,7 +13,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import node_counts as node_sums
 from som_dask.analysis.labels import infer
 from som_dask.analysis.node_summary import summarize_labels, summarize_values
-from som_dask.errors import DataError
+from som_dask.errors import DataError, ParameterError
 from som_dask.io.models import save_model
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
@@ -203,3 +203,116 @@ def test_summaries_can_be_saved(labels, tmp_path):
     # What comes back as another kind of string is a class as before.
     classes = again["class"].values[np.arange(N) % 2]
     xr.testing.assert_equal(summarize_labels(labels, classes, LATTICE), found)
+
+
+def plain_weights(labels, classes, weights):
+    """Sums of weights by node and class, sample by sample."""
+    result = collections.defaultdict(list)
+    for row, col, kind, weight in zip(
+        labels["bmu_row"].values, labels["bmu_col"].values, classes, weights, strict=True
+    ):
+        if not math.isnan(row) and kind is not None:
+            result[int(row), int(col), kind].append(weight)
+    return {key: math.fsum(some) for key, some in result.items()}
+
+
+@pytest.mark.parametrize("chunks", [None, 37])
+def test_classes_by_weight(chunks, labels, rng):
+    classes = np.array(["fig", "plum", None], dtype=object)[rng.integers(0, 3, N)]
+    weights = rng.random(N) * (rng.random(N) < 0.8)
+    weights[labels["bmu_row"].isnull().values] = np.nan  # which have no node
+    given = da.from_array(weights, chunks=53) if chunks else weights
+    found = summarize_labels(labels.chunk(cell=chunks) if chunks else labels, classes, LATTICE, sample_weights=given)
+    sums = plain_weights(labels, classes, weights)
+    wanted = np.zeros((3, 4, 2))
+    for (row, col, kind), weight in sums.items():
+        wanted[row, col, ["fig", "plum"].index(kind)] = weight
+    np.testing.assert_allclose(found["class_count"], wanted, rtol=1e-13)
+    assert found["class_count"].dtype == np.float64
+    total = wanted.sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(found["purity"], wanted.max(axis=-1) / total, rtol=1e-13)
+    assert float(found["overall_purity"]) == pytest.approx(wanted.max(axis=-1).sum() / total.sum())
+    majority = found["majority"].values[total > 0]
+    np.testing.assert_array_equal(majority, np.array(["fig", "plum"])[wanted.argmax(axis=-1)[total > 0]])
+    known = labels["bmu_row"].notnull().values & (classes != None)  # noqa: E711, element by element
+    assert found.attrs["samples"] == np.count_nonzero(known & (weights > 0))
+    assert found.attrs["samples_of_weight_zero"] == np.count_nonzero(known & (weights == 0))
+    assert found.attrs["weighted"]
+    with_ones = summarize_labels(labels, classes, LATTICE, sample_weights=np.ones(N))
+    plain = summarize_labels(labels, classes, LATTICE)
+    np.testing.assert_array_equal(with_ones["class_count"], plain["class_count"])
+    assert not plain.attrs["weighted"]
+
+
+@pytest.mark.parametrize("chunks", [None, 37])
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+def test_values_by_weight(chunks, offset, labels, rng):
+    values, weights = rng.normal(size=N) + offset, rng.integers(0, 4, N)
+    values[::13] = np.nan
+    some = labels.chunk(cell=chunks) if chunks else labels
+    found = summarize_values(some, values, LATTICE, sample_weights=weights)
+    # A weight of 2 is the same as the sample twice.
+    often = np.repeat(np.arange(N), weights)
+    mean, std, count = plain_moments(labels.isel(cell=often), values[often])
+    np.testing.assert_allclose(found["value_mean"], mean, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found["value_std"], std, rtol=1e-6 if offset else 1e-12, atol=1e-14)
+    np.testing.assert_array_equal(found["value_count"], count)
+    assert found["value_count"].dtype == np.float64
+    tiny = summarize_values(some, values, LATTICE, sample_weights=weights * 2.0**-60)
+    for name in ("value_mean", "value_std"):
+        np.testing.assert_array_equal(tiny[name], found[name])
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_areas_of_labels(two, rng):
+    row, col, latitudes = rng.integers(0, 3, (6, 5)), rng.integers(0, 4, (6, 5)), rng.uniform(-80, 80, 6)
+    attrs = {"units": "degrees_north"}
+    coordinate = (("y", "x"), np.repeat(latitudes[:, None], 5, axis=1), attrs) if two else ("y", latitudes, attrs)
+    labels = xr.Dataset({"bmu_row": (("y", "x"), row), "bmu_col": (("y", "x"), col)}, {"north": coordinate})
+    classes = rng.integers(0, 2, (6, 5))
+    area = np.repeat(np.cos(np.deg2rad(latitudes))[:, None], 5, axis=1)
+    for some in (labels, labels.chunk(y=4)):
+        found = summarize_labels(some, classes, LATTICE, sample_weights="area")
+        by_hand = summarize_labels(some, classes, LATTICE, sample_weights=xr.DataArray(area, dims=("y", "x")))
+        np.testing.assert_allclose(found["class_count"], by_hand["class_count"], rtol=1e-11)
+        assert float(found["class_count"].sum()) == pytest.approx(area.sum())
+        means = summarize_values(some, classes, LATTICE, sample_weights="area")
+        assert float(means["value_count"].sum()) == pytest.approx(area.sum())
+    with pytest.raises(ParameterError, match="the labels has no latitude"):
+        summarize_labels(labels.drop_vars("north"), classes, LATTICE, sample_weights="area")
+
+
+def test_weights_that_can_not_be(labels):
+    classes, weights = np.arange(N) % 3, np.ones(N)
+    with pytest.raises(ParameterError, match="shape"):
+        summarize_labels(labels, classes, LATTICE, sample_weights=weights[1:])
+    with pytest.raises(ParameterError, match="give the variable itself"):
+        summarize_values(labels, classes, LATTICE, sample_weights="mass")
+    for bad in (np.nan, np.inf, -1):
+        weights[1] = bad
+        with pytest.raises(DataError, match="hold 1 that are negative or not finite"):
+            summarize_labels(labels, classes, LATTICE, sample_weights=weights)
+        with pytest.raises(DataError, match="hold 1 that are negative or not finite"):
+            summarize_values(labels, classes, LATTICE, sample_weights=weights)
+    with pytest.raises(DataError, match="no sample has both a node and a class and a weight above 0"):
+        summarize_labels(labels, classes, LATTICE, sample_weights=np.zeros(N))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_masked_classes_and_values_are_missing(lazy, labels, rng):
+    mask = rng.random(N) < 0.3
+    for kind in ("integers", "floats", "strings", "dates"):
+        values, dtype = KINDS[kind]
+        classes = np.array(values, dtype=dtype)[rng.integers(0, 3, N)]
+        array = np.ma.array(classes, mask=mask)
+        known = classes.astype(object)
+        known[mask] = None
+        given = da.from_array(array, chunks=70) if lazy else array
+        found, wanted = (summarize_labels(labels, some, LATTICE) for some in (given, known))
+        np.testing.assert_array_equal(found["class_count"], wanted["class_count"])
+        if kind == "integers":
+            assert found["class"].dtype.kind == "i"
+            moments = summarize_values(labels, given, LATTICE)
+            wanted = summarize_values(labels, np.where(mask, np.nan, classes), LATTICE)
+            xr.testing.assert_allclose(moments, wanted, rtol=1e-13)
