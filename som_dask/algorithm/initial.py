@@ -100,7 +100,7 @@ def check_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> n
     Raises
     ------
     ParameterError
-        If the codebook has another shape, is not made of real numbers, or holds NaN or infinity.
+        If the codebook has another shape, is not made of real numbers, or holds NaN, masked values or infinity.
     """
     try:
         array = np.asarray(codebook)
@@ -113,6 +113,6 @@ def check_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> n
         raise ParameterError(
             f"the initial codebook must have shape {(*lattice.shape, n_features)}, got {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise ParameterError("the initial codebook holds NaN or infinite values")
+    if not np.isfinite(array).all() or np.ma.is_masked(codebook):
+        raise ParameterError("the initial codebook holds NaN, masked or infinite values")
     return array.reshape(lattice.n_nodes, n_features)

@@ -132,7 +132,17 @@ def _convert_frame(frame: pd.DataFrame) -> xr.DataArray:
     coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
     if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
         coords["sample"] = frame.index
-    return xr.DataArray(frame.to_numpy(), dims=_name_dims(2), coords=coords)
+    return xr.DataArray(_numbers_of(frame), dims=_name_dims(2), coords=coords)
+
+
+def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
+    """Return the values of a DataFrame; of columns with a mask (Int64, Float32 ...) as floats, NaN where missing."""
+    every = list(frame.dtypes)
+    masked = any(isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in every)
+    if not masked or not all(map(pd.api.types.is_numeric_dtype, every)):
+        return frame.to_numpy()
+    dtype = np.result_type(*(getattr(own, "numpy_dtype", own) for own in every))
+    return frame.to_numpy(dtype=dtype if dtype.kind == "f" else np.float64, na_value=np.nan)
 
 
 def _name_dims(ndim: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -206,3 +207,23 @@ def test_a_model_keeps_its_nodata(rng, tmp_path):
     save_model(infinite, tmp_path / "infinite.zarr")
     samples, _, _ = open_for_model(wanted, tmp_path / "infinite.zarr")
     assert samples.nodata == (np.inf,)
+
+
+def test_missing_values_of_a_frame():
+    whole, halves = pd.array([1, None, 3], dtype="Int64"), pd.array([0.5, 1.5, None], dtype="Float32")
+    found = open_samples(pd.DataFrame({"a": whole, "b": halves, "c": [1.0, 2.0, 3.0]}))
+    assert_same(found.array.compute(), np.array([[1, 0.5, 1], [np.nan, 1.5, 2], [3, np.nan, 3]]))
+    assert_same(open_samples(pd.DataFrame({"b": halves})).array.compute(), np.array([[0.5], [1.5], [np.nan]], "f4"))
+    for some in (whole, whole[::2]):
+        assert open_samples(pd.DataFrame({"a": some})).array.dtype == np.float64
+    with pytest.raises(DataError, match="real numbers are needed"):
+        open_samples(pd.DataFrame({"a": whole, "b": ["x", "y", "z"]}))
+
+
+def test_a_masked_codebook_is_refused(rng):
+    codebook = np.ma.array(rng.normal(size=(4, 3)), mask=False)
+    values = rng.normal(size=(20, 3))
+    assert train(values, Lattice(2, 2), MapConfig(epochs=1), codebook=codebook).attrs["initialization"] == "given"
+    codebook[0, 1] = np.ma.masked
+    with pytest.raises(ParameterError, match="codebook holds NaN, masked or infinite values"):
+        train(values, Lattice(2, 2), MapConfig(epochs=1), codebook=codebook)
