@@ -114,5 +114,5 @@ def check_codebook(codebook: np.ndarray, lattice: Lattice, n_features: int) -> n
             f"the initial codebook must have shape {(*lattice.shape, n_features)}, got {array.shape}"
         )
     if not np.isfinite(array).all() or np.ma.is_masked(codebook):
-        raise ParameterError("the initial codebook holds NaN, masked or infinite values")
+        raise ParameterError("the initial codebook holds NaN or infinite values, or masked ones")
     return array.reshape(lattice.n_nodes, n_features)

@@ -225,5 +225,5 @@ def test_a_masked_codebook_is_refused(rng):
     values = rng.normal(size=(20, 3))
     assert train(values, Lattice(2, 2), MapConfig(epochs=1), codebook=codebook).attrs["initialization"] == "given"
     codebook[0, 1] = np.ma.masked
-    with pytest.raises(ParameterError, match="codebook holds NaN, masked or infinite values"):
+    with pytest.raises(ParameterError, match="codebook holds NaN or infinite values, or masked ones"):
         train(values, Lattice(2, 2), MapConfig(epochs=1), codebook=codebook)
