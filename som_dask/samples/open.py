@@ -65,12 +65,12 @@ def open_samples(
         Read a Zarr chunk that is not in the store as the fill value. By default this is an error, because a lost
         chunk looks the same as one that was never written.
     sample_weights : optional
-        How much each sample counts: "area" for the cosine of the latitude along a sample dimension; the name of a
-        variable beside the samples; a DataArray on some of the sample dimensions; or an array with the shape of the
-        sample dimensions, or (n,) in C order.
+        How much each sample counts: "area" for the cosine of the latitude, known by its units or name, along sample
+        dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples; a DataArray on
+        some of the sample dimensions; or an array with the shape of the sample dimensions, or (n,) in C order.
     feature_weights : optional
-        How much each feature counts in squared distances: "area" if latitude is a feature dimension; a DataArray on
-        feature dimensions; or D numbers.
+        How much each feature counts in squared distances: "area" if the latitude is along feature dimensions; a
+        DataArray on feature dimensions; or D numbers.
     nodata : number or sequence of numbers, optional
         Numbers that stand for missing values, where the input has no attribute ``_FillValue`` that says so. They
         become NaN when they are read, before the conversion to `dtype`, and integers become float64.
@@ -112,10 +112,13 @@ def open_samples(
         sample_weights = found.find_other(sample_weights, allow_missing_chunks)
     if sample_weights is not None:
         sizes = {dim: ordered[0].sizes[dim] for dim in roles.samples}
-        values = sample_weights_of(sample_weights, coords, sizes, found.description)
+        others = found.others.values()
+        values = sample_weights_of(sample_weights, coords, sizes, found.description, others)
         weights = spread_values(values, roles.samples, grid)
     if feature_weights is not None:
-        feature_weights = feature_weights_of(feature_weights, ordered, roles, found.description)
+        feature_weights = feature_weights_of(
+            feature_weights, ordered, roles, found.description, found.others.values()
+        )
     units = {v.attrs.get("units") for v in ordered}
     return Samples(
         table,

@@ -34,7 +34,13 @@ def is_latitude(coordinate: xr.DataArray) -> bool:
     )
 
 
-def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: str, where: str) -> xr.DataArray:
+def compute_cosines(
+    coords: Iterable[xr.DataArray],
+    dims: Sequence[str],
+    kind: str,
+    where: str,
+    others: Iterable[xr.DataArray] = (),
+) -> xr.DataArray:
     """Compute cos(latitude) along the dimensions that have a latitude as their coordinate.
 
     A coordinate of a dimension goes first (also a rotated latitude: cells of a rotated grid are as large as it says),
@@ -49,6 +55,8 @@ def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: s
         The role of these dimensions, for messages.
     where : str
         Description of the input, for messages.
+    others : iterable of DataArray
+        Other variables of the input, among which a latitude is looked for if no coordinate is one.
 
     Returns
     -------
@@ -61,7 +69,7 @@ def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: s
     ParameterError
         If there is no latitude or there are several, or if it has values beyond 90 degrees.
     """
-    every = [c for c in coords if c.ndim and set(c.dims) <= set(dims) and is_latitude(c)]
+    every = _latitudes_among(coords, dims) or _latitudes_among(others, dims)
     found = [c for c in every if c.dims == (c.name,)] or [c for c in every if c.ndim == 1] or every
     if len(found) != 1:
         what = f"{len(found)} latitudes: {', '.join(str(c.name) for c in found)}" if found else "no latitude"
@@ -78,11 +86,16 @@ def compute_cosines(coords: Iterable[xr.DataArray], dims: Sequence[str], kind: s
     return xr.DataArray(values, dims=latitude.dims, name="area")
 
 
+def _latitudes_among(variables: Iterable[xr.DataArray], dims: Sequence[str]) -> list[xr.DataArray]:
+    return [v for v in variables if v.ndim and set(v.dims) <= set(dims) and is_latitude(v)]
+
+
 def sample_weights_of(
     weights: Any,
     coords: Mapping[str, xr.DataArray],
     sizes: Mapping[str, int],
     where: str,
+    others: Iterable[xr.DataArray] = (),
 ) -> xr.DataArray:
     """Return sample weights as a DataArray on some of the sample dimensions.
 
@@ -95,6 +108,8 @@ def sample_weights_of(
         Sizes of the sample dimensions, in their order.
     where : str
         Description of the input, for messages.
+    others : iterable of DataArray
+        Other variables of the input; a latitude among them serves if no coordinate is one.
 
     Raises
     ------
@@ -104,7 +119,7 @@ def sample_weights_of(
         If the weights are not real numbers.
     """
     if isinstance(weights, str) and weights == AREA:
-        return compute_cosines(coords.values(), tuple(sizes), "sample", where)
+        return compute_cosines(coords.values(), tuple(sizes), "sample", where, others)
     weights = fill_masked(weights)
     if not isinstance(weights, xr.DataArray):
         values = weights if isinstance(weights, dask.array.Array) else np.asarray(weights)
@@ -116,7 +131,13 @@ def sample_weights_of(
     return weights
 
 
-def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: Roles, where: str) -> np.ndarray:
+def feature_weights_of(
+    weights: Any,
+    variables: Sequence[xr.DataArray],
+    roles: Roles,
+    where: str,
+    others: Iterable[xr.DataArray] = (),
+) -> np.ndarray:
     """Return the weights of the features, (D,) float64: finite, none negative, some positive.
 
     Parameters
@@ -126,6 +147,8 @@ def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: R
     roles : Roles
     where : str
         Description of the input, for messages.
+    others : iterable of DataArray
+        Other variables of the input; a latitude among them serves if no coordinate is one.
 
     Raises
     ------
@@ -139,7 +162,9 @@ def feature_weights_of(weights: Any, variables: Sequence[xr.DataArray], roles: R
             raise ParameterError(f"feature weights must be 'area' or a number for each feature, got {weights!r}")
         parts = [
             _spread_over_features(
-                compute_cosines(_coords_of(f), roles.feature_dims_of(f), "feature", _describe(f, where)), f, roles
+                compute_cosines(_coords_of(f), roles.feature_dims_of(f), "feature", _describe(f, where), others),
+                f,
+                roles,
             )
             for f in fields
         ]

@@ -236,3 +236,17 @@ def test_models_tell_the_share_of_the_weight_of_each_node():
     plain = train(source, Lattice(2, 3), MapConfig(epochs=1))
     assert "hit_share" not in plain
     assert "hit_share" not in evaluate(source, plain)
+
+
+def test_latitudes_that_are_variables_beside_the_samples(rng, tmp_path):
+    source, latitudes = curvilinear({"units": "degrees_north"}, rng)
+    beside = xr.Dataset({"z": source.drop_vars("TLAT"), "TLAT": source["TLAT"].variable, "depth": ("y", np.ones(4))})
+    beside.to_zarr(tmp_path / "z.zarr", consolidated=False, zarr_format=2)
+    wanted = np.broadcast_to(np.cos(np.deg2rad(latitudes)), (7, 4, 6))
+    for some in (beside, tmp_path / "z.zarr"):
+        np.testing.assert_allclose(weights_of(some, "area", variable="z")[0], wanted, atol=1e-12)
+        cells = open_samples(some, variable="z", sample_dims="time", feature_weights="area").feature_weights
+        np.testing.assert_allclose(cells, np.repeat(wanted[0].ravel(), 2), atol=1e-12)
+    beside["ULAT"] = 0.5 * beside["TLAT"].assign_attrs(units="degrees_north")
+    known = beside.set_coords("TLAT")  # which goes first
+    np.testing.assert_allclose(weights_of(known, "area", variable="z")[0], wanted, atol=1e-12)
