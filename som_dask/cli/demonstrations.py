@@ -14,7 +14,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.errors import ParameterError
-from som_dask.io.files import beside, remove
+from som_dask.io.files import beside_for_me, remove_leftovers
 from som_dask.io.models import save_model, store_encoding
 from som_dask.io.outputs import publish
 from som_dask.io.stores import open_dataset
@@ -70,8 +70,8 @@ def write_photograph(path: str | os.PathLike[str]) -> None:
         },
         attrs={"title": "pixels of flower.jpg, row by row", "height": height, "width": width},
     ).chunk(pixel=CHUNK_ROWS)
-    temporary = beside(path, "partial")
-    remove(temporary)
+    temporary = beside_for_me(path)
+    remove_leftovers(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about consolidated metadata
         dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))

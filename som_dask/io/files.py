@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import threading
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
 import fsspec
+import psutil
 
 from som_dask.errors import StorageError
 
 __all__ = [
     "beside",
+    "beside_for_me",
     "create",
     "exists",
     "is_url",
@@ -22,6 +26,7 @@ __all__ = [
     "names_in",
     "read_bytes",
     "remove",
+    "remove_leftovers",
     "resolve_url",
     "write_bytes",
 ]
@@ -61,6 +66,28 @@ def beside(path: PathOrUrl, suffix: str) -> str:
     """Return a hidden path in the same folder: ``a/b.zarr`` -> ``a/.b.zarr.SUFFIX``."""
     head, slash, name = os.fspath(path).rstrip("/").rpartition("/")
     return f"{head}{slash}.{name}.{suffix}"
+
+
+def beside_for_me(path: PathOrUrl) -> str:
+    """Return a hidden path in the same folder that no other process or thread uses, to write to before a rename.
+
+    It names the machine and the process, so that `remove_leftovers` can tell what a killed process left.
+    """
+    return beside(path, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.partial")
+
+
+def remove_leftovers(path: PathOrUrl) -> None:
+    """Remove what processes of this machine that have ended left at paths made by `beside_for_me`."""
+    folder = os.path.dirname(os.fspath(path).rstrip("/")) or "."
+    hidden, here = os.path.basename(beside(path, "")), f"{socket.gethostname()}-"
+    for name in names_in(folder):
+        middle = name.removeprefix(hidden).removesuffix(".partial")
+        if f"{hidden}{middle}.partial" != name or not middle.startswith(here):
+            continue
+        process = middle.removeprefix(here).partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            with contextlib.suppress(FileNotFoundError):  # another process removes it as well
+                remove(f"{folder}/{name}")
 
 
 def exists(path: PathOrUrl) -> bool:
@@ -105,7 +132,7 @@ def write_bytes(path: PathOrUrl, data: bytes) -> None:
         filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
         filesystem.pipe_file(inner, data)  # object stores show an object only when it is complete
         return
-    temporary = beside(path, f"{os.getpid()}.tmp")
+    temporary = beside_for_me(path)
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(temporary, "wb") as file:

@@ -17,6 +17,7 @@ import numpy as np
 
 from som_dask.errors import ParameterError, StorageError
 from som_dask.io.files import is_url
+from som_dask.io.outputs import check_apart
 from som_dask.io.redaction import STRUCK, is_secret_name, redact
 
 __all__ = ["JsonLines", "LineFile", "LineHandler", "json_fields", "shorten", "write_to_stderr"]
@@ -186,6 +187,7 @@ class LineFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if is_url(path):
             raise ParameterError("the log can't be a URL: it is written line by line; give a file on this machine")
+        check_apart(path, kind="log")
         self.path = Path(path)
         folder = self.path.absolute().parent
         if not folder.is_dir():

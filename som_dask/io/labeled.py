@@ -10,7 +10,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from som_dask.errors import StorageError
 from som_dask.io.digest import DIGEST, dataset_digest
-from som_dask.io.files import PathOrUrl, beside, is_url, remove
+from som_dask.io.files import PathOrUrl, beside_for_me, is_url, remove, remove_leftovers
 from som_dask.io.outputs import check_free, publish
 from som_dask.io.stores import open_dataset
 
@@ -44,13 +44,13 @@ def save_labeled(
         as it was.
     """
     check_free(place, overwrite=overwrite)
-    temporary = beside(place, "partial")
+    temporary = beside_for_me(place)
     dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
     digest = dataset_digest(dataset) if with_digest else None
     if digest is not None:
         dataset = dataset.assign_attrs({DIGEST: digest})
     try:
-        remove(temporary)
+        remove_leftovers(place)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about consolidated metadata
             dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from som_dask.errors import StorageError
-from som_dask.io.files import PathOrUrl, beside, exists, is_url, make_durable, names_in, remove, resolve_url
+from som_dask.io.files import (
+    PathOrUrl,
+    beside,
+    beside_for_me,
+    exists,
+    is_url,
+    make_durable,
+    names_in,
+    remove,
+    resolve_url,
+)
 
-__all__ = ["check_free", "lock", "publish"]
+__all__ = ["check_apart", "check_free", "lock", "publish"]
 
+ROOTS = {"zarr.json", ".zgroup", ".zarray"}  # one of them is in the folder of every Zarr store
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # errors of a rename to a path where something is
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2) on Linux
 
 
@@ -27,7 +41,7 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
     overwrite : bool
         Whether a Zarr store at `path` may be replaced. Nothing but a Zarr store is ever replaced.
     inputs : iterable
-        What the run reads. No path among them may be the output or lie in it; other objects are ignored.
+        What the run reads, as for `check_apart`.
 
     Raises
     ------
@@ -41,24 +55,62 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
         present = exists(path)
     except (ValueError, ImportError) as error:
         raise StorageError(f"can't use the output {path}: {error}") from error
-    for source in inputs:
-        if isinstance(source, (str, os.PathLike)) and _contains(path, source):
-            raise StorageError(f"the output {path} would replace the input {source}; choose another output")
+    check_apart(path, inputs)
     if present and not overwrite:
         raise StorageError(f"{path} exists already; choose another output or allow it with --overwrite")
-    if present and not {"zarr.json", ".zgroup", ".zarray"} & set(names_in(path)):
+    if present and not ROOTS & set(names_in(path)):
         raise StorageError(f"{path} is not a Zarr store and is never overwritten; choose another output")
     if not is_url(path):
         _check_writable(Path(path))
 
 
-def _contains(folder: PathOrUrl, path: PathOrUrl) -> bool:
-    """Whether `path` is `folder` or lies in it."""
-    if is_url(folder) or is_url(path):
-        folder, path = os.fspath(folder).rstrip("/"), os.fspath(path).rstrip("/")
-    else:
-        folder, path = os.path.realpath(folder), os.path.realpath(path)
-    return path == folder or path.startswith(f"{folder}/")
+def check_apart(path: PathOrUrl, inputs: Iterable[Any] = (), *, kind: str = "output") -> None:
+    """Check that writing to `path` changes nothing that is read, and no Zarr store.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or a URL.
+    inputs : iterable
+        What is read. No path among them may be `path`, lie in it or contain it, in whatever way they are spelled;
+        other objects are ignored.
+    kind : str
+        What is written, for messages.
+
+    Raises
+    ------
+    StorageError
+        If it would.
+    """
+    place = _canonical(path)
+    for source in inputs:
+        if not isinstance(source, (str, os.PathLike)):
+            continue
+        other = _canonical(source)
+        if _contains(place, other):
+            raise StorageError(f"the {kind} {path} would replace the input {source}; choose another {kind}")
+        if _contains(other, place):
+            raise StorageError(f"the {kind} {path} lies in the input {source}; choose a place outside of it")
+    if is_url(place):
+        return
+    for folder in Path(place).parents:
+        if any(os.path.lexists(folder / name) for name in ROOTS):
+            raise StorageError(f"the {kind} {path} lies in the Zarr store {folder}; choose a place outside of it")
+
+
+def _canonical(path: PathOrUrl) -> str:
+    """Return the one spelling of a place: a path without links, or a URL without needless slashes."""
+    protocol, separator, rest = os.fspath(path).partition("://")
+    if not separator:
+        return os.path.realpath(path)
+    if protocol in ("file", "local"):
+        return os.path.realpath(rest)
+    return f"{protocol}://{posixpath.normpath(rest)}"
+
+
+def _contains(folder: str, path: str) -> bool:
+    """Whether a place is another or lies in it."""
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _check_writable(path: Path) -> None:
@@ -106,28 +158,45 @@ def publish(temporary: PathOrUrl, path: PathOrUrl, *, overwrite: bool) -> None:
     for folder, _, files in os.walk(temporary):
         make_durable([*(os.path.join(folder, name) for name in files), folder])
     try:
-        _rename(temporary, path)
+        _rename(temporary, path, overwrite=overwrite)
+    except FileExistsError as error:
+        raise StorageError(f"{path} has appeared in the meantime; the result is kept at {temporary}") from error
     except OSError as error:
         raise StorageError(f"can't publish {path}: {error.strerror}; the result is kept at {temporary}") from error
     make_durable([os.path.dirname(os.path.abspath(path))])
 
 
-def _rename(temporary: str, path: str) -> None:
+def _rename(temporary: str, path: str, *, overwrite: bool) -> None:
     """Rename a local file or folder; remove what was at `path` before."""
-    if not os.path.lexists(path):
-        os.rename(temporary, path)
-    elif _exchange(temporary, path):
-        remove(temporary)
-    else:
-        old = beside(path, "old")
-        remove(old)
-        os.rename(path, old)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            os.rename(old, path)
-            raise
-        remove(old)
+    while True:
+        if not os.path.lexists(path):
+            if _try_rename(temporary, path, *TAKEN):
+                return
+        elif not overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        elif _exchange(temporary, path):
+            remove(temporary)
+            return
+        elif _try_rename(path, old := beside_for_me(path), errno.ENOENT):
+            try:
+                done = _try_rename(temporary, path, *TAKEN)
+            except OSError:
+                os.rename(old, path)
+                raise
+            remove(old)
+            if done:
+                return
+
+
+def _try_rename(source: str, target: str, *errors: int) -> bool:
+    """Rename; return False after one of some errors, by which another process shows that it was faster."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in errors:
+            return False
+        raise
+    return True
 
 
 def _exchange(one: str, other: str) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
+from som_dask.io.files import write_bytes
 from som_dask.io.models import lattice_of
+from som_dask.io.outputs import check_apart
 from som_dask.plotting.canvas import EMPTY, GROUND, SEQUENTIAL, add_colorbar, draw_nodes
 from som_dask.plotting.figures import create_map_axes, outline_nodes
 from som_dask.plotting.texts import clean_text, make_caption
@@ -30,6 +33,7 @@ __all__ = [
     "save_figure",
 ]
 
+DEFAULT_FORMAT = "png"
 PIXELS = 400  # along the longer side of an image, at least about so many
 
 
@@ -192,11 +196,20 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     ax : matplotlib Axes
-    path : path
-        Its ending chooses the format: PNG, PDF, SVG or another that matplotlib knows.
+    path : path or fsspec URL
+        Its ending chooses the format: PNG, PDF, SVG or another that matplotlib knows. Without one, ``.png`` is added.
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written, or lies in a Zarr store.
     """
     figure: Any = ax.figure
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    ending = os.path.splitext(path)[1]
+    data = BytesIO()
+    figure.savefig(data, format=ending[1:] or DEFAULT_FORMAT, dpi=150, bbox_inches="tight")
+    check_apart(path, kind="picture")
+    write_bytes(path if ending else f"{os.fspath(path)}.{DEFAULT_FORMAT}", data.getvalue())
 
 
 def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None:
@@ -209,11 +222,13 @@ def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None
     ----------
     codebook : (rows, cols, 3) float64
         Red, green and blue of each node from 0 to 1; other values are clipped.
-    path : path
+    path : path or fsspec URL
         The PNG file to write.
 
     Raises
     ------
+    StorageError
+        If the file can't be written, or lies in a Zarr store.
     ParameterError
         If matplotlib is missing.
     """
@@ -222,4 +237,7 @@ def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None
     except ImportError as error:
         raise ParameterError("pictures need matplotlib: pip install 'som_dask[plot]'") from error
     times = max(1, PIXELS // max(codebook.shape[:2]))
-    imsave(path, np.clip(codebook, 0, 1).repeat(times, axis=0).repeat(times, axis=1))
+    data = BytesIO()
+    imsave(data, np.clip(codebook, 0, 1).repeat(times, axis=0).repeat(times, axis=1), format="png")
+    check_apart(path, kind="picture")
+    write_bytes(path, data.getvalue())

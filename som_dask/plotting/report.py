@@ -10,7 +10,7 @@ import xarray as xr
 from som_dask.errors import SchemaError, StorageError
 from som_dask.io.files import exists, is_url, read_bytes, write_bytes
 from som_dask.io.models import lattice_of
-from som_dask.io.outputs import lock
+from som_dask.io.outputs import check_apart, lock
 from som_dask.plotting.fields import list_fields
 from som_dask.plotting.report_page import START, Section, render_page
 from som_dask.plotting.report_pictures import (
@@ -139,6 +139,7 @@ def check_page(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     StorageError
         If something exists there, and it may not be replaced or is not an HTML page.
     """
+    check_apart(path, kind="report")
     if not exists(path):
         return
     if not overwrite:

@@ -1,12 +1,16 @@
 """Files: whole or not there, made once by one of several writers, local or at a URL."""
 
+import os
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from som_dask.errors import StorageError
 from som_dask.io import files as storage
-from som_dask.io.files import beside, create, read_bytes, remove, write_bytes
+from som_dask.io.files import beside, beside_for_me, create, exists, read_bytes, remove, remove_leftovers, write_bytes
 
 
 def test_hidden_names_lie_beside():
@@ -57,3 +61,16 @@ def test_filesystems_without_conditional_writes(monkeypatch):
     assert create("memory://storage-plain/file", b"one")
     assert not create("memory://storage-plain/file", b"two")
     assert read_bytes("memory://storage-plain/file") == b"one"
+
+
+@pytest.mark.parametrize("base", ["{}", "memory://left"])
+def test_only_what_ended_processes_of_this_machine_left_is_removed(base, tmp_path):
+    path = f"{base.format(tmp_path)}/m.zarr"
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    mine, left = beside_for_me(path), beside_for_me(path).replace(f"-{os.getpid()}-", f"-{ended.stdout.strip()}-")
+    names = [mine, left, left.replace(socket.gethostname(), "elsewhere"), beside(path, "partial"), f"{path}.partial"]
+    for name in names:
+        write_bytes(f"{name}/file", b"")
+    assert beside_for_me(path) != mine
+    remove_leftovers(path)
+    assert [exists(name) for name in names] == [True, False, True, True, True]

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Barrier
 
 import pytest
 
 from som_dask.errors import StorageError
 from som_dask.io import outputs
 from som_dask.io.files import exists, names_in, remove, write_bytes
-from som_dask.io.outputs import check_free, lock, publish
+from som_dask.io.outputs import check_apart, check_free, lock, publish
 
 
 def folder(path, text):
@@ -208,3 +209,59 @@ def test_a_folder_that_is_read_only_takes_no_lock_file(tmp_path):
 def test_urls_have_no_lock():
     with lock("memory://storage/locked"), lock("memory://storage/locked"):
         assert not exists("memory://storage/.locked.lock")
+
+
+def test_one_function_tells_an_output_from_an_input_however_they_are_spelled(tmp_path, monkeypatch):
+    store = folder(tmp_path / "in.zarr", "")
+    (store / "zarr.json").touch()
+    (tmp_path / "link").symlink_to(store)
+    monkeypatch.chdir(tmp_path)
+    for source in ("in.zarr", "./in.zarr/", "link", f"file://{store}", f"local://{store}", "link/group"):
+        for output in ("in.zarr", "link", f"file://{store}", "x/../in.zarr"):
+            with pytest.raises(StorageError, match="would replace the input"):
+                check_apart(output, [source])
+    for output in ("in.zarr/codebook", "link/x", f"file://{store}/a/b"):
+        with pytest.raises(StorageError, match=r"the output .* lies in the input"):
+            check_free(output, overwrite=True, inputs=["link"])
+        with pytest.raises(StorageError, match=r"the log .* lies in the Zarr store .*in\.zarr; choose"):
+            check_apart(output, kind="log")
+    check_apart("in.zarr.new", ["in.zarr"])
+    with pytest.raises(StorageError, match="would replace"):
+        check_apart("s3://bucket//a/", ["s3://bucket/a/b"])
+    with pytest.raises(StorageError, match="lies in"):
+        check_apart("s3://bucket/a/./b", ["s3://bucket/a"])
+    check_apart("s3://bucket/ab", ["s3://bucket/a", "s3://other/ab"])
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_of_stores_published_at_once_one_is_there_and_whole(can_exchange, tmp_path, monkeypatch):
+    if not can_exchange:
+        monkeypatch.setattr(outputs, "_exchange", lambda *_: False)
+    target, count = tmp_path / "out", 24
+    texts = [str(i) for i in range(count)]
+    made = [folder(tmp_path / f"new{i}", text) for i, text in enumerate(texts)]
+    barrier = Barrier(8)
+
+    def put(source):
+        barrier.wait()
+        publish(source, target, overwrite=True)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, made))
+    assert (target / "file").read_text() in texts
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_store_that_appears_at_the_last_moment_is_not_replaced(tmp_path, monkeypatch):
+    new, target, rename = folder(tmp_path / "new", "new"), tmp_path / "out", os.rename
+
+    def late(source, to):
+        folder(target, "other")
+        monkeypatch.undo()
+        rename(source, to)
+
+    monkeypatch.setattr(outputs.os, "rename", late)
+    with pytest.raises(StorageError, match="appeared"):
+        publish(new, target, overwrite=False)
+    assert (target / "file").read_text() == "other"
+    assert (new / "file").read_text() == "new"
