@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.coordinates import check_text, make_storable
 
 __all__ = ["VARIABLE", "Features", "Roles", "features_of", "roles_of"]
 
@@ -119,8 +121,8 @@ class Features:
     names : tuple of str, or None
         None if the input does not name its features.
     coords : dict of str to xarray.Variable
-        Coordinates along "feature": the value of each feature dimension and, with several variables, the name of the
-        variable that the feature belongs to.
+        Coordinates along "feature", as a model can store them: the value of each feature dimension, or of each level
+        of one that was stacked, and, with several variables, the name of the variable that the feature belongs to.
     """
 
     names: tuple[str, ...] | None
@@ -132,7 +134,8 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
 
     With one variable and one feature dimension, the names are the values of its coordinate; with several feature
     dimensions they look like "lat=10.0 lon=20.0"; with several variables they begin with the name of the variable, as
-    in "z level=500". A dimension without a coordinate is numbered from 0.
+    in "z level=500". A dimension without a coordinate is numbered from 0; one that was stacked counts as the levels
+    of its index.
 
     Parameters
     ----------
@@ -144,34 +147,50 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
     Raises
     ------
     DataError
-        If two features have the same name.
+        If two features have the same name, or one that a model can't store.
     """
     several = len(variables) > 1
     names: list[str] = []
-    columns: dict[str, list[np.ndarray | int]] = {dim: [] for dim in roles.features}
+    columns: dict[str, list[np.ndarray | int]] = {
+        label: [] for dim in roles.features for variable in variables for label in _labels_of(variable, dim)
+    }
     for variable in variables:
         own = roles.feature_dims_of(variable)
         size = math.prod(variable.sizes[dim] for dim in own)
-        values = dict(zip(own, _combine([variable[dim].values for dim in own]), strict=True))
-        for dim, column in columns.items():
-            column.append(values.get(dim, size))
-        if len(own) == 1 and not several:
+        places = dict(zip(own, _combine([np.arange(variable.sizes[dim]) for dim in own]), strict=True))
+        values = {label: variable[label].values[places[dim]] for dim in own for label in _labels_of(variable, dim)}
+        for label, column in columns.items():
+            column.append(values.get(label, size))
+        if list(values) == list(own) and len(own) == 1 and not several:
             names += [str(value) for value in values[own[0]]]
             continue
         first = [str(variable.name)] if several or not own else []
-        texts = [[f"{dim}={value}" for value in values[dim]] for dim in own]
+        texts = [[f"{label}={value}" for value in column] for label, column in values.items()]
         names += [" ".join([*first, *parts]) for parts in zip(*texts, strict=True)] if own else [" ".join(first)]
     nameless = not several and _is_nameless(variables[0], roles)
     if not nameless and len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{where} has two features of the same name {twice!r}; rename one")
-    coords = {dim: _join(parts, variables, dim) for dim, parts in columns.items() if dim != "feature" or several}
+    check_text(names, f"the name of a feature of {where}")
+    coords = {
+        label: make_storable(_join(parts, variables, label), f"the coordinate {label!r} of {where}")
+        for label, parts in columns.items()
+        if label != "feature" or several
+    }
     if nameless:
         coords = {}
     if several:
         owners = np.array([str(v.name) for v in variables], dtype=object)
         coords[VARIABLE] = xr.Variable("feature", np.repeat(owners, _sizes_of(variables, roles)))
     return Features(None if nameless else tuple(names), coords)
+
+
+def _labels_of(variable: xr.DataArray, dim: str) -> list[str]:
+    """Return the names of what labels a dimension of a variable: the levels of its index, or itself."""
+    if dim not in variable.dims:
+        return []
+    index = variable.indexes.get(dim)
+    return [str(name) for name in index.names] if isinstance(index, pd.MultiIndex) else [dim]
 
 
 def _sizes_of(variables: Sequence[xr.DataArray], roles: Roles) -> list[int]:

@@ -104,7 +104,8 @@ def open_samples(
     features = features_of(ordered, roles, found.description)
     coords = _sample_coords_of(ordered, roles)
     grid = choose_grid(found.variables, roles.samples, _choose_block_rows(ordered, roles, block_bytes))
-    table = stack_variables(ordered, roles.samples, grid)
+    # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
+    table = stack_variables([v.drop_vars(list(v.coords)) for v in ordered], roles.samples, grid)
     if wanted is not None:
         table = table.astype(wanted)
     weights = None
