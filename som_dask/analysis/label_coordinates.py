@@ -10,12 +10,32 @@ import pandas as pd
 import xarray as xr
 from dask.delayed import Delayed
 
+from som_dask.io.coordinates import make_storable
 from som_dask.samples.table import Samples
 
-__all__ = ["coordinates_of_block", "cut_coordinates", "split_multi_indexes"]
+__all__ = ["coordinates_of_block", "cut_coordinates", "make_all_storable"]
 
 
-def split_multi_indexes(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+def make_all_storable(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Replace what a store can't hold: an index with several levels by these, and periods, categories ... by text.
+
+    Raises
+    ------
+    DataError
+        If there is text that can't be encoded.
+    """
+    found = _split_multi_indexes(coords)
+    for name, c in found.items():
+        # What is still in a store came out of one; it may be as long as the samples, and is not read here.
+        usual = isinstance(c.dtype, np.dtype) and c.dtype.kind in "biufcmMUST"
+        if c.variable._in_memory and not usual:
+            values = c if c.dims else c.expand_dims("value")
+            stored = make_storable(values.variable, f"the coordinate {name!r} of the samples")
+            found[name] = xr.DataArray(stored if c.dims else stored.squeeze("value"), name=name)
+    return found
+
+
+def _split_multi_indexes(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """Replace each index with several levels by its levels, because a store can't hold it."""
     found = {}
     for name, c in coords.items():

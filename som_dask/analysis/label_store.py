@@ -18,7 +18,7 @@ from dask.delayed import delayed
 
 from som_dask._version import __version__
 from som_dask.algorithm.feature_space import Missing
-from som_dask.analysis.label_coordinates import coordinates_of_block, cut_coordinates, split_multi_indexes
+from som_dask.analysis.label_coordinates import coordinates_of_block, cut_coordinates, make_all_storable
 from som_dask.analysis.label_region import Region, fingerprint_of_block, write_block
 from som_dask.analysis.labels import LabelTask
 from som_dask.analysis.soft_labels import SoftTask
@@ -117,7 +117,7 @@ def infer_to_store(
     with lock(place):
         # Blocks of one size, so that each is one complete chunk of the store of labels.
         samples = task.samples.even_out()
-        samples = replace(samples, coords=split_multi_indexes(samples.coords))
+        samples = replace(samples, coords=make_all_storable(samples.coords))
         run = _LabelStore(replace(task, samples=samples), os.fspath(place))
         run.open(overwrite=overwrite)
         for done in run.write():

@@ -1,6 +1,7 @@
 """Labels keep the samples' coordinates, whatever their kind, and a bad block costs only itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -53,6 +54,33 @@ def test_coordinates_of_every_kind_are_kept(kind, index, cells, model, tmp_path)
         np.testing.assert_array_equal(found[name].values, KINDS[kind])
         np.testing.assert_array_equal(infer(data, model)[name].values, KINDS[kind])
         np.testing.assert_array_equal(found["distance"], infer(cells, model)["distance"].compute())
+
+
+MONTHS = pd.period_range("1000-01", periods=ROWS, freq="M")
+ODD = {
+    "periods": (MONTHS, MONTHS.astype(str)),
+    "intervals": (pd.interval_range(0, ROWS), [f"({i}, {i + 1}]" for i in range(ROWS)]),
+    "categories": (pd.CategoricalIndex(["a", "b", "c"] * (ROWS // 3)), ["a", "b", "c"] * (ROWS // 3)),
+    "text and numbers": (np.array(["a", 1, None] * (ROWS // 3), dtype=object), ["a", "1", ""] * (ROWS // 3)),
+    "times with a zone": (
+        pd.DatetimeIndex(TIMES, tz="UTC").as_unit("s"),
+        pd.DatetimeIndex(TIMES).as_unit("s"),
+    ),
+}
+
+
+@pytest.mark.parametrize("index", [False, True], ids=["along", "index"])
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.filterwarnings("ignore")
+def test_coordinates_that_no_store_holds_are_kept_in_another_form(kind, index, cells, model, tmp_path):
+    name, (given, wanted) = "cell" if index else "extra", ODD[kind]
+    data = cells.assign_coords({name: ("cell", given), "month": MONTHS[0]})
+    infer_to_store(data, model, tmp_path / "labels.zarr")
+    found = opened(tmp_path / "labels.zarr")
+    np.testing.assert_array_equal(found[name].values, np.asarray(wanted))
+    assert found["month"].item() == "1000-01"
+    np.testing.assert_array_equal(found["distance"], infer(cells, model)["distance"].compute())
+    assert infer(data, model)[name].identical(data[name])  # in memory it stays what it is
 
 
 def test_features_first(cells, model, tmp_path):
