@@ -17,6 +17,7 @@ import numpy as np
 
 from som_dask.errors import CheckpointError
 from som_dask.io.files import remove, write_bytes
+from som_dask.io.outputs import check_apart
 
 __all__ = ["KEPT", "Checkpoint", "CheckpointFolder"]
 
@@ -55,11 +56,25 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Checkpoint:
-        """Read a checkpoint from the bytes that `to_bytes` made."""
+        """Read a checkpoint from the bytes that `to_bytes` made.
+
+        Raises
+        ------
+        ValueError, or whatever NumPy raises
+            If they are not such bytes. Compiled code works on the codebook without looking at its kind again.
+        """
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             history = {n.removeprefix("history_"): file[n] for n in file.files if n.startswith("history_")}
-            identity = json.loads(file["identity"].tobytes())
-            return cls(int(file["epochs_done"]), file["codebook"], history, identity)
+            identity, codebook, done = json.loads(file["identity"].tobytes()), file["codebook"], file["epochs_done"]
+        if codebook.ndim != 2 or codebook.dtype != np.float64 or not np.isfinite(codebook).all():
+            raise ValueError("its codebook is not a table of finite float64 numbers")
+        if done.shape != () or done.dtype.kind not in "iu" or done < 0:
+            raise ValueError("its number of epochs is not a whole number")
+        if any(values.shape != (int(done),) or values.dtype != np.float64 for values in history.values()):
+            raise ValueError(f"its history is not one of {int(done)} epochs")
+        if not isinstance(identity, dict):
+            raise ValueError("it does not say which run it is of")
+        return cls(int(done), np.ascontiguousarray(codebook), history, identity)
 
 
 class CheckpointFolder:
@@ -71,11 +86,17 @@ class CheckpointFolder:
         A local folder, which the first `save` creates.
     on_save : callable, optional
         Called with each `Checkpoint` and the path of its file when it is complete, for example to write a log.
+
+    Raises
+    ------
+    StorageError
+        If the folder lies in a Zarr store.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], *, on_save: Callable[[Checkpoint, Path], None] | None = None
     ) -> None:
+        check_apart(path, kind="folder of checkpoints")
         self.path, self.on_save = Path(path), on_save
 
     def files(self) -> list[Path]:
@@ -124,14 +145,22 @@ class CheckpointFolder:
                 if hashlib.sha256(data).hexdigest()[:32] != NAME.fullmatch(file.name)[2]:  # type: ignore[index]
                     raise ValueError("its digest does not match")
                 return Checkpoint.from_bytes(data)
-            except (OSError, ValueError, KeyError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # a damaged archive raises errors of many kinds
                 warnings.warn(f"checkpoint {file} is damaged ({error}); trying the one before", stacklevel=2)
         if files:
             raise CheckpointError(f"every checkpoint in {self.path} is damaged; start again with --overwrite")
         return None
 
-    def resume(self, identity: Mapping[str, Any]) -> Checkpoint:
+    def resume(self, identity: Mapping[str, Any], like: Checkpoint | None = None) -> Checkpoint:
         """Return the newest complete checkpoint, if it belongs to the run with this `identity`.
+
+        Parameters
+        ----------
+        identity : mapping
+        like : Checkpoint, optional
+            The state at the start of the run, whose shape of codebook and kinds of history it must have.
 
         Raises
         ------
@@ -152,6 +181,14 @@ class CheckpointFolder:
             raise CheckpointError(
                 f"the checkpoint in {self.path} is of another run: it differs in {', '.join(differing)}; "
                 f"use the same data and options, or start again with --overwrite"
+            )
+        if like is not None and (
+            checkpoint.codebook.shape != like.codebook.shape or set(checkpoint.history) != set(like.history)
+        ):
+            raise CheckpointError(
+                f"the checkpoint in {self.path} does not fit its run: its codebook has shape "
+                f"{checkpoint.codebook.shape}, not {like.codebook.shape}, or its history lacks something; "
+                f"start again with --overwrite"
             )
         return checkpoint
 

@@ -98,3 +98,9 @@ def test_clear_removes_its_own_files_only(tmp_path):
     (folder.path / "notes.txt").write_text("mine")
     folder.clear()
     assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
+
+
+def test_no_checkpoints_in_a_store(tmp_path):
+    (tmp_path / "zarr.json").touch()
+    with pytest.raises(StorageError, match="the folder of checkpoints .* lies in the Zarr store"):
+        CheckpointFolder(tmp_path / "checkpoints")
