@@ -19,6 +19,7 @@ from som_dask.errors import ParameterError, SchemaError, StorageError
 from som_dask.io.digest import DIGEST
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
 from som_dask.io.stores import open_zarr_node
+from som_dask.io.units import FEATURE_UNITS, describe_units
 
 __all__ = [
     "FORMAT",
@@ -39,6 +40,7 @@ FORMAT = "som_dask model 1"
 OWN_NAMES = {
     "x", "y", "row", "col", "epoch", "feature", "codebook", "scaled_codebook", "hits", "hit_share", "u_matrix",
     "radius", "learning_rate", "quantization_error", "topographic_error", "missing_values",
+    "feature_center", "feature_scale", "feature_weight", FEATURE_UNITS,
 }  # fmt: skip
 
 
@@ -54,6 +56,8 @@ def model_dataset(
     gaps: np.ndarray | None = None,
     feature_coords: Mapping[str, Any] | None = None,
     hit_share: np.ndarray | None = None,
+    feature_units: Sequence[str] = (),
+    standard_name: str | None = None,
 ) -> xr.Dataset:
     """Make the model of a trained map, a labeled Dataset.
 
@@ -80,11 +84,16 @@ def model_dataset(
         `som_dask.io.unstack.unstack_features`.
     hit_share : (M,) float64, optional
         Share of each node in the weight of the samples, where they have weights.
+    feature_units : sequence of str, optional
+        Units of each feature, empty where they are unknown.
+    standard_name : str, optional
+        Standard name of all features by the CF conventions.
 
     Returns
     -------
     xarray.Dataset
-        ``codebook (row, col, feature)`` in the data's units, NaN for features that no sample has; ``hits (row,
+        ``codebook (row, col, feature)`` in the data's units, NaN for features that no sample has; its attribute
+        "units" tells them if all features have the same, or else the coordinate ``feature_units``. ``hits (row,
         col)``, ``u_matrix (row, col)``, ``quantization_error (epoch)``, ``topographic_error (epoch)``, ``radius
         (epoch)``; coordinates ``feature``, ``epoch`` and the positions ``x``, ``y`` ``(row, col)`` of the nodes in
         lattice units. If the map's space is not that of the data, also ``scaled_codebook (row, col, feature)`` and
@@ -94,14 +103,16 @@ def model_dataset(
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     where = "in the map's own space" if space.changes_values else "in the data's units"
+    units, unit_coords = describe_units(feature_units)
+    named = {} if standard_name is None else {"standard_name": standard_name}
     dataset = xr.Dataset(
         data_vars={
             "codebook": (
                 ("row", "col", "feature"),
                 space.to_data_units(points).reshape(*lattice.shape, -1),
-                {"long_name": "codebook, in the data's units"},
+                {"long_name": "codebook, in the data's units", **named, **units},
             ),
-            **_describe_scaling(points, space, lattice),
+            **_describe_scaling(points, space, lattice, units),
             "hits": (("row", "col"), hits.reshape(lattice.shape), {"long_name": "samples per node", "units": "1"}),
             **describe_hit_share(hit_share, lattice),
             "u_matrix": (
@@ -114,6 +125,7 @@ def model_dataset(
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
             **{_avoid_own_names(name): coordinate for name, coordinate in (feature_coords or {}).items()},
+            **unit_coords,
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
@@ -158,7 +170,9 @@ def _avoid_own_names(name: str) -> str:
     return f"feature_{name}" if name in OWN_NAMES else name
 
 
-def _describe_scaling(points: np.ndarray, space: FeatureSpace, lattice: Lattice) -> dict[str, Any]:
+def _describe_scaling(
+    points: np.ndarray, space: FeatureSpace, lattice: Lattice, units: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the scaled codebook and how features are scaled, unless the map's space is that of the data."""
     if not space.changes_values:
         return {}
@@ -170,8 +184,8 @@ def _describe_scaling(points: np.ndarray, space: FeatureSpace, lattice: Lattice)
             scaled.reshape(*lattice.shape, -1),
             {"long_name": "codebook, in the map's own space", "units": "1"},
         ),
-        "feature_center": ("feature", space.center, {"long_name": "subtracted from the feature"}),
-        "feature_scale": ("feature", space.scale, {"long_name": "what the feature is divided by then"}),
+        "feature_center": ("feature", space.center, {"long_name": "subtracted from the feature", **units}),
+        "feature_scale": ("feature", space.scale, {"long_name": "what the feature is divided by then", **units}),
         "feature_weight": (
             "feature", space.feature_weights, {"long_name": "weight of squared differences", "units": "1"}
         ),

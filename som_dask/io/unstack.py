@@ -10,10 +10,12 @@ import xarray as xr
 
 from som_dask.errors import DataError
 from som_dask.io.models import OWN_NAMES
+from som_dask.io.units import FEATURE_UNITS, describe_units
 
 __all__ = ["unstack_features"]
 
 VARIABLE = "variable"
+NOT_PLACES = ("feature", FEATURE_UNITS)  # coordinates that don't say where a feature lies
 
 
 def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = None) -> xr.DataArray | xr.Dataset:
@@ -32,9 +34,10 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     -------
     DataArray, or Dataset if there are several variables
         The feature dimensions come after all other dimensions. Combinations of coordinates that are not a feature
-        are NaN. An array without such coordinates is returned unchanged. A feature dimension whose name a model
-        uses itself, such as "x" for the positions of the nodes, is called "feature_x" in the codebook of the model,
-        and "x" again in the result if that name is free.
+        are NaN. In a Dataset each variable of a codebook has its own units, if they are known. An array without such
+        coordinates is returned unchanged. A feature dimension whose name a model uses itself, such as "x" for the
+        positions of the nodes, is called "feature_x" in the codebook of the model, and "x" again in the result if
+        that name is free.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     if "feature" not in array.dims:
         raise DataError(f"the array has dimensions {array.dims}; fields are made of one with 'feature'")
     own = [name for name, c in array.coords.items() if c.dims == ("feature",)]
-    columns: dict[Hashable, xr.Variable] = {name: array[name].variable for name in own if name != "feature"}
+    columns: dict[Hashable, xr.Variable] = {name: array[name].variable for name in own if name not in NOT_PLACES}
     if coords is not None:
         columns = {name: xr.Variable("feature", _values(c), getattr(c, "attrs", None)) for name, c in coords.items()}
     columns = {_original_name(str(name), array): column for name, column in columns.items()}
@@ -58,7 +61,10 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
         chosen = [i for i, other in enumerate(names) if other == name]
         parts = {dim: column[chosen] for dim, column in columns.items()}
         field = _field(bare.isel(feature=chosen), parts, array.isel(feature=chosen))
-        fields[name] = field.isel(feature=0, drop=True) if "feature" in field.dims and len(chosen) == 1 else field
+        field = field.isel(feature=0, drop=True) if "feature" in field.dims and len(chosen) == 1 else field
+        if FEATURE_UNITS in array.coords and array.name == "codebook":
+            field = field.assign_attrs(describe_units(array[FEATURE_UNITS].values[chosen].tolist())[0])
+        fields[name] = field
     return xr.Dataset(fields)
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 from som_dask.io.models import lattice_of
+from som_dask.io.units import FEATURE_UNITS
 from som_dask.plotting.canvas import EMPTY, SEQUENTIAL
 from som_dask.plotting.figures import create_panels
 from som_dask.plotting.texts import clean_text
@@ -141,7 +142,7 @@ def list_fields(model: xr.Dataset) -> list[dict[str, Any]]:
         str(name): coordinate.values
         for name, coordinate in codebook.coords.items()
         if coordinate.dims == ("feature",)
-        and name != "feature"
+        and name not in ("feature", FEATURE_UNITS)
         and str(name).lower() not in (*LATITUDES, *LONGITUDES)
         and _tells_fields_apart(coordinate.values)
     }

@@ -12,6 +12,7 @@ import xarray as xr
 
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.coordinates import check_text, make_storable
+from som_dask.io.units import units_in
 
 __all__ = ["VARIABLE", "Features", "Roles", "features_of", "roles_of"]
 
@@ -123,10 +124,13 @@ class Features:
     coords : dict of str to xarray.Variable
         Coordinates along "feature", as a model can store them: the value of each feature dimension, or of each level
         of one that was stacked, and, with several variables, the name of the variable that the feature belongs to.
+    units : tuple of str
+        Units of each feature; empty where they are unknown.
     """
 
     names: tuple[str, ...] | None
     coords: dict[str, xr.Variable]
+    units: tuple[str, ...]
 
 
 def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> Features:
@@ -182,7 +186,9 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
     if several:
         owners = np.array([str(v.name) for v in variables], dtype=object)
         coords[VARIABLE] = xr.Variable("feature", np.repeat(owners, _sizes_of(variables, roles)))
-    return Features(None if nameless else tuple(names), coords)
+    units = np.repeat(np.array([units_in(v.attrs) for v in variables], dtype=object), _sizes_of(variables, roles))
+    check_text(set(units), f"the units of {where}")
+    return Features(None if nameless else tuple(names), coords, tuple(units))
 
 
 def _labels_of(variable: xr.DataArray, dim: str) -> list[str]:

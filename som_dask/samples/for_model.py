@@ -11,6 +11,7 @@ import xarray as xr
 from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
 from som_dask.io.models import check_features, open_model
+from som_dask.io.units import check_units
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.open import open_samples
 from som_dask.samples.sources import open_source, variable_names_of
@@ -41,7 +42,7 @@ def open_for_model(
     Raises
     ------
     SchemaError
-        If the features are not those that the model was trained on.
+        If the features are not those that the model was trained on, or have other units.
     ParameterError
         If `missing` is none of these.
     """
@@ -50,6 +51,7 @@ def open_for_model(
     model = open_model(model)
     samples = open_samples_for(model, data, **options)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
+    check_units(model, samples.feature_units, samples.description)
     return samples, model, missing or model.attrs.get("missing", "error")
 
 

@@ -120,7 +120,7 @@ def open_samples(
         feature_weights = feature_weights_of(
             feature_weights, ordered, roles, found.description, found.others.values()
         )
-    units = {v.attrs.get("units") for v in ordered}
+    standard_names = {v.attrs.get("standard_name") for v in ordered}
     return Samples(
         table,
         features.names,
@@ -133,7 +133,8 @@ def open_samples(
         feature_coords=features.coords,
         weights=weights,
         feature_weights=feature_weights,
-        units=units.pop() if len(units) == 1 else None,
+        feature_units=features.units,
+        standard_name=_as_text(standard_names.pop()) if len(standard_names) == 1 else None,
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
         nodata=missing,
     )
@@ -145,10 +146,14 @@ def _as_names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
 
 
+def _as_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
 def _parse_block_size(block_size: str | int) -> int:
     try:
         block_bytes = parse_bytes(block_size)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ParameterError(f"block size {block_size!r} is not a number of bytes like '64 MiB'") from error
     if block_bytes < 1:
         raise ParameterError(f"block size must be positive, got {block_size!r}")

@@ -52,8 +52,10 @@ class Samples:
         they are read.
     feature_weights : (D,) float64, optional
         Finite and not negative; 0 for a feature that does not count.
-    units : str, optional
-        Units of the values, if all variables have the same.
+    feature_units : tuple of str
+        Units of each feature, empty where they are unknown; or nothing at all.
+    standard_name : str, optional
+        Standard name of the values by the CF conventions, if all variables have the same.
     variables : tuple of str
         Names of the variables that the samples are made of; empty if the input does not name them.
     nodata : tuple of numbers
@@ -74,7 +76,8 @@ class Samples:
     feature_coords: dict[str, xr.Variable] = field(default_factory=dict)
     weights: Any = None
     feature_weights: np.ndarray | None = None
-    units: str | None = None
+    feature_units: tuple[str, ...] = ()
+    standard_name: str | None = None
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
@@ -93,6 +96,12 @@ class Samples:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features; ``feature_0``, ``feature_1`` ... if the input does not name them."""
         return self.features or tuple(f"feature_{i}" for i in range(self.n_features))
+
+    @property
+    def units(self) -> str | None:
+        """Units of the values, if all features have the same; otherwise None."""
+        found = set(self.feature_units)
+        return (found.pop() or None) if len(found) == 1 else None
 
     @property
     def block_rows(self) -> tuple[int, ...]:

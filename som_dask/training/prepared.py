@@ -14,7 +14,8 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.partial import Partial
 from som_dask.engine.protocol import Engine
 from som_dask.errors import DataError, ParameterError
-from som_dask.io.models import feature_space_of
+from som_dask.io.models import check_features, feature_space_of
+from som_dask.io.units import check_units, feature_units_of
 from som_dask.passes.compute import compute
 from som_dask.passes.draw import draw_samples
 from som_dask.passes.epoch import epoch_sums
@@ -163,6 +164,8 @@ def prepare_data(
         return data
     execution = execution or Execution()
     samples = open_samples(data, sample_weights=sample_weights, feature_weights=feature_weights)
+    if base is not None:
+        samples = _take_units(samples, base)
     scaled_by = None if base is None else feature_space_of(base)
     scaling = config.scaling if scaled_by is None else "none"
     engine = execution.engine(config.precision)
@@ -180,6 +183,20 @@ def prepare_data(
     )
     _refuse_unsupported(space, engine)
     return PreparedData(samples, replace(summary, statistic=None), space, execution)
+
+
+def _take_units(samples: Samples, base: xr.Dataset) -> Samples:
+    """Return the samples with the units of a model where they tell none; refuse other features or other units."""
+    dtype = base.attrs.get("sample_dtype")  # another one does no harm here
+    check_features(base, samples.features, samples.n_features, dtype, samples.description)
+    check_units(base, samples.feature_units, samples.description)
+    known = feature_units_of(base)
+    own = samples.feature_units or ("",) * len(known)
+    return replace(
+        samples,
+        feature_units=tuple(one or other for one, other in zip(own, known, strict=True)),
+        standard_name=samples.standard_name or base["codebook"].attrs.get("standard_name"),
+    )
 
 
 def _foresee_space(samples: Samples, config: MapConfig, scaled_by: FeatureSpace | None) -> FeatureSpace:

@@ -231,6 +231,8 @@ class Run:
             features=samples.feature_names,
             lattice=self.lattice,
             feature_coords=samples.feature_coords,
+            feature_units=samples.feature_units,
+            standard_name=samples.standard_name,
             gaps=summary.gaps if gaps else None,
             attrs={
                 **self.parameters,
