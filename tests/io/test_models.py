@@ -23,6 +23,7 @@ from som_dask.io.models import (
 )
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
+from tests.system.test_bad_input import run
 
 
 @pytest.fixture
@@ -161,6 +162,19 @@ def test_an_edited_or_lost_attribute_is_an_error(name, remove, scaled, tmp_path)
     (place / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(StorageError, match=f"the model {place} (is not|has no digest)"):
         open_model(place)
+
+
+def test_no_labels_by_a_damaged_model(scaled, tmp_path, monkeypatch, capsys, rng):
+    monkeypatch.chdir(tmp_path)
+    save_model(scaled, "model.zarr")
+    shutil.rmtree("model.zarr/feature_center/c")
+    cells = xr.DataArray(rng.normal(size=(50, 3)), dims=("cell", "marker"), coords={"marker": list("abc")}, name="it")
+    cells.to_dataset().to_zarr("cells.zarr", zarr_format=2, consolidated=False)
+    for command in (["infer", "model.zarr", "cells.zarr", "--output", "labels.zarr"], ["info", "model.zarr"]):
+        assert run(*command) == 5
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the model model.zarr is not the one that was saved" in line
+    assert not (tmp_path / "labels.zarr").exists()
 
 
 def test_the_users_own_attributes_are_saved_too(model, tmp_path):
