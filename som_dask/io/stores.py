@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from som_dask.errors import StorageError
+from som_dask.errors import DataError, StorageError
 from som_dask.io.files import PathOrUrl, is_url
 
 __all__ = ["open_dataset", "open_zarr_node"]
@@ -61,8 +61,20 @@ def open_dataset(path: PathOrUrl, *, decode_times: bool | None = None) -> xr.Dat
     ------
     StorageError
         If there is nothing at `path`, or if it is not a Zarr store.
+    DataError
+        If the arrays of the group have no names of dimensions.
     """
     node = open_zarr_node(path)
     # If this were left out, xarray would look for consolidated metadata and warn if there is none.
     consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
-    return xr.open_zarr(os.fspath(path), chunks=None, consolidated=consolidated, decode_times=decode_times)
+    try:
+        return xr.open_zarr(os.fspath(path), chunks=None, consolidated=consolidated, decode_times=decode_times)
+    except KeyError as error:
+        if "dimension" not in str(error):
+            raise
+        arrays = sorted(name for name, _ in node.arrays()) if isinstance(node, zarr.Group) else []
+        example = f"{os.fspath(path).rstrip('/')}/{arrays[0] if arrays else 'NAME'}"
+        raise DataError(
+            f"the arrays of {path} have no names of dimensions, as xarray writes them; "
+            f"give the path of one array, such as {example}"
+        ) from error

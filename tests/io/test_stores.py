@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from som_dask.errors import StorageError
+from som_dask.errors import DataError, StorageError
 from som_dask.io.stores import open_dataset, open_zarr_node
 
 
@@ -36,3 +36,11 @@ def test_what_is_no_store(tmp_path):
             open_store(tmp_path / "empty")
         with pytest.raises(StorageError, match="can't open nothing://bucket as a Zarr store"):
             open_store("nothing://bucket")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_without_names_of_dimensions(version, tmp_path):
+    group = zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=version)
+    group.create_array("X", data=np.ones((3, 2)))
+    with pytest.raises(DataError, match=r"no names of dimensions.*cells.zarr/X"):
+        open_dataset(tmp_path / "cells.zarr")
