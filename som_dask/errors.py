@@ -3,6 +3,10 @@
 Every message is one line that names the thing at fault and what to do about it.
 """
 
+from __future__ import annotations
+
+import errno
+
 __all__ = [
     "CheckpointError",
     "ClusterError",
@@ -15,7 +19,10 @@ __all__ = [
     "SchemaError",
     "SomError",
     "StorageError",
+    "is_out_of_memory",
 ]
+
+NO_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new thread", "unable to allocate")
 
 
 class SomError(Exception):
@@ -76,3 +83,21 @@ class Interrupted(SomError):
     """The run was asked to stop; its finished work is on disk, and it can be resumed."""
 
     exit_status = 75
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes from, says that there is no more memory.
+
+    Under a limit on memory, libraries fail to be loaded and threads fail to be started, with errors of other kinds.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, (ImportError, OSError, RuntimeError)) and any(
+            words in str(error).lower() for words in NO_MEMORY
+        ):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False

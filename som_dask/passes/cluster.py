@@ -15,7 +15,7 @@ import dask
 import yaml
 from distributed import Client, LocalCluster
 
-from som_dask.errors import ClusterError, ParameterError
+from som_dask.errors import ClusterError, MemoryLimitError, ParameterError, is_out_of_memory
 
 __all__ = ["connect", "safe_settings"]
 
@@ -123,6 +123,10 @@ def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: s
                 silence_logs=logging.ERROR,
             )
         except (OSError, TimeoutError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise MemoryLimitError(
+                    f"there is no memory to start {workers} workers on this machine; use fewer --workers"
+                ) from error
             raise ClusterError(f"can't start {workers} workers on this machine: {error}") from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ParameterError(f"the cluster's options can't be used: {error}") from error

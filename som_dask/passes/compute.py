@@ -14,17 +14,45 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
-from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError
+from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
 
-__all__ = ["active_client", "compute", "guard", "single_threaded_blas"]
+__all__ = ["active_client", "compute", "guard", "single_threaded_blas", "wait_for_workers"]
+
+WORKER_SECONDS = 60  # as long as `som_dask.passes.cluster.connect` waits
 
 
 def active_client() -> Any:
-    """Return the active distributed client, or None."""
+    """Return the active distributed client, or None.
+
+    Raises
+    ------
+    ClusterError
+        If it is an asynchronous one, whose results nobody here would wait for.
+    """
     try:
-        return get_client()
+        client = get_client()
     except ValueError:
         return None
+    if client.asynchronous:
+        raise ClusterError("the active Dask client is asynchronous; use one made with asynchronous=False")
+    return client
+
+
+def wait_for_workers(client: Any) -> None:
+    """Wait until a client has a worker: one that never has any would hang forever.
+
+    Raises
+    ------
+    ClusterError
+        If none comes within a minute.
+    """
+    try:
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"the cluster at {client.scheduler.address} has no workers, and none has come within {WORKER_SECONDS} "
+            f"seconds; start some"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -44,6 +72,9 @@ def guard() -> Iterator[None]:
         Instead of the errors of dask, distributed and the operating system.
     """
     try:
+        client = active_client()
+        if client is not None:
+            wait_for_workers(client)
         with single_threaded_blas():
             yield
     except SomError:
@@ -55,11 +86,11 @@ def guard() -> Iterator[None]:
         ) from error
     except (NoWorkerError, FutureCancelledError, FuturesCancelledError, TimeoutError, CommClosedError) as error:
         raise ClusterError(f"the cluster can't finish the work: {error}; check its scheduler and workers") from error
-    except MemoryError as error:
-        raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
-    except OSError as error:
-        raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
+        if isinstance(error, OSError):
+            raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
         if _comes_from_codec(error):
             raise StorageError(f"a stored chunk is damaged: {error}; restore the store") from error
         raise

@@ -1,0 +1,44 @@
+"""Computations on a client that can't work end in clear words, and not in waiting."""
+
+import asyncio
+
+import dask
+import pytest
+from distributed import Client
+
+from som_dask.errors import ClusterError, MemoryLimitError
+from som_dask.passes import compute as computing
+from som_dask.passes.cluster import connect
+from som_dask.passes.compute import compute, guard
+
+
+def test_an_asynchronous_client_is_refused():
+    async def work():
+        async with Client(processes=False, n_workers=1, asynchronous=True, dashboard_address=None):
+            compute(dask.delayed(1))
+
+    with pytest.raises(ClusterError, match="asynchronous=False"):
+        asyncio.run(work())
+
+
+def test_a_client_without_workers_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(computing, "WORKER_SECONDS", 0.3)
+    with (
+        Client(processes=False, n_workers=0, dashboard_address=None),
+        pytest.raises(ClusterError, match="has no workers"),
+    ):
+        compute(dask.delayed(1))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(12, "Cannot allocate"), RuntimeError("can't start new thread")]
+)
+def test_a_lack_of_memory_has_one_name(error, monkeypatch):
+    def fail(**_):
+        raise error
+
+    with pytest.raises(MemoryLimitError), guard():
+        raise error
+    monkeypatch.setattr("som_dask.passes.cluster.LocalCluster", fail)
+    with pytest.raises(MemoryError), connect(workers=2):
+        pass
