@@ -19,6 +19,7 @@ from som_dask.io.units import check_units, feature_units_of
 from som_dask.passes.compute import compute
 from som_dask.passes.draw import draw_samples
 from som_dask.passes.epoch import epoch_sums
+from som_dask.passes.map_memory import check_map_fits
 from som_dask.passes.plane_moments import Quantizer, measure_plane
 from som_dask.passes.residency import keep_on_device, keep_samples
 from som_dask.passes.scaling import fit_space
@@ -74,7 +75,10 @@ class PreparedData:
         ------
         DataError
             If values are too large for the covariance that "pca" needs.
+        MemoryLimitError
+            If the map does not fit the memory.
         """
+        check_map_fits(lattice, self.samples.n_features, config.epochs)
         space, summary = self.space, self.summary
         if config.initialization == "random":
             least, most = space.scale_values(summary.minimum), space.scale_values(summary.maximum)
