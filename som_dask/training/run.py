@@ -153,7 +153,7 @@ class Run:
             If there is no checkpoint, or it belongs to another run.
         """
         if checkpointing.resume and checkpointing.folder is not None:
-            self.state = checkpointing.folder.resume(self.identity)
+            self.state = checkpointing.folder.resume(self.identity, like=self.state)
 
     def follow(
         self,

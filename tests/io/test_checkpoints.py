@@ -1,5 +1,9 @@
 """Checkpoints: whole or not at all, the last three, and a way back from damage."""
 
+import hashlib
+import io
+import json
+
 import numpy as np
 import pytest
 
@@ -102,5 +106,55 @@ def test_clear_removes_its_own_files_only(tmp_path):
 
 def test_no_checkpoints_in_a_store(tmp_path):
     (tmp_path / "zarr.json").touch()
-    with pytest.raises(StorageError, match="the folder of checkpoints .* lies in the Zarr store"):
+    with pytest.raises(StorageError, match=r"the folder of checkpoints .* lies in the Zarr store"):
         CheckpointFolder(tmp_path / "checkpoints")
+
+
+CRAFTED = {
+    "shape": {"codebook": np.ones((2, 2, 2))},
+    "dtype": {"codebook": np.ones((4, 2), dtype=np.float32)},
+    "text": {"codebook": np.full((4, 2), "1")},
+    "nan": {"codebook": np.full((4, 2), np.nan)},
+    "epochs": {"epochs_done": np.array([1, 2])},
+    "fraction": {"epochs_done": np.array(1.5)},
+    "negative": {"epochs_done": np.array(-1)},
+    "history": {"history_radius": np.zeros(7)},
+    "identity": {"identity": np.frombuffer(b"[]", dtype=np.uint8)},
+    "json": {"identity": np.frombuffer(b"{", dtype=np.uint8)},
+}
+
+
+@pytest.mark.parametrize("change", CRAFTED.values(), ids=CRAFTED)
+def test_one_whose_digest_is_right_and_whose_arrays_are_not_is_damaged(change, tmp_path):
+    buffer = io.BytesIO()
+    identity = np.frombuffer(json.dumps(IDENTITY).encode(), dtype=np.uint8)
+    arrays = {"codebook": np.ones((4, 2)), "epochs_done": np.array(1), "identity": identity}
+    np.savez(buffer, **{**arrays, "history_radius": np.zeros(1), **change})
+    keep(tmp_path, buffer.getvalue())
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(CheckpointError, match="every checkpoint"):
+        CheckpointFolder(tmp_path).resume(IDENTITY)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 and so on", b"letters"])
+def test_one_whose_digest_is_right_and_that_is_no_archive_is_damaged(data, tmp_path):
+    keep(tmp_path, data)
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(CheckpointError, match="every checkpoint"):
+        CheckpointFolder(tmp_path).latest()
+
+
+def keep(folder, data):
+    (folder / f"epoch-000001.{hashlib.sha256(data).hexdigest()[:32]}.npz").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        Checkpoint(0, np.ones((4, 3)), {"radius": np.empty(0)}, IDENTITY),
+        Checkpoint(0, np.ones((4, 2)), {"radius": np.empty(0), "quantization_error": np.empty(0)}, IDENTITY),
+    ],
+)
+def test_one_that_does_not_fit_its_run_is_refused(start, tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(checkpoint(1))
+    with pytest.raises(CheckpointError, match="does not fit its run"):
+        folder.resume(IDENTITY, like=start)
