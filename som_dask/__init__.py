@@ -1,27 +1,57 @@
 """Self-organizing maps on Dask: exact, reproducible, for data that does not fit one machine."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from som_dask._version import __version__
-from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.online_rule import OnlineConfig
-from som_dask.analysis.clusters import clusters, sample_clusters
-from som_dask.analysis.evaluation import evaluate
-from som_dask.analysis.label_store import infer_to_store
-from som_dask.analysis.labels import infer
-from som_dask.analysis.node_summary import summarize_labels, summarize_values
-from som_dask.analysis.soft_labels import infer_soft
-from som_dask.errors import SomError
-from som_dask.io.models import open_model, save_model
-from som_dask.io.registry import Registry
-from som_dask.io.unstack import unstack_features
-from som_dask.kohonen_map import KohonenMap
-from som_dask.plotting.report import report_html
-from som_dask.plotting.report import write_report as report
-from som_dask.samples.open import open_samples
-from som_dask.samples.table import Samples
-from som_dask.training.config import Execution, MapConfig
-from som_dask.training.retrain import RetrainingConfig, retrain
-from som_dask.training.run import Epoch
-from som_dask.training.train import epochs, train
+
+if TYPE_CHECKING:
+    from som_dask.algorithm.lattice import Lattice
+    from som_dask.algorithm.online_rule import OnlineConfig
+    from som_dask.analysis.clusters import clusters, sample_clusters
+    from som_dask.analysis.evaluation import evaluate
+    from som_dask.analysis.label_store import infer_to_store
+    from som_dask.analysis.labels import infer
+    from som_dask.analysis.node_summary import summarize_labels, summarize_values
+    from som_dask.analysis.soft_labels import infer_soft
+    from som_dask.errors import SomError
+    from som_dask.io.models import open_model, save_model
+    from som_dask.io.registry import Registry
+    from som_dask.io.unstack import unstack_features
+    from som_dask.kohonen_map import KohonenMap
+    from som_dask.plotting.report import report_html
+    from som_dask.plotting.report import write_report as report
+    from som_dask.samples.open import open_samples
+    from som_dask.samples.table import Samples
+    from som_dask.training.config import Execution, MapConfig
+    from som_dask.training.retrain import RetrainingConfig, retrain
+    from som_dask.training.run import Epoch
+    from som_dask.training.train import epochs, train
+
+# Where each public name is. It is imported when it is first used, so that the command line is there to handle a
+# signal, or a lack of memory, that comes while NumPy, Dask and Numba are imported.
+PLACES = {
+    "algorithm.lattice": ("Lattice",),
+    "algorithm.online_rule": ("OnlineConfig",),
+    "analysis.clusters": ("clusters", "sample_clusters"),
+    "analysis.evaluation": ("evaluate",),
+    "analysis.label_store": ("infer_to_store",),
+    "analysis.labels": ("infer",),
+    "analysis.node_summary": ("summarize_labels", "summarize_values"),
+    "analysis.soft_labels": ("infer_soft",),
+    "errors": ("SomError",),
+    "io.models": ("open_model", "save_model"),
+    "io.registry": ("Registry",),
+    "io.unstack": ("unstack_features",),
+    "kohonen_map": ("KohonenMap",),
+    "plotting.report": ("report", "report_html"),
+    "samples.open": ("open_samples",),
+    "samples.table": ("Samples",),
+    "training.config": ("Execution", "MapConfig"),
+    "training.retrain": ("RetrainingConfig", "retrain"),
+    "training.run": ("Epoch",),
+    "training.train": ("epochs", "train"),
+}
 
 __all__ = [
     "Epoch",
@@ -57,6 +87,19 @@ ROOMS = (
     *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
     "errors",
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a room, when it is first used."""
+    if name in ROOMS:
+        return importlib.import_module(f"som_dask.{name}")
+    for place, names in PLACES.items():
+        if name in names:
+            module = importlib.import_module(f"som_dask.{place}")
+            found = getattr(module, "write_report" if name == "report" else name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'som_dask' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import get_args
 
 import click
 
 from som_dask.analysis import clusters as analysis
 from som_dask.analysis.clusters import ClusterMethod
+from som_dask.cli.arguments import Command
 from som_dask.cli.models import open_named, registry_option
-from som_dask.cli.options import job_option, overwrite_option
+from som_dask.cli.options import job_option, log_options, overwrite_option, with_telemetry
 from som_dask.cli.parameters import worded_option
-from som_dask.io.models import save_model
-from som_dask.io.outputs import check_free
+from som_dask.cli.terminal import echo
+from som_dask.io.labeled import save_labeled
+from som_dask.io.outputs import check_free, lock
 
 __all__ = ["clusters"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @registry_option
 @job_option
@@ -42,6 +45,8 @@ __all__ = ["clusters"]
 )
 @click.option("--output", help="Write the clusters to this Zarr store, a path or fsspec URL.")
 @overwrite_option
+@log_options
+@with_telemetry
 def clusters(
     model: str,
     registry: str | None,
@@ -61,15 +66,17 @@ def clusters(
     path, opened = open_named(model, registry)
     if output is not None:
         check_free(output, overwrite=overwrite, inputs=[path])
-    found = analysis.clusters(opened, n_clusters, method, seed=seed, weighted_by_hits=weighted_by_hits)
+    with nullcontext() if output is None else lock(output):
+        found = analysis.clusters(opened, n_clusters, method, seed=seed, weighted_by_hits=weighted_by_hits)
+        if output is not None:
+            save_labeled(found, output, overwrite=overwrite)
     if output is not None:
-        save_model(found, output, overwrite=overwrite)  # which writes any Dataset, beside and by one rename
-        click.echo(f"clusters            {output}")
+        echo(f"clusters            {output}")
     chosen = found.attrs["n_clusters"]
     for number, score in zip(found["n_clusters"].values, found["cluster_score"].values, strict=True):
         mark = "  chosen" if number == chosen else ""
-        click.echo(f"{f'{number} clusters':<19} silhouette {score:.4g}{mark}")
+        echo(f"{f'{number} clusters':<19} silhouette {score:.4g}{mark}")
     of = " of their weight" if "hit_share" in opened else ""
     sizes = (found[f"cluster_{name}"].values for name in ("nodes", "hits", "share"))
     for cluster, (nodes, hits, share) in enumerate(zip(*sizes, strict=True)):
-        click.echo(f"{f'cluster {cluster}':<19} {nodes} nodes, {hits:g} samples ({share:.1%}{of})")
+        echo(f"{f'cluster {cluster}':<19} {nodes} nodes, {hits:g} samples ({share:.1%}{of})")

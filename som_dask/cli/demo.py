@@ -7,17 +7,19 @@ from pathlib import Path
 import click
 
 from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.cli.arguments import Command
 from som_dask.cli.info import echo_model
-from som_dask.cli.options import connect_as_asked
+from som_dask.cli.options import connect_as_asked, log_options, with_telemetry
 from som_dask.cli.parameters import worded_option
 from som_dask.cli.progress import EpochBar
+from som_dask.cli.terminal import echo
 from som_dask.errors import ParameterError
 from som_dask.training.config import MapConfig
 
 __all__ = ["demo"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--output", default="som_dask_demo", help="Write everything to this folder.")
 @click.option(
     "--case", type=click.Choice(["photograph", "colors"]), default="photograph", help="What to train a map on."
@@ -30,6 +32,8 @@ __all__ = ["demo"]
     default_words=f"{MapConfig.epochs}, or {OnlineConfig.epochs} for colors",
 )
 @click.option("--workers", type=int, default=2, help="Number of worker processes; colors starts none.")
+@log_options
+@with_telemetry
 def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: int) -> None:
     """Train a map and draw pictures of it.
 
@@ -49,7 +53,7 @@ def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: i
         raise ParameterError(f"can't make the folder {folder}: {error.strerror}; choose another --output") from error
     if data_only:
         demonstrations.write_photograph(folder / "flower.zarr")
-        click.echo(f"samples             {folder / 'flower.zarr'}")
+        echo(f"samples             {folder / 'flower.zarr'}")
         return
     if case == "colors":
         online = OnlineConfig() if epochs is None else OnlineConfig(epochs=epochs)
@@ -60,4 +64,4 @@ def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: i
             model, paths = demonstrations.run_photograph(folder, config, on_epoch=bar)
     echo_model(model, paths.pop("model"))
     for name, path in paths.items():
-        click.echo(f"{name:<19} {path}")
+        echo(f"{name:<19} {path}")

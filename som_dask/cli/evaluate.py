@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from typing import Any
 
@@ -14,6 +13,7 @@ from som_dask.algorithm.feature_space import Missing
 from som_dask.analysis.evaluation import NEIGHBORS, SAMPLE
 from som_dask.analysis.evaluation import evaluate as evaluate_map
 from som_dask.analysis.evaluation_dataset import SCALARS
+from som_dask.cli.arguments import Command
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import (
     cluster_options,
@@ -27,6 +27,7 @@ from som_dask.cli.options import (
     sample_weights_option,
     with_telemetry,
 )
+from som_dask.cli.terminal import echo, echo_json
 from som_dask.io.event_log import EventLog
 from som_dask.io.models import save_labeled
 from som_dask.io.outputs import check_free, lock
@@ -35,7 +36,7 @@ from som_dask.samples.for_model import open_samples_for
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("input")
 @click.option("--output", help="Write all measures, also of single nodes, to this Zarr store, a path or fsspec URL.")
@@ -93,17 +94,17 @@ def evaluate(
     log.event("evaluated", model=path, input=input, path=output, **told, samples=result.attrs["samples"])
     if as_json:
         plain = {name: None if math.isnan(value) else value for name, value in told.items()}
-        click.echo(json.dumps({"model": path, "output": output, **result.attrs, **plain}, indent=2))
+        echo_json({"model": path, "output": output, **result.attrs, **plain})
         return
     if output is not None:
-        click.echo(f"evaluation                {output}")
+        echo(f"evaluation                {output}")
     left_out = result.attrs["samples_left_out"]
-    click.echo(f"samples                   {result.attrs['samples']}{f', {left_out} left out' if left_out else ''}")
-    click.echo(f"nodes without hits        {result.attrs['nodes_without_samples']} of {result['hits'].size}")
+    echo(f"samples                   {result.attrs['samples']}{f', {left_out} left out' if left_out else ''}")
+    echo(f"nodes without hits        {result.attrs['nodes_without_samples']} of {result['hits'].size}")
     if sample and "trustworthiness" not in told:
-        click.echo("trustworthiness           none: every sample that was picked lacks values")
+        echo("trustworthiness           none: every sample that was picked lacks values")
     for name, value in told.items():
-        click.echo(f"{name.replace('_', ' '):<25} {value:<10.4g}  {SCALARS[name]}")
+        echo(f"{name.replace('_', ' '):<25} {value:<10.4g}  {SCALARS[name]}")
 
 
 def _measure(opened: xr.Dataset, path: str, options: dict[str, Any], **how: Any) -> xr.Dataset:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from som_dask.algorithm.feature_space import Missing
+from som_dask.cli.arguments import Command
 from som_dask.cli.generated import add_options
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import (
@@ -25,6 +26,8 @@ from som_dask.cli.options import (
     with_telemetry,
 )
 from som_dask.cli.progress import is_watched
+from som_dask.cli.signals import stop_if_asked
+from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted
 from som_dask.io.event_log import EventLog
 from som_dask.io.outputs import check_free
@@ -34,7 +37,7 @@ from som_dask.training.config import Execution
 __all__ = ["infer"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("input")
 @click.option("--output", required=True, help="Write the labels to this Zarr store, a path or fsspec URL.")
@@ -84,6 +87,7 @@ def infer(
     )
 
     def tell(done: int, blocks: int) -> None:
+        stop_if_asked()
         log.event("blocks_finished", done=done, blocks=blocks)
         bar.update(done - bar.pos)
 
@@ -103,11 +107,11 @@ def infer(
         command = shlex.join(["som-dask", *sys.argv[1:]])
         raise Interrupted(f"stopped; the blocks done are kept; continue with: {command}") from error
     log.event("labels_saved", path=output, **dataclasses.asdict(summary))
-    click.echo(f"labels              {output}")
+    echo(f"labels              {output}")
     before = (
         f", {summary.blocks_before} of {summary.blocks} blocks by an earlier run" if summary.blocks_before else ""
     )
-    click.echo(f"samples             {summary.samples}{before}")
+    echo(f"samples             {summary.samples}{before}")
     if summary.left_out:
-        click.echo(f"left out            {summary.left_out}, for the values that they lack")
-    click.echo(f"quantization error  {summary.quantization_error:.6g}")
+        echo(f"left out            {summary.left_out}, for the values that they lack")
+    echo(f"quantization error  {summary.quantization_error:.6g}")

@@ -36,7 +36,9 @@ def load_job(path: str | os.PathLike[str], known: Collection[str]) -> dict[str, 
             job = tomllib.load(file)
     except OSError as error:
         raise ParameterError(f"can't read the job file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ParameterError(f"the job file {path} is nested too deeply; job files are flat") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number of too many digits
         raise ParameterError(f"the job file {path} is not TOML: {error}") from error
     for key, value in job.items():
         if key not in known:

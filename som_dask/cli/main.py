@@ -1,71 +1,112 @@
-"""The command line, som-dask: its commands, its errors and its exit status."""
+"""The command line, som-dask: how it starts, its errors and its exit status.
+
+Little is imported here, so that `main` is there to deal with whatever happens while the commands are imported.
+"""
 
 from __future__ import annotations
 
-import signal
+import logging
+import os
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from som_dask._version import __version__
-from som_dask.cli.clusters import clusters
-from som_dask.cli.demo import demo
-from som_dask.cli.evaluate import evaluate
-from som_dask.cli.infer import infer
-from som_dask.cli.info import info
-from som_dask.cli.models import models
-from som_dask.cli.report import report
-from som_dask.cli.train import retrain, train
-from som_dask.errors import Interrupted, ParameterError, SomError
+from som_dask.cli.signals import catch_signals, is_stopping
+from som_dask.cli.terminal import echo, standard_streams
+from som_dask.errors import Interrupted, MemoryLimitError, ParameterError, SomError, StorageError, is_out_of_memory
+from som_dask.io.redaction import redact
 
 __all__ = ["main"]
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+NUMBA_CACHE = os.path.join("numba", "core", "caching.py")
+INTERRUPTED = "interrupted; nothing was left half-written"
+FOR_MORE = "run with --log-level debug --log-file FILE for the traceback"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and end the process with the exit status of the error, if there is one."""
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: in order
+    sys.unraisablehook = _note_unraisable
     try:
-        cli.main(arguments, prog_name="som-dask", standalone_mode=False)
-    except SomError as error:
-        _end(str(error), error.exit_status)
+        catch_signals()
+        with standard_streams():
+            from som_dask.cli.commands import cli
+
+            cli.main(arguments, prog_name="som-dask", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(ParameterError.exit_status)
-    except click.UsageError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        _end(*_describe(error))
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """Return the line that tells of an error, and the exit status."""
+    if type(error).__name__ == "Carried" and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, Interrupted):
+        return str(error), error.exit_status
+    if is_stopping() or isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return INTERRUPTED, Interrupted.exit_status
+    if is_out_of_memory(error):
+        text = str(error) if isinstance(error, MemoryLimitError) else _tell_of_memory(error)
+        return text, MemoryLimitError.exit_status
+    if isinstance(error, SomError):
+        return str(error), error.exit_status
+    if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "som-dask"
-        _end(f"{error.format_message()} See {path} --help.", ParameterError.exit_status)
-    except click.ClickException as error:
-        _end(error.format_message(), ParameterError.exit_status)
-    except (click.Abort, KeyboardInterrupt):
-        _end("interrupted; nothing was left half-written", Interrupted.exit_status)
+        return f"{error.format_message()} See {path} --help.", ParameterError.exit_status
+    if isinstance(error, click.ClickException):
+        return error.format_message(), ParameterError.exit_status
+    return _describe_unforeseen(error)
 
 
-def _end(message: str, status: int) -> None:
-    click.echo(f"som-dask: {' '.join(message.split())}", err=True)
+def _describe_unforeseen(error: BaseException) -> tuple[str, int]:
+    if "no locator available" in str(error):
+        remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
+        return f"there is no place to keep compiled code; {remedy}", StorageError.exit_status
+    if _comes_from(error, NUMBA_CACHE):
+        remedy = "empty that folder, or set NUMBA_CACHE_DIR to another one"
+        text = f"compiled code that numba kept can't be used ({type(error).__name__}: {error}); {remedy}"
+        return text, StorageError.exit_status
+    if isinstance(error, UnicodeEncodeError):
+        text = f"the encoding {error.encoding} lacks {error.object[error.start : error.end]!r}"
+        return f"{text}; set PYTHONUTF8=1", ParameterError.exit_status
+    return f"internal error: {type(error).__name__}: {error}; {FOR_MORE}", SomError.exit_status
+
+
+def _tell_of_memory(error: BaseException) -> str:
+    return (
+        f"out of memory ({error or type(error).__name__}); use a smaller map or smaller blocks, or allow more memory"
+    )
+
+
+def _comes_from(error: BaseException, file: str) -> bool:
+    """Return whether an error was raised in a file whose path ends like this, or below it."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.endswith(file):
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def _end(message: str, status: int) -> NoReturn:
+    with standard_streams():
+        echo(f"som-dask: {' '.join(redact(message).split())}", err=True)
     sys.exit(status)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"som-dask: warning: {message}", err=True)
+    echo(f"som-dask: warning: {' '.join(redact(str(message)).split())}", err=True)
 
 
-@click.group(context_settings=CONTEXT)
-@click.version_option(__version__, prog_name="som-dask")
-def cli() -> None:
-    """Self-organizing maps on Dask, for data that do not fit one machine.
+def _note_unraisable(unraisable: Any) -> None:
+    """Log, and do not print, an exception that goes nowhere, such as one in a destructor."""
+    logging.getLogger("som_dask").debug("%s: %s", unraisable.err_msg, unraisable.exc_value)
 
-    Exit status: 0 done, 2 usage or job file, 3 checkpoint, 4 data or features, 5 storage, 6 cluster, 7 memory,
-    75 interrupted and can be resumed.
-    """
-
-
-for command in (train, infer, retrain, evaluate, clusters, report, info, models, demo):
-    cli.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import click
 import xarray as xr
 
-from som_dask.cli.options import is_given
+from som_dask.cli.arguments import Group
+from som_dask.cli.options import is_given, log_options, with_telemetry
 from som_dask.cli.parameters import combine_options, worded_option
+from som_dask.cli.terminal import echo, echo_json
 from som_dask.errors import ParameterError
 from som_dask.io.files import exists, is_url
 from som_dask.io.manifest import Entry
@@ -123,7 +124,7 @@ def open_named(model: str, root: str | None, *, tell: bool = True) -> tuple[str,
     registry = Registry(root)
     opened = registry.load_key(key)
     if tell:
-        click.echo(f"model               {key}")
+        echo(f"model               {key}")
     return registry.path(key), opened
 
 
@@ -134,7 +135,7 @@ def require_registry(root: str | None) -> str:
     return root
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List, show, promote and delete the models of a registry.
 
@@ -148,6 +149,8 @@ def models() -> None:
 @worded_option("--environment", help="List the models of this environment only.", default_words="all")
 @worded_option("--name", help="List the models of this name only.", default_words="all")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@log_options
+@with_telemetry
 def list_models(registry: str | None, environment: str | None, name: str | None, as_json: bool) -> None:
     """List the models, newest first."""
     root = require_registry(registry)
@@ -156,17 +159,19 @@ def list_models(registry: str | None, environment: str | None, name: str | None,
     entries = [entry for each in registries for entry in each.list() if name in (None, entry.key.name)]
     entries.sort(key=lambda entry: (entry.created, entry.key.sort_key()), reverse=True)
     if as_json:
-        click.echo(json.dumps([entry.to_dict() for entry in entries], indent=2))
+        echo_json([entry.to_dict() for entry in entries])
         return
     width = max((len(str(entry.key)) for entry in entries), default=0)
     for entry in entries:
-        click.echo(f"{entry.key!s:<{width}}  {entry.created[:19]}Z  {_format_errors(entry)}")
+        echo(f"{entry.key!s:<{width}}  {entry.created[:19]}Z  {_format_errors(entry)}")
 
 
 @models.command()
 @click.argument("model")
 @registry_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@log_options
+@with_telemetry
 def show(model: str, registry: str | None, as_json: bool) -> None:
     """Show where a MODEL came from and how good it is."""
     root = require_registry(registry)
@@ -174,34 +179,38 @@ def show(model: str, registry: str | None, as_json: bool) -> None:
     entry = Registry(root).entry(key)
     told = {**entry.to_dict(), "path": Registry(root).path(key)}
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        echo_json(told)
         return
     told |= {**told.pop("metrics"), **told.pop("parameters"), "features": ", ".join(told["features"])}
     for name, value in told.items():
         if value is not None:
-            click.echo(f"{name.replace('_', ' '):<19} {value}")
+            echo(f"{name.replace('_', ' '):<19} {value}")
 
 
 @models.command()
 @click.argument("model")
 @registry_option
 @click.option("--to", default=PROMOTED, help="Environment to copy the model to.")
+@log_options
+@with_telemetry
 def promote(model: str, registry: str | None, to: str) -> None:
     """Copy a MODEL to another environment, as the next revision there."""
     root = require_registry(registry)
     source = resolve(model, root)
-    click.echo(f"promoted            {source}")
-    click.echo(f"to                  {Registry(root).promote(source, to)}")
+    echo(f"promoted            {source}")
+    echo(f"to                  {Registry(root).promote(source, to)}")
 
 
 @models.command()
 @click.argument("key")
 @registry_option
+@log_options
+@with_telemetry
 def delete(key: str, registry: str | None) -> None:
     """Delete the model with this KEY, whole as `list` prints it; its revision is not used again."""
     parsed = ModelKey.parse(key)
     Registry(require_registry(registry)).delete(parsed)
-    click.echo(f"deleted             {parsed}")
+    echo(f"deleted             {parsed}")
 
 
 def _format_errors(entry: Entry) -> str:

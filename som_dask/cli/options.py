@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
@@ -12,8 +13,10 @@ import click
 from click.core import ParameterSource
 
 from som_dask.algorithm.feature_space import Missing
+from som_dask.cli.arguments import check_argument
 from som_dask.cli.job_file import load_job
 from som_dask.cli.parameters import AreaOrNumbers, Names, Nodata, Numbers, combine_options, worded_option
+from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
 from som_dask.samples.open import DEFAULT_BLOCK_SIZE, open_samples
@@ -39,11 +42,14 @@ AUTO = "auto"
 
 def _read_job(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        known = {str(p.name): p.type for p in ctx.command.params if p.name not in ("config", "help")}
+        check_argument(param, value)
+        known = {str(p.name): p for p in ctx.command.params if p.name not in ("config", "help")}
         job = load_job(value, known)
         for key, entry in job.items():
-            if not isinstance(entry, _list_kinds(known[key])) or (
-                isinstance(entry, bool) and not isinstance(known[key], click.types.BoolParamType)
+            check_argument(known[key], entry)
+            kind = known[key].type
+            if not isinstance(entry, _list_kinds(kind)) or (
+                isinstance(entry, bool) and not isinstance(kind, click.types.BoolParamType)
             ):
                 raise ParameterError(f"the job file {value} has {key} = {entry!r}, which is not of the right kind")
         ctx.default_map = job
@@ -151,13 +157,14 @@ log_options = combine_options(
 
 
 def with_telemetry(command: Callable[..., None]) -> Callable[..., None]:
-    """Run a command with the telemetry that its options ask for, and give it that as `log`."""
+    """Run a command with the telemetry that its options ask for, and give it that as `log` if it takes that."""
+    takes_log = "log" in inspect.signature(command).parameters
 
     @functools.wraps(command)
     def run(log_file: str | None, log_level: Level, log_stderr: bool, log_dask: bool, **options: Any) -> None:
         outputs: dict[str, Any] = {"file": log_file, "stderr": log_stderr, "level": log_level}
         with telemetry(command.__name__, options, **outputs, include_dask=log_dask) as log:
-            command(log=log, **options)
+            command(**options, **({"log": log} if takes_log else {}))
 
     return run
 
@@ -174,7 +181,7 @@ def connect_as_asked(
     options |= {"workers": workers, "threads_per_worker": threads, "memory_limit": memory_limit}
     with connect(**options) as client:
         if client is not None:
-            click.echo(f"dashboard: {client.dashboard_link}", err=True)
+            echo(f"dashboard: {client.dashboard_link}", err=True)
         try:
             yield
         except (KeyboardInterrupt, Interrupted):

@@ -23,7 +23,7 @@ class Numbers(click.ParamType):
         parts = value.split(",") if isinstance(value, str) else value
         try:
             return tuple(float(part) for part in parts)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
 
 

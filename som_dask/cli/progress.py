@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from som_dask.cli.signals import stop_if_asked
 from som_dask.io.event_log import EventLog
 from som_dask.training.run import Epoch
 
@@ -51,3 +52,4 @@ class EpochBar:
             self.log.epoch(epoch)
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
         self.done = epoch.index + 1
+        stop_if_asked()

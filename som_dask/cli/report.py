@@ -7,9 +7,11 @@ import warnings
 import click
 import xarray as xr
 
+from som_dask.cli.arguments import Command
 from som_dask.cli.models import open_named, registry_option
-from som_dask.cli.options import job_option
+from som_dask.cli.options import job_option, log_options, with_telemetry
 from som_dask.cli.parameters import worded_option
+from som_dask.cli.terminal import echo
 from som_dask.errors import StorageError
 from som_dask.io.stores import open_zarr_node
 from som_dask.plotting.report import check_page, write_report
@@ -17,7 +19,7 @@ from som_dask.plotting.report import check_page, write_report
 __all__ = ["report"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @registry_option
 @job_option
@@ -32,6 +34,8 @@ __all__ = ["report"]
     "output of som-dask infer.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the HTML page that is there.")
+@log_options
+@with_telemetry
 def report(
     model: str,
     registry: str | None,
@@ -55,7 +59,7 @@ def report(
         if path is not None
     }
     write_report(opened, output, overwrite=overwrite, title=title or f"Map {model}", **others)
-    click.echo(f"report              {output}")
+    echo(f"report              {output}")
 
 
 def _load_store(path: str) -> xr.Dataset:

@@ -13,6 +13,7 @@ import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
+from som_dask.cli.arguments import Command
 from som_dask.cli.generated import add_options, take
 from som_dask.cli.info import echo_model
 from som_dask.cli.models import open_named, registry_option, require_registry, take_target, target_options
@@ -31,10 +32,12 @@ from som_dask.cli.options import (
 )
 from som_dask.cli.parameters import worded_option
 from som_dask.cli.progress import EpochBar
+from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import EventLog
 from som_dask.io.files import is_url
 from som_dask.io.outputs import check_free, lock
+from som_dask.passes.map_memory import check_map_fits
 from som_dask.samples.for_model import open_samples_for
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.retrain import RetrainingConfig, retrain_registered
@@ -46,7 +49,7 @@ __all__ = ["retrain", "train"]
 ROWS, COLS = 20, 20  # of a map whose size is not given
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("input")
 @click.option("--output", help="Write the model to this Zarr store, a path or fsspec URL; needed without --name.")
 @target_options
@@ -94,7 +97,9 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     from som_dask.io.checkpoints import CheckpointFolder
     from som_dask.io.models import save_model
 
-    lattice, config = take(Lattice, options), take(MapConfig, options)
+    lattice = take(Lattice, options)
+    check_map_fits(lattice, 1, options["epochs"])  # before the radii of all epochs take the memory
+    config = take(MapConfig, options)
     rule, execution = _choose_rule(
         options.pop("algorithm"), config, take(Execution, options), options.pop("learning_rate")
     )
@@ -108,6 +113,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     checkpoints = CheckpointFolder(folder, on_save=log.checkpoint)
     with lock(name):
         samples = open_input(input, options)
+        check_map_fits(lattice, samples.n_features, config.epochs)
         if not resume and checkpoints.files():
             if not overwrite:
                 raise ParameterError(
@@ -140,14 +146,14 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
     echo_model(model, output or key)
     if model.attrs.get("stopped_by") == "tolerance":
-        click.echo(f"stopped early       after {model.attrs['epochs_done']} of {config.epochs} epochs")
+        echo(f"stopped early       after {model.attrs['epochs_done']} of {config.epochs} epochs")
     if model.attrs.get("samples_left_out"):
-        click.echo(f"samples left out    {model.attrs['samples_left_out']}")
+        echo(f"samples left out    {model.attrs['samples_left_out']}")
     if output is not None and key is not None:
-        click.echo(f"registered          {key}")
+        echo(f"registered          {key}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("input")
 @job_option
@@ -174,10 +180,10 @@ def retrain(model: str, input: str, registry: str | None, log: EventLog, **optio
     with connect_as_asked(**options), EpochBar(config.epochs, log) as bar:
         key, drift = retrain_registered(model, samples, require_registry(registry), config, execution, on_epoch=bar)
     log.event("model_saved", path=None, model=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
-    click.echo(f"registered          {key}")
-    click.echo(f"quantization error  {drift.retrained:.6g}")
-    click.echo(f"old map, old data   {drift.old_data:.6g}")
-    click.echo(f"old map, new data   {drift.new_data:.6g} ({drift.ratio:.3g} times)")
+    echo(f"registered          {key}")
+    echo(f"quantization error  {drift.retrained:.6g}")
+    echo(f"old map, old data   {drift.old_data:.6g}")
+    echo(f"old map, new data   {drift.new_data:.6g} ({drift.ratio:.3g} times)")
 
 
 def _choose_rule(
@@ -222,7 +228,14 @@ def _name_checkpoints(output: str) -> str:
 def _load_codebook(path: str | None) -> np.ndarray | None:
     if path is None:
         return None
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    try:  # mapped first: a file that is shorter than its header says is found out before any memory is taken
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray):
+            raise ValueError("it holds several arrays")
+        if mapped.dtype.kind not in "iufb":
+            raise ValueError(f"it has dtype {mapped.dtype}; real numbers are needed")
+        return np.array(mapped)
+    except MemoryError:
+        raise
+    except Exception as error:  # a header is parsed as Python, which raises errors of many kinds
         raise ParameterError(f"can't read the initial codebook {path} as a NumPy array: {error}") from error

@@ -15,7 +15,7 @@ import xarray as xr
 
 from som_dask.algorithm.neighborhood import Kernel
 from som_dask.cli import train as training
-from som_dask.cli.main import cli
+from som_dask.cli.commands import cli
 from som_dask.cli.progress import EpochBar
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.models import open_model

@@ -1,12 +1,18 @@
 """Bad input at the command line: one line that names the thing, an exit status, and nothing written."""
 
+import hashlib
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from som_dask.cli.main import main
+from som_dask.cli.progress import EpochBar
+from som_dask.io.checkpoints import CheckpointFolder
 
 
 @pytest.fixture
@@ -193,3 +199,383 @@ def test_what_is_small_or_dull_but_works(values, shape, initialization, tmp_path
     assert labels["distance"].mean() == pytest.approx(float(model["quantization_error"][-1]), abs=1e-12)
     assert (labels["bmu_row"] < shape[0]).all()
     assert (labels["bmu_col"] < shape[1]).all()
+
+
+OUT = ["--output", "out.zarr"]
+SMALL = ["--rows", "3", "--cols", "4", "--epochs", "2"]
+
+# One folder of bad things, made once: no command below may change anything in it.
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a good store, a model, and much that is broken."""
+    folder = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        store("good.zarr", np.random.default_rng(5).normal(size=(60, 3)))
+        assert run("train", "good.zarr", "--output", "model.zarr", *SMALL) == 0
+        make_stores(folder)
+        make_models(folder)
+        make_codebooks()
+        make_texts(folder)
+        make_checkpoints()
+    return folder
+
+
+def make_stores(folder):
+    for version in (2, 3):
+        group = zarr.open_group(f"plain{version}.zarr", mode="w", zarr_format=version)
+        group.create_array("X", data=np.ones((5, 3)))
+    zarr.open_group("nothing.zarr", mode="w", zarr_format=2)
+    zarr.create_array("cube.zarr", data=np.ones((4, 3, 2)))
+    zarr.create_array("words.zarr", data=np.array(["a", "b"]))
+    zarr.create_array("wide.zarr", shape=(50, 10**12), dtype="f4", chunks=(50, 10**8))
+    for name, text in (("brace", "{"), ("list", "[]"), ("future", '{"zarr_format": 9}'), ("blank", "")):
+        (folder / f"{name}.zarr").mkdir()
+        (folder / f"{name}.zarr" / "zarr.json").write_text(text)
+    store("escape.zarr", np.ones((9, 2)), variable="\x1b[31mred", features=("\x1b]0;title\x07", "b"))
+    store("gap.zarr", np.array([[1.0, np.nan], [2.0, 3.0]]), features=("a", "b"))
+    store("other.zarr", np.ones((9, 3)), features=("a", "b", "\x1b[2J"))
+    store("few.zarr", np.ones((9, 2)), features=("a", "b"))
+    store("holes.zarr", np.ones((9, 3)))
+    (folder / "holes.zarr" / "data" / "0.0").unlink()
+    store("rot.zarr", np.ones((9, 3)))
+    (folder / "rot.zarr" / "data" / "0.0").write_bytes(b"rot")
+
+
+def make_models(folder):
+    for damage in ("feature", "codebook", "hits"):
+        shutil.copytree("model.zarr", f"no_{damage}.zarr")
+        shutil.rmtree(f"no_{damage}.zarr/{damage}")
+    for damage in ("feature", "codebook"):
+        shutil.copytree("model.zarr", f"rot_{damage}.zarr")
+        for file in (folder / f"rot_{damage}.zarr" / damage / "c").rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"rot")
+    changes = {"topology": "round", "boundary": 5, "codebook_sha256": "0", "format": "other", "metric": "far"}
+    for name, value in changes.items():
+        shutil.copytree("model.zarr", f"bad_{name}.zarr")
+        zarr.open_group(f"bad_{name}.zarr", mode="r+").attrs[name] = value
+    for name in ("codebook_sha256", "topology", "format"):
+        shutil.copytree("model.zarr", f"without_{name}.zarr")
+        del zarr.open_group(f"without_{name}.zarr", mode="r+").attrs[name]
+
+
+def make_codebooks():
+    good = np.ones((3, 4, 3))
+    arrays = {
+        "nan": good * np.nan,
+        "inf": good * np.inf,
+        "shape": good[:2],
+        "flat": good.ravel(),
+        "scalar": good[0, 0, 0],
+    }
+    arrays |= {"complex": good * 1j, "text": good.astype("U3"), "dates": good.astype("M8[s]"), "none": good[:0]}
+    arrays |= {"scalar": good[0, 0, 0], "record": np.zeros(12, dtype=[("a", "f8")])}
+    for name, array in arrays.items():
+        np.save(f"{name}.npy", array)
+    np.save("object.npy", good.astype(object), allow_pickle=True)
+    np.savez("several.npz", a=good, b=good)
+    with open("nan.npy", "rb") as file:
+        data = file.read()
+    broken = {"empty": b"", "magic": data[:6], "header": data[:30], "cut": data[:-9], "words": b"three by four"}
+    broken |= {"python": data.replace(b"'descr'", b"open(1)")}
+    broken |= {"huge": data.replace(b"(3, 4, 3)", b"(3, 4, 3000000000000)")}
+    broken |= {"version": data[:6] + b"\x09" + data[7:], "binary": bytes(range(256))}
+    for name, content in broken.items():
+        with open(f"{name}.npy", "wb") as file:
+            file.write(content)
+
+
+JOBS = {
+    "deep": b"rows = " + b"[" * 100_000,
+    "dots": b"[" + b".".join([b"a"] * 5000) + b"]",
+    "latin": b'variable = "\xe9"',
+    "zero": b"\x00" * 40,
+    "digits": b"rows = " + b"9" * 5000,
+    "big": b"rows = " + b"9" * 400,
+    "bigfloat": b"final_radius = " + b"9" * 400,
+    "inf": b"final_radius = inf",
+    "nan": b"final_radius = nan",
+    "infs": b"radii = [2.0, inf]",
+    "nul": b'variable = "a\\u0000b"',
+    "nulpath": b'initial_codebook = "a\\u0000b"',
+    "secret": b'input = "s3://key:hunter2@bucket/x"',
+    "secretlist": b'variables = ["https://a/b?sig=hunter2"]',
+    "escape": b'topology = "\\u001b[31m"',
+    "escapekey": b'"\\u001b[31m" = 3',
+    "date": b"rows = 1979-05-27",
+    "wrongkind": b"rows = true",
+    "float": b"rows = 2.5",
+    "text": b'rows = "three"',
+    "nested": b"rows = [[[1]]]",
+    "table": b"[rows]\na = 1",
+    "tables": b"[[rows]]\na = 1",
+    "twice": b"rows = 1\nrows = 2",
+    "empty_name": b'variables = [""]',
+    "numbers": b"variables = [1]",
+    "words": b'radii = ["x"]',
+    "negative": b"rows = -1",
+}
+
+
+def make_texts(folder):
+    for name, content in JOBS.items():
+        (folder / f"{name}.toml").write_bytes(content)
+    (folder / "file.txt").write_text("some words\n")
+    (folder / "folder").mkdir()
+    for name, text in (("list", "[]"), ("none", "{}"), ("brace", "{"), ("blank", ""), ("null", '{"address": null}')):
+        (folder / f"{name}.json").write_text(text)
+
+
+def make_checkpoints():
+    """Checkpoints whose digests are right, and that are not of the run."""
+    good = CheckpointFolder("good.checkpoints")
+    samples = ["good.zarr", "--output", "unfinished.zarr", *SMALL]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(EpochBar, "__call__", stop)
+        assert run("train", *samples, "--checkpoint-dir", "good.checkpoints") == 75
+    state = good.latest()
+    bad = {
+        "shape": replace(state, codebook=np.ones((12, 900))),
+        "rows": replace(state, codebook=np.ones((1, 3))),
+        "dims": replace(state, codebook=np.ones((3, 4, 3))),
+        "float32": replace(state, codebook=state.codebook.astype(np.float32)),
+        "text": replace(state, codebook=state.codebook.astype("U9")),
+        "nan": replace(state, codebook=state.codebook * np.nan),
+        "epochs": replace(state, epochs_done=7),
+        "negative": replace(state, epochs_done=-1),
+        "history": replace(state, history={"radius": np.ones(1)}),
+        "short": replace(state, history={name: values[:0] for name, values in state.history.items()}),
+        "another": replace(state, identity={**state.identity, "seed": 99}),
+        "nobody": replace(state, identity={}),
+    }
+    for name, checkpoint in bad.items():
+        CheckpointFolder(f"{name}.checkpoints").save(checkpoint)
+    for name, content in (("zip", b"PK\x03\x04 and so on"), ("nothing", b""), ("letters", b"letters")):
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        os.mkdir(f"{name}.checkpoints")
+        with open(f"{name}.checkpoints/epoch-000001.{digest}.npz", "wb") as file:
+            file.write(content)
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+SECRETS = [
+    "s3://key:hunter2@bucket/x.zarr",
+    "https://hunter2@example.org/x.zarr",
+    "https://example.org/x.zarr?X-Amz-Signature=hunter2",
+    "https://example.org/x.zarr?sig=hunter2",
+    "simplecache::s3://key:hunter2@bucket/x.zarr",
+    "https%3A%2F%2Fuser%3Ahunter2%40example.org%2Fx.zarr",
+]
+SAID = ["credential", "environment"]
+# What is given to the command, its exit status, and words of the line that it ends with.
+BAD = [
+    *((["train", url, *OUT], 2, ["INPUT", *SAID]) for url in SECRETS),
+    *((["train", "good.zarr", "--output", url], 2, ["--output", *SAID]) for url in SECRETS),
+    *((["info", url], 2, ["MODEL", *SAID]) for url in SECRETS),
+    *((["models", "list", "--registry", url], 2, ["--registry", *SAID]) for url in SECRETS),
+    *(
+        ([*command, SECRETS[0]], 2, [name, *SAID])
+        for name, command in (
+            ("MODEL", ["clusters"]),
+            ("MODEL", ["report"]),
+            ("--output", ["report", "model.zarr", "--output"]),
+            ("--labels", ["report", "model.zarr", "--labels"]),
+            ("--clusters", ["report", "model.zarr", "--clusters"]),
+            ("--evaluation", ["report", "model.zarr", "--evaluation"]),
+            ("--title", ["report", "model.zarr", "--title"]),
+            ("INPUT", ["infer", "model.zarr", *OUT]),
+            ("--output", ["infer", "model.zarr", "good.zarr", "--output"]),
+            ("INPUT", ["evaluate", "model.zarr"]),
+            ("--output", ["clusters", "model.zarr", "--output"]),
+            ("INPUT", ["retrain", "map@dev"]),
+            ("MODEL", ["models", "show"]),
+            ("MODEL", ["models", "promote"]),
+            ("KEY", ["models", "delete"]),
+            ("--name", ["models", "list", "--name"]),
+            ("--output", ["demo", "--output"]),
+            ("--checkpoint-dir", ["train", "good.zarr", *OUT, "--checkpoint-dir"]),
+            ("--initial-codebook", ["train", "good.zarr", *OUT, "--initial-codebook"]),
+            ("--log-file", ["train", "good.zarr", *OUT, "--log-file"]),
+            ("--scheduler", ["train", "good.zarr", *OUT, "--scheduler"]),
+            ("--scheduler-file", ["train", "good.zarr", *OUT, "--scheduler-file"]),
+            ("--sample-weights", ["train", "good.zarr", *OUT, "--sample-weights"]),
+            ("--config", ["train", "good.zarr", *OUT, "--config"]),
+        )
+    ),
+    (["train", "good.zarr", SECRETS[0]], 2, ["unexpected"]),
+    ([SECRETS[0]], 2, ["No such command"]),
+    (["train", "--topology", SECRETS[0]], 2, ["is not one of"]),
+    (["train", "--rows", SECRETS[3]], 2, ["not a valid integer"]),
+    (["train", "plain2.zarr", *OUT], 4, ["plain2.zarr", "names of dimensions", "plain2.zarr/X"]),
+    (["train", "plain3.zarr", *OUT], 4, ["plain3.zarr", "names of dimensions", "plain3.zarr/X"]),
+    (["train", "plain3.zarr", "--variable", "X", *OUT], 4, ["names of dimensions"]),
+    (["infer", "model.zarr", "plain2.zarr", *OUT], 4, ["names of dimensions"]),
+    (["evaluate", "model.zarr", "plain3.zarr"], 4, ["names of dimensions"]),
+    (["report", "model.zarr", "--labels", "plain3.zarr"], 5, ["plain3.zarr"]),
+    *(
+        ([*command, name], 5, [name])
+        for command in (["info"], ["train", *OUT], ["clusters"], ["infer", "model.zarr", *OUT])
+        for name in ("brace.zarr", "list.zarr", "future.zarr", "blank.zarr", "file.txt", "folder", "absent.zarr")
+    ),
+    (["train", "nothing.zarr", *OUT], 2, ["nothing.zarr", "0 variables"]),
+    (["train", "cube.zarr", *OUT], 2, ["--sample-dims"]),
+    (["train", "words.zarr", *OUT], 2, ["--sample-dims"]),
+    (["train", "wide.zarr", "--allow-missing-chunks", *OUT], 7, ["out of memory"]),
+    (["train", "holes.zarr", *OUT], 5, ["lacks 1 of its chunks"]),
+    (["train", "rot.zarr", *OUT], 5, ["damaged"]),
+    (["train", "gap.zarr", *OUT], 4, ["NaN"]),
+    (["infer", "model.zarr", "few.zarr", *OUT], 4, ["2 features"]),
+    (["infer", "model.zarr", "other.zarr", *OUT], 4, [r"\x1b[2J"]),
+    (["train", "escape.zarr", "--variable", "\x1b[31m", *OUT], 2, [r"\x1b[31mred"]),
+    (["train", "\x1b[31mabsent", *OUT], 5, [r"\x1b[31mabsent"]),
+    (["train", "absent\u202etxt.zarr", *OUT], 5, [r"\u202etxt"]),
+    (["info", "line\nfeed"], 5, ["line feed does not exist"]),
+    (["\x1b[31m"], 2, [r"\x1b[31m"]),
+    *(
+        (["train", "good.zarr", *OUT, option, value], status, words)
+        for option, value, status, words in (
+            ("--final-radius", "1e400", 2, ["--final-radius", "finite"]),
+            ("--final-radius", "nan", 2, ["--final-radius", "finite"]),
+            ("--initial-radius", "-inf", 2, ["--initial-radius", "finite"]),
+            ("--support", "nan", 2, ["--support", "finite"]),
+            ("--tolerance", "nan", 2, ["--tolerance", "finite"]),
+            ("--learning-rate", "inf", 2, ["--learning-rate", "finite"]),
+            ("--radii", "2,nan", 2, ["--radii", "finite"]),
+            ("--radii", "2,1e400", 2, ["--radii", "finite"]),
+            ("--radii", "2,,1", 2, ["list of numbers"]),
+            ("--feature-weights", "1,2,inf", 2, ["--feature-weights", "finite"]),
+            ("--feature-weights", "1,2", 2, ["weights"]),
+            ("--feature-weights", "1,2,-1", 2, ["weights"]),
+            ("--rows", "9" * 400, 2, ["--rows", "64 bits"]),
+            ("--rows", "9" * 5000, 2, ["--rows"]),
+            ("--rows", "1e400", 2, ["--rows"]),
+            ("--rows", "10000000", 7, ["10000000 x 20 nodes", "GiB"]),
+            ("--cols", str(2**62), 7, ["GiB"]),
+            ("--epochs", "1000000000000000", 7, ["epochs", "GiB"]),
+            ("--epochs", "-1", 2, ["epochs"]),
+            ("--seed", "-1", 2, ["seed"]),
+            ("--checkpoint-every", "0", 2, ["--checkpoint-every"]),
+            ("--block-size", "-5 MB", 2, ["positive"]),
+            ("--block-size", "nan", 2, ["block size"]),
+            ("--block-size", "1e400", 2, ["block size"]),
+            ("--dtype", "float99", 2, ["float99"]),
+            ("--dtype", "object", 2, ["real numbers"]),
+            ("--dtype", "i4,f8", 2, ["real numbers"]),
+            ("--variable", "a\0b", 2, ["NUL"]),
+            ("--log-file", "a\0b", 2, ["NUL"]),
+            ("--checkpoint-dir", "a\0b", 2, ["NUL"]),
+            ("--initial-codebook", "a\0b", 2, ["NUL"]),
+            ("--config", "a\0b", 2, ["NUL"]),
+            ("--variable", "\udcff", 2, ["--variable", "encoding"]),
+            ("--variable", "absent", 2, ["absent"]),
+            ("--variables", ",", 2, ["list of names"]),
+            ("--sample-dims", "absent", 2, ["absent"]),
+            ("--checkpoint-dir", "s3://bucket/x", 2, ["--checkpoint-dir", "URL"]),
+            ("--checkpoint-dir", "file.txt", 2, ["file.txt"]),
+            ("--log-file", "file.txt", 5, ["file.txt"]),
+            ("--log-file", "folder", 5, ["folder"]),
+            ("--log-file", "s3://bucket/x", 2, ["--log-file", "URL"]),
+            ("--config", "absent.toml", 2, ["absent.toml"]),
+            ("--config", "https://example.org/x", 2, ["--config", "URL"]),
+            ("--workers", "0", 2, ["positive"]),
+            ("--workers", "-1", 2, ["positive"]),
+            ("--threads", "2", 2, ["--workers"]),
+            ("--memory-limit", "4 GiB", 2, ["--workers"]),
+            ("--scheduler", "nowhere", 6, ["nowhere"]),
+            ("--scheduler", "foo://x", 6, ["foo"]),
+            ("--scheduler-file", "folder", 6, ["folder"]),
+            ("--scheduler-file", "file.txt", 6, ["file.txt"]),
+            ("--scheduler-file", "list.json", 6, ["no address"]),
+            ("--scheduler-file", "none.json", 6, ["no address"]),
+            ("--scheduler-file", "brace.json", 6, ["no address"]),
+            ("--scheduler-file", "blank.json", 6, ["no address"]),
+        )
+    ),
+    *(
+        (["train", "good.zarr", *OUT, "--rows", "3", "--cols", "4", "--initial-codebook", f"{name}.npy"], 2, words)
+        for name, words in (
+            *((name, ["finite"]) for name in ("nan", "inf")),
+            *((name, ["(3, 4, 3)"]) for name in ("shape", "flat", "scalar", "none")),
+            *((name, [f"{name}.npy"]) for name in ("complex", "text", "dates", "record", "object")),
+            *((name, [f"{name}.npy"]) for name in ("empty", "magic", "header", "cut", "words", "python", "huge")),
+            *((name, [f"{name}.npy"]) for name in ("version", "binary")),
+        )
+    ),
+    (["train", "good.zarr", *OUT, "--initial-codebook", "several.npz"], 2, ["several.npz"]),
+    (["train", "good.zarr", *OUT, "--initial-codebook", "folder"], 2, ["folder"]),
+    *((["train", "good.zarr", *OUT, "--config", f"{name}.toml"], 2, []) for name in JOBS),
+    *(
+        (["train", "good.zarr", *SMALL, *OUT, "--resume", "--checkpoint-dir", f"{name}.checkpoints"], 3, [name])
+        for name in ("another", "nobody", "history", "shape", "rows")
+    ),
+    *(
+        ([*command, f"{name}.zarr"], 5, [f"{name}.zarr"])
+        for command in (["info"], ["clusters"])
+        for name in (
+            *("no_feature", "no_codebook", "rot_feature", "rot_codebook", "bad_codebook_sha256", "bad_format"),
+            *("without_codebook_sha256", "without_format"),
+        )
+    ),
+    *(([*command, f"{name}.zarr"], 5, [f"{name}.zarr"])
+        for command in (["clusters"],)
+        for name in ("bad_topology", "bad_boundary", "without_topology", "no_hits", "bad_metric")),
+    (["train", "foo://bucket/x", *OUT], 5, ["INPUT", "foo"]),
+    (["train", "good.zarr", "--output", "foo://bucket/x"], 5, ["--output", "foo"]),
+    (["info", "foo://bucket/x"], 5, ["MODEL", "foo"]),
+    (["models", "list", "--registry", "foo://bucket/x"], 5, ["--registry", "foo"]),
+    (["report", "model.zarr", "--output", "foo://bucket/x"], 5, ["--output", "foo"]),
+    (["info", "memory://nothing/here"], 5, ["memory://nothing/here"]),
+    (["info", "a\0b"], 2, ["NUL"]),
+    (["train", "good.zarr", "--output", "a\0b"], 2, ["NUL"]),
+    (["models", "list", "--registry", "a\0b"], 2, ["NUL"]),
+    (["info", "x" * 5000], 5, ["does not exist"]),
+    (["train", "good.zarr", "--output", "x" * 300], 5, ["can't write"]),
+    (["models", "show", "map@dev", "--registry", "folder"], 5, ["map"]),
+    (["models", "show", "map@dev"], 2, ["--registry"]),
+    (["models", "show", "no reference", "--registry", "folder"], 2, ["no reference"]),
+    (["models", "delete", "a/b", "--registry", "folder"], 2, ["a/b"]),
+    (["retrain", "map", "good.zarr"], 2, ["NAME@ENVIRONMENT"]),
+    (["clusters", "model.zarr", "--n-clusters", "0"], 2, ["n_clusters"]),
+    (["clusters", "model.zarr", "--n-clusters", "13"], 2, ["13"]),
+    (["clusters", "model.zarr", "--seed", "-1", "--method", "kmeans"], 2, ["seed"]),
+    (["evaluate", "model.zarr", "good.zarr", "--sample", "-1"], 2, ["--sample"]),
+    (["evaluate", "model.zarr", "good.zarr", "--neighbors", "9" * 30], 2, ["--neighbors"]),
+    (["infer", "model.zarr", "good.zarr", *OUT, "--nearest", "0"], 2, ["--nearest"]),
+    (["report", "model.zarr", "--output", "folder"], 5, ["folder"]),
+]  # fmt: skip
+
+
+def snapshot(folder):
+    """Every file with its size and time, and every folder."""
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(("arguments", "status", "words"), BAD, ids=[str(i) for i in range(len(BAD))])
+def test_bad_input_ends_in_one_line(arguments, status, words, world, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    monkeypatch.delenv("SOM_DASK_REGISTRY", raising=False)
+    before = snapshot(world)
+    capsys.readouterr()
+    ended = run(*arguments)
+    out, err = capsys.readouterr()
+    assert (ended, out) == (status, ""), err
+    (line,) = err.removesuffix("\n").split("\n")
+    assert line.startswith("som-dask: ")
+    assert line.isprintable()
+    assert "Traceback" not in line
+    assert "hunter2" not in line
+    for word in words:
+        assert word in line
+    assert snapshot(world) == before
+
+
+def test_there_are_many_of_them():
+    assert len(BAD) >= 200

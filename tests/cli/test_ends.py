@@ -1,0 +1,163 @@
+"""How the command line ends: whatever happens, in one line and with the status of what happened."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from som_dask.cli import info
+from som_dask.cli.terminal import clean
+from som_dask.errors import MemoryLimitError, StorageError, is_out_of_memory
+from tests.system.test_bad_input import run, store
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch, rng, capsys):
+    """A working directory with a model."""
+    monkeypatch.chdir(tmp_path)
+    store("good.zarr", rng.normal(size=(60, 3)))
+    assert run("train", "good.zarr", "--output", "model.zarr", "--rows", "3", "--cols", "4", "--epochs", "1") == 0
+    capsys.readouterr()
+    return "model.zarr"
+
+
+def raising(error):
+    def open_model(*_):
+        raise error
+
+    return open_model
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+ENDS = [
+    (ZeroDivisionError("by \x1b[31mzero"), 1, [r"internal error: ZeroDivisionError: by \x1b[31mzero; run with"]),
+    (EOFError("end"), 1, ["internal error: EOFError: end"]),
+    (RecursionError("deep"), 1, ["internal error: RecursionError"]),
+    (ValueError("https://user:hunter2@host"), 1, ["internal error", "***"]),
+    (MemoryError(), 7, ["out of memory"]),
+    (MemoryLimitError("the map is too large"), 7, ["the map is too large"]),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), 7, ["out of memory", "Cannot allocate"]),
+    (ImportError("x.so: failed to map segment from shared object"), 7, ["out of memory"]),
+    (RuntimeError("can't start new thread"), 7, ["out of memory"]),
+    (caused(StorageError("can't open it"), MemoryError()), 7, ["out of memory"]),
+    (RuntimeError("cannot cache function 'f': no locator available for file 'f.py'"), 5, ["NUMBA_CACHE_DIR"]),
+    (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), 2, ["ascii", "PYTHONUTF8=1"]),
+    (KeyboardInterrupt(), 75, ["interrupted"]),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "words"), ENDS, ids=[f"{type(c[0]).__name__}-{c[1]}" for c in ENDS])
+def test_any_error_ends_in_one_line(error, status, words, model, monkeypatch, capsys):
+    monkeypatch.setattr(info, "open_model", raising(error))
+    assert run("info", model, "--log-file", "log.jsonl", "--log-level", "debug") == status
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert line.startswith("som-dask: ")
+    assert "hunter2" not in line
+    for word in words:
+        assert word in line
+    if status == 1:
+        with open("log.jsonl") as file:
+            (told,) = [event for event in map(json.loads, file) if event["event"] == "error"]
+        assert "open_model" in told["traceback"]
+
+
+def test_a_signal_that_became_another_error_is_not_lost(model, monkeypatch, capsys):
+    def open_model(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy can't be imported") from error
+
+    monkeypatch.setattr(info, "open_model", open_model)
+    assert run("info", model) == 75
+    assert "interrupted" in capsys.readouterr().err
+
+
+STOPPED_IN_IMPORTS = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "numpy":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder())
+from som_dask.cli.main import main
+print("started", flush=True)
+main(["info", "model.zarr"])
+"""
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (200 * 2**20, 200 * 2**20))
+from som_dask.cli.main import main
+main(["info", "model.zarr"])
+"""
+
+
+def in_process(script, **options):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, **options)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_sigterm_while_modules_are_imported():
+    done = in_process(STOPPED_IN_IMPORTS)
+    assert (done.returncode, done.stdout) == (75, "started\n")
+    assert done.stderr == "som-dask: interrupted; nothing was left half-written\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_no_memory_while_modules_are_imported():
+    done = in_process(LIMITED, timeout=120, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1].startswith("som-dask: out of memory")
+
+
+COMMAND = [sys.executable, "-m", "som_dask.cli.main"]
+
+
+def test_a_reader_that_has_gone_is_no_error(model):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, "info", model], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_a_full_disk_behind_standard_output(model):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "info", model], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.count("\n") == 1
+    assert "standard output can't be written: No space left" in done.stderr
+
+
+def test_closed_streams_and_names_that_the_encoding_lacks(model):
+    os.rename(model, "carte-Ω.zarr")
+    command = " ".join([*COMMAND, "info", "carte-Ω.zarr"])
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, env=latin)
+    assert done.returncode == 0
+    assert rb"carte-\u03a9.zarr" in done.stdout
+    assert subprocess.run(["sh", "-c", f"{command} >&- 2>&- <&-"], check=False).returncode == 0
+
+
+def test_escapes_are_shown_and_not_obeyed():
+    assert clean("a\x1b[31m\x9b\u202e\u2028\udcff\nb") == r"a\x1b[31m\x9b\u202e\u2028\udcff\nb"
+    assert clean("Größe, 大きさ 3 m²") == "Größe, 大きさ 3 m²"
+
+
+def test_memory_is_recognized():
+    assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
+    assert not is_out_of_memory(caused(ValueError("a"), caused(KeyError("b"), None)))
+    assert not is_out_of_memory(None)
