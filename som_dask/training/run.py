@@ -63,6 +63,13 @@ class Epoch:
     topographic_error: float | None = None
     learning_rate: float | None = None
 
+    def __post_init__(self) -> None:
+        """Let nobody who is told of the epoch write into what the run goes on with."""
+        for name in ("codebook", "scaled_codebook", "hits"):
+            shown = getattr(self, name).view()
+            shown.flags.writeable = False
+            object.__setattr__(self, name, shown)
+
 
 @dataclass(frozen=True)
 class Checkpointing:

@@ -16,6 +16,7 @@ from som_dask.cli.progress import EpochBar
 from som_dask.errors import CheckpointError, DataError, Interrupted, MemoryLimitError, ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model, save_model
+from som_dask.training.config import MapConfig
 from som_dask.training.train import train
 from tests.system.test_bad_input import run
 from tests.training.test_batch import Stop, stopped_after
@@ -183,3 +184,14 @@ def test_the_command_line_resumes(values, tmp_path, monkeypatch, capsys):
     assert seen[3].startswith("epoch 4  radius 3.16  QE ")
     assert run("train", str(place), *options, "--resume") == 0
     assert open_model(output).attrs["codebook_sha256"] == train(values, LATTICE, CONFIG).attrs["codebook_sha256"]
+
+
+@pytest.mark.parametrize("config", [OnlineConfig(epochs=2), MapConfig(epochs=2)], ids=["online", "batch"])
+def test_who_is_told_of_an_epoch_can_change_nothing_of_the_run(values, config):
+    def spoil(epoch):
+        for array in (epoch.codebook, epoch.scaled_codebook, epoch.hits):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+
+    spoiled, plain = train(values, LATTICE, config, on_epoch=spoil), train(values, LATTICE, config)
+    np.testing.assert_array_equal(spoiled["codebook"], plain["codebook"])
