@@ -8,6 +8,7 @@ import xarray as xr
 
 from som_dask.analysis.clusters import clusters
 from som_dask.io.models import open_model
+from som_dask.io.outputs import lock
 from tests.system.test_bad_input import run, store
 
 
@@ -90,3 +91,15 @@ def test_shares_are_of_the_weight_where_samples_have_weights(capsys, rng):
     assert (
         f"cluster 0           {nodes} nodes, {hits} samples ({share:.1%} of their weight)" in capsys.readouterr().out
     )
+
+
+def test_it_waits_for_no_other_run_and_never_writes_into_a_store(capsys):
+    with lock("clusters.zarr"):
+        assert run("clusters", "model.zarr", "--output", "clusters.zarr") == 5
+    assert "another run is writing clusters.zarr" in capsys.readouterr().err
+    assert run("clusters", "model.zarr", "--output", "model.zarr/codebook", "--overwrite") == 5
+    assert "the output model.zarr/codebook lies in the input model.zarr" in capsys.readouterr().err
+    assert run("clusters", "model.zarr", "--log-file", "model.zarr/zarr.json") == 5
+    assert "the log model.zarr/zarr.json lies in the Zarr store" in capsys.readouterr().err
+    open_model("model.zarr")
+    assert sorted(os.listdir()) == ["cells.zarr", "model.zarr"]
