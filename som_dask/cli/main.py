@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from som_dask.cli.signals import catch_signals, is_stopping
+from som_dask.cli.signals import catch_signals, hold_interrupts, is_stopping
 from som_dask.cli.terminal import echo, standard_streams
 from som_dask.errors import Interrupted, MemoryLimitError, ParameterError, SomError, StorageError, is_out_of_memory
 from som_dask.io.redaction import redact
@@ -21,6 +21,7 @@ from som_dask.io.redaction import redact
 __all__ = ["main"]
 
 NUMBA_CACHE = os.path.join("numba", "core", "caching.py")
+LEAST_MEMORY = 512 * 2**20  # of the address space
 INTERRUPTED = "interrupted; nothing was left half-written"
 FOR_MORE = "run with --log-level debug --log-file FILE for the traceback"
 
@@ -32,14 +33,33 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         catch_signals()
         with standard_streams():
-            from som_dask.cli.commands import cli
-
+            _check_limit()
+            with hold_interrupts():
+                from som_dask.cli.commands import cli
             cli.main(arguments, prog_name="som-dask", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(ParameterError.exit_status)
     except (Exception, KeyboardInterrupt) as error:
-        _end(*_describe(error))
+        try:
+            _end(*_describe(error))
+        except MemoryError:  # not even for that
+            os.write(2, b"som-dask: out of memory; allow more\n")
+            sys.exit(MemoryLimitError.exit_status)
+
+
+def _check_limit() -> None:
+    """Refuse a limit under which the libraries can't be loaded: some of them wait forever for memory."""
+    try:
+        import resource
+    except ImportError:  # as on Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        raise MemoryLimitError(
+            f"out of memory: the limit of {limit / 2**20:.0f} MiB on this process is too low to load NumPy and Dask; "
+            f"allow {LEAST_MEMORY / 2**20:.0f} MiB or more with ulimit -v"
+        )
 
 
 def _describe(error: BaseException) -> tuple[str, int]:

@@ -89,7 +89,7 @@ import os, signal, sys
 class Finder:
     def find_spec(self, name, *_):
         if name == "numpy":
-            os.kill(os.getpid(), signal.SIGTERM)
+            SEND
 sys.meta_path.insert(0, Finder())
 from som_dask.cli.main import main
 print("started", flush=True)
@@ -109,17 +109,26 @@ def in_process(script, **options):
     return done
 
 
-def test_sigterm_while_modules_are_imported():
-    done = in_process(STOPPED_IN_IMPORTS)
+@pytest.mark.parametrize("send", ["os.kill(os.getpid(), signal.SIGTERM)", "os.system(f'kill -INT {os.getpid()}')"])
+def test_a_signal_while_modules_are_imported(send):
+    done = in_process(STOPPED_IN_IMPORTS.replace("SEND", send))
     assert (done.returncode, done.stdout) == (75, "started\n")
     assert done.stderr == "som-dask: interrupted; nothing was left half-written\n"
 
 
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="nobody can tell who sent the signal")
+def test_threads_that_openblas_cannot_start():
+    done = in_process(STOPPED_IN_IMPORTS.replace("SEND", "os.kill(os.getpid(), signal.SIGINT)"))
+    assert (done.returncode, done.stdout) == (7, "started\n")
+    assert "OPENBLAS_NUM_THREADS=1" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
 def test_no_memory_while_modules_are_imported():
-    done = in_process(LIMITED, timeout=120, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    done = in_process(LIMITED, timeout=60)
     assert done.returncode == 7
-    assert done.stderr.splitlines()[-1].startswith("som-dask: out of memory")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("som-dask: out of memory: the limit of 200 MiB")
 
 
 COMMAND = [sys.executable, "-m", "som_dask.cli.main"]
