@@ -85,7 +85,7 @@ def check_no_credentials(value: Any, name: str = "the parameter") -> None:
         _contains_credential(text) for text in _decodings(str(os.fspath(value)))
     ):
         raise ParameterError(
-            f"{name} holds a credential (user info, a signature or a key) that a log must not hold; "
+            f"{name} holds a credential (user info, a signature or a key), which would be written down; "
             f"take it out of the URL and put it in the environment ({ENVIRONMENT})"
         )
 
