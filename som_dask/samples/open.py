@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from dask.utils import parse_bytes
 
-from som_dask.errors import DataError, ParameterError
+from som_dask.errors import DataError, MemoryLimitError, ParameterError
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
@@ -25,6 +25,7 @@ DEFAULT_BLOCK_SIZE = "64 MiB"
 # Small data are still cut into blocks, so that every core has work. The size of the blocks must not depend on the
 # machine, because the last bits of a codebook from fast sums depend on the blocks.
 USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
+MOST_PIECES = 10_000_000  # chunks along a dimension, or blocks: a graph of as many takes 10 GB
 
 
 def open_samples(
@@ -87,6 +88,8 @@ def open_samples(
         If the input has no rows, no features or no real numbers, or if variables don't fit together.
     ParameterError
         If an option names something that does not exist, or if the roles of the dimensions can't be decided.
+    MemoryLimitError
+        If the samples are in so many pieces that a list of these would not fit the memory.
     """
     if isinstance(source, Samples):
         if sample_weights is not None or feature_weights is not None or nodata is not None:
@@ -103,7 +106,9 @@ def open_samples(
     _refuse_useless(ordered, roles, found.description)
     features = features_of(ordered, roles, found.description)
     coords = _sample_coords_of(ordered, roles)
-    grid = choose_grid(found.variables, roles.samples, _choose_block_rows(ordered, roles, block_bytes))
+    block_rows = _choose_block_rows(ordered, roles, block_bytes)
+    _refuse_endless(ordered, roles, block_rows, found.description)
+    grid = choose_grid(found.variables, roles.samples, block_rows)
     # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
     table = stack_variables([v.drop_vars(list(v.coords)) for v in ordered], roles.samples, grid)
     if wanted is not None:
@@ -180,6 +185,19 @@ def _refuse_useless(variables: Sequence[xr.DataArray], roles: Roles, where: str)
         for dim, size in variable.sizes.items():
             if not size:
                 raise DataError(f"{where} has no {'samples' if dim in roles.samples else 'features'}")
+
+
+def _refuse_endless(variables: Sequence[xr.DataArray], roles: Roles, block_rows: int, where: str) -> None:
+    """Refuse samples in so many pieces that a list of these would not fit the memory."""
+    pieces = math.prod(variables[0].sizes[dim] for dim in roles.samples) // max(block_rows, 1)
+    for variable in variables:
+        for dim, chunk in stored_chunks_of(variable).items():
+            pieces = max(pieces, variable.sizes[dim] // max(chunk, 1))
+    if pieces > MOST_PIECES:
+        raise MemoryLimitError(
+            f"{where} of shape {variables[0].shape} is in {pieces} pieces, and {MOST_PIECES} is the most; "
+            f"check the shape, or write it in larger chunks"
+        )
 
 
 def _sample_coords_of(variables: Sequence[xr.DataArray], roles: Roles) -> dict[str, xr.DataArray]:

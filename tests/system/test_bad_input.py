@@ -231,6 +231,9 @@ def make_stores(folder):
     zarr.create_array("cube.zarr", data=np.ones((4, 3, 2)))
     zarr.create_array("words.zarr", data=np.array(["a", "b"]))
     zarr.create_array("wide.zarr", shape=(50, 10**12), dtype="f4", chunks=(50, 10**8))
+    zarr.create_array("long.zarr", shape=(10**15, 3), dtype="f4", chunks=(10**5, 3))
+    named = {"dimension_names": ("sample", "feature"), "dtype": "f4", "chunks": (1000, 3)}
+    zarr.open_group("longer.zarr", mode="w").create_array("X", shape=(10**13, 3), **named)
     for name, text in (("brace", "{"), ("list", "[]"), ("future", '{"zarr_format": 9}'), ("blank", "")):
         (folder / f"{name}.zarr").mkdir()
         (folder / f"{name}.zarr" / "zarr.json").write_text(text)
@@ -427,6 +430,9 @@ BAD = [
     (["train", "cube.zarr", *OUT], 2, ["--sample-dims"]),
     (["train", "words.zarr", *OUT], 2, ["--sample-dims"]),
     (["train", "wide.zarr", "--allow-missing-chunks", *OUT], 7, ["out of memory"]),
+    (["train", "long.zarr", "--allow-missing-chunks", *OUT], 7, ["long.zarr", "10000000000 pieces"]),
+    (["train", "longer.zarr", "--allow-missing-chunks", *OUT], 7, ["longer.zarr", "10000000000 pieces"]),
+    (["infer", "model.zarr", "long.zarr", "--allow-missing-chunks", *OUT], 7, ["10000000000 pieces"]),
     (["train", "holes.zarr", *OUT], 5, ["lacks 1 of its chunks"]),
     (["train", "rot.zarr", *OUT], 5, ["damaged"]),
     (["train", "gap.zarr", *OUT], 4, ["NaN"]),
