@@ -169,6 +169,8 @@ def _describe_names(names: Sequence[str]) -> str:
 def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) -> tuple[str, ...]:
     known = [str(name) for name in dataset.data_vars]
     if names is None:
+        # One without dimensions, such as ``spatial_ref``, describes the others.
+        known = [name for name in known if dataset[name].ndim] or known
         if len(known) == 1:
             return (known[0],)
         remedy = "choose one with --variable, or several as features with --variables" if known else "it needs one"
