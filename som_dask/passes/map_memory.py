@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
-from som_dask.passes.residency import memory_available
+from som_dask.passes.residency import process_memory
 
 __all__ = ["check_map_fits"]
 
@@ -14,7 +14,7 @@ ENTRY_BYTES, NODE_BYTES = 40, 100
 
 
 def check_map_fits(lattice: Lattice, n_features: int, epochs: int = 0) -> None:
-    """Check that a map and the history of its training fit the memory of the workers, or else of this process.
+    """Check that a map and the history of its training fit the memory of this process, which updates the codebook.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def check_map_fits(lattice: Lattice, n_features: int, epochs: int = 0) -> None:
         If they don't. The same map without its samples is meant, so one that passes may still be too large.
     """
     needed = lattice.n_nodes * (n_features * ENTRY_BYTES + NODE_BYTES) + epochs * ENTRY_BYTES
-    limit = memory_available()
+    limit = process_memory()
     if needed > limit:
         raise MemoryLimitError(
             f"a map of {lattice.rows} x {lattice.cols} nodes with {n_features} features and {epochs} epochs needs "
