@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from som_dask.io.files import beside_for_me, remove_leftovers
 from som_dask.io.models import save_model, store_encoding
 from som_dask.io.outputs import publish
 from som_dask.io.stores import open_dataset
-from som_dask.plotting.maps import plot_colors, plot_u_matrix, save_color_image, save_figure
+from som_dask.plotting.maps import plot_colors, plot_u_matrix, save_color_image, save_figure, write_picture
 from som_dask.training.config import MapConfig
 from som_dask.training.run import Epoch
 from som_dask.training.train import train
@@ -128,7 +129,9 @@ def _draw_photograph(model: xr.Dataset, labels: xr.Dataset, path: Path) -> None:
         ax.imshow(picture)
         ax.set_title(title)
         ax.set_axis_off()
-    figure.savefig(path, dpi=150)
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    write_picture(path, data.getvalue())
 
 
 def draw_colors() -> xr.DataArray:

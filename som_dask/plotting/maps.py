@@ -31,6 +31,7 @@ __all__ = [
     "plot_values",
     "save_color_image",
     "save_figure",
+    "write_picture",
 ]
 
 DEFAULT_FORMAT = "png"
@@ -208,8 +209,19 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     ending = os.path.splitext(path)[1]
     data = BytesIO()
     figure.savefig(data, format=ending[1:] or DEFAULT_FORMAT, dpi=150, bbox_inches="tight")
+    write_picture(path if ending else f"{os.fspath(path)}.{DEFAULT_FORMAT}", data.getvalue())
+
+
+def write_picture(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write the bytes of a picture whole or not at all, and never into a Zarr store.
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written, or lies in a Zarr store.
+    """
     check_apart(path, kind="picture")
-    write_bytes(path if ending else f"{os.fspath(path)}.{DEFAULT_FORMAT}", data.getvalue())
+    write_bytes(path, data)
 
 
 def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None:
@@ -239,5 +251,4 @@ def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None
     times = max(1, PIXELS // max(codebook.shape[:2]))
     data = BytesIO()
     imsave(data, np.clip(codebook, 0, 1).repeat(times, axis=0).repeat(times, axis=1), format="png")
-    check_apart(path, kind="picture")
-    write_bytes(path, data.getvalue())
+    write_picture(path, data.getvalue())
