@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,6 +143,7 @@ def open_samples(
         standard_name=_as_text(standard_names.pop()) if len(standard_names) == 1 else None,
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
         nodata=missing,
+        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
     )
 
 

@@ -62,6 +62,8 @@ class Samples:
         What stood for missing values in the input; they are NaN in `array`.
     in_memory : bool
         Whether the workers already hold all blocks.
+    place : str, optional
+        Path or URL of the store that blocks and coordinates are read from, if they are.
     """
 
     array: Any
@@ -81,6 +83,7 @@ class Samples:
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
+    place: str | None = None
 
     @property
     def n_samples(self) -> int:

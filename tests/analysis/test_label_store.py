@@ -19,6 +19,7 @@ from som_dask.analysis.labels import infer, label_block
 from som_dask.analysis.soft_labels import infer_soft
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
+from som_dask.io import draft
 from som_dask.io.models import save_model, scaled_codebook_of
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
@@ -158,7 +159,7 @@ def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_pat
 
     place = tmp_path / "labels.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "publish", stop)
+        patched.setattr(draft, "publish", stop)
         with pytest.raises(KeyboardInterrupt):
             infer_to_store(cells, model, place)
     other = train(cells, LATTICE, MapConfig(epochs=3))
