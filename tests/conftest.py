@@ -1,4 +1,4 @@
-"""What all tests share: a seeded generator, an S3 server, and hypothesis set so that each run tries the same examples."""
+"""What all tests share: a seeded generator, storages, and hypothesis set so that each run tries the same examples."""
 
 import uuid
 

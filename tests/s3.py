@@ -46,5 +46,3 @@ def make_bucket() -> str:
     name = f"test-{uuid.uuid4().hex[:16]}"
     s3fs.S3FileSystem().mkdir(name)
     return f"s3://{name}"
-
-

@@ -45,7 +45,9 @@ def store_state(place: PathOrUrl, names: Iterable[str] = ()) -> str | None:
     str or None
         64 hexadecimal digits; None if the storage tells nothing that changes with every write.
     """
-    folders = [f"{os.fspath(place).rstrip('/')}/{name}" for name in sorted(set(names))] or [os.fspath(place)]
+    folders = [f"{os.fspath(place).rstrip('/')}/{name}" for name in sorted(set(names))] or [
+        os.fspath(place).rstrip("/")
+    ]
     digest = hashlib.sha256()
     try:
         for folder in folders:

@@ -212,3 +212,76 @@ def test_soft_labels_that_can_not_be(tmp_path, rng):
     with pytest.raises(ParameterError, match="use device 'cpu'"):
         infer_to_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
     assert list(tmp_path.iterdir()) == []
+
+
+def stop_after(monkeypatch, n, *arguments, **options):
+    """Infer into a store, and be stopped when n blocks are written."""
+    plain, seen = inference.write_block, []
+
+    def dies(*own):
+        seen.append(1)
+        if len(seen) > n:
+            raise KeyboardInterrupt
+        return plain(*own)
+
+    with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
+        patched.setattr(inference, "write_block", dies)
+        with pytest.raises(KeyboardInterrupt):
+            infer_to_store(*arguments, **options)
+
+
+def change(cells, name, at):
+    """Return the cells with one value of theirs, or of a coordinate, changed."""
+    if name == "values":
+        values = cells.values.copy()
+        values[at, 0] += 1e-6
+        return cells.copy(data=da.from_array(values, chunks=cells.chunks))
+    values = cells[name].values.copy()
+    values[at] += 1
+    return cells.assign_coords({name: (cells[name].dims, values)})
+
+
+@pytest.mark.parametrize("name", ["values", "plate", "cell"])
+@pytest.mark.parametrize("which", [0, 6, 13])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_change_in_any_finished_block_is_noticed(name, which, stored, tmp_path, monkeypatch, rng):
+    coords = {"plate": ("cell", np.arange(15000) % 7), "cell": np.arange(15000)}
+    data = xr.DataArray(rng.normal(size=(15000, 3)), dims=("cell", "marker"), coords=coords, name="cells")
+    cells = data.chunk(cell=1000)
+    model = train(cells, LATTICE, MapConfig(epochs=1))
+    monkeypatch.setattr("som_dask.samples.open.MIN_BLOCK_ROWS", 1000)
+
+    def give(data):
+        if not stored:
+            return data
+        data.to_dataset().to_zarr(tmp_path / "in.zarr", mode="a", consolidated=False)
+        return str(tmp_path / "in.zarr")
+
+    place = tmp_path / "labels.zarr"
+    stop_after(monkeypatch, 14, give(cells), model, place)
+    done = sorted(int(note[:9]) for note in os.listdir(tmp_path / ".labels.zarr.partial" / "done"))
+    (missing,) = set(range(15)) - set(done)
+    at = done[which] * 1000 + 999
+    with pytest.raises(StorageError, match=r"another run \(other (samples or )?coordinates\)"):
+        infer_to_store(give(change(cells, name, at)), model, place)
+    # A change in what is not done yet is none; and the same values written again are the same.
+    other = change(cells, name, missing * 1000) if name == "values" else cells
+    assert infer_to_store(give(other), model, place).blocks_before == 14
+    np.testing.assert_array_equal(opened(place)["distance"], infer(other, model)["distance"].compute())
+
+
+def test_finished_blocks_of_an_unchanged_store_are_not_read_again(tmp_path, monkeypatch, rng):
+    data = xr.DataArray(rng.normal(size=(6000, 3)), dims=("cell", "marker"), name="cells").chunk(cell=1000)
+    model = train(data, LATTICE, MapConfig(epochs=1))
+    monkeypatch.setattr("som_dask.samples.open.MIN_BLOCK_ROWS", 1000)
+    data.to_dataset().to_zarr(tmp_path / "in.zarr", consolidated=False)
+    stop_after(monkeypatch, 5, str(tmp_path / "in.zarr"), model, tmp_path / "labels.zarr")
+    read, plain = [], inference.fingerprint_of_part
+
+    def counted(*arguments):
+        read.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(inference, "fingerprint_of_part", counted)
+    assert infer_to_store(str(tmp_path / "in.zarr"), model, tmp_path / "labels.zarr").blocks_before == 5
+    assert len(read) == 1  # which would tell if the samples were made of the same store in another way
