@@ -20,10 +20,12 @@ from som_dask.analysis.soft_labels import infer_soft
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
 from som_dask.io import draft
+from som_dask.io.files import exists, names_in, remove
 from som_dask.io.models import save_model, scaled_codebook_of
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
+from tests.broken import Broken, break_after
 from tests.reference.twins import plain_bmus
 
 LATTICE = Lattice(4, 6)
@@ -285,3 +287,35 @@ def test_finished_blocks_of_an_unchanged_store_are_not_read_again(tmp_path, monk
     monkeypatch.setattr(inference, "fingerprint_of_part", counted)
     assert infer_to_store(str(tmp_path / "in.zarr"), model, tmp_path / "labels.zarr").blocks_before == 5
     assert len(read) == 1  # which would tell if the samples were made of the same store in another way
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_an_object_store_that_fails_at_any_operation(old, tmp_path, monkeypatch, rng):
+    data = xr.DataArray(
+        rng.normal(size=(300, 3)), dims=("cell", "marker"), coords={"plate": ("cell", np.arange(300))}
+    )
+    cells = data.chunk(cell=100)
+    model, other = (train(cells, LATTICE, MapConfig(epochs=epochs)) for epochs in (1, 2))
+    samples = open_samples(cells, block_size=100 * 24)
+    wanted, before = (infer(cells, m).compute().drop_attrs() for m in (model, other))
+    n, done = 0, False
+    while not done:
+        folder = f"memory://{tmp_path.name}/{n}"
+        place = f"{folder}/labels.zarr"
+        if old:
+            infer_to_store(samples, other, place)
+        with break_after(n), dask.config.set(scheduler="sync"):
+            try:
+                infer_to_store(samples, model, place, overwrite=old)
+                done = True
+            except (StorageError, Broken):
+                pass
+        found = xr.open_zarr(place).load().drop_attrs() if exists(f"{place}/zarr.json") else None
+        assert found is None or found.identical(wanted) or (old and found.identical(before))
+        remove(f"{folder}/.labels.zarr.claim.1")  # as if it had grown old
+        if found is None or not found.identical(wanted):
+            infer_to_store(samples, model, place, overwrite=old)
+        xr.testing.assert_identical(opened(place).drop_attrs(), wanted)
+        n += 1
+    assert names_in(folder) == ["labels.zarr"]
+    assert n > 20

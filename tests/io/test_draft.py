@@ -1,6 +1,5 @@
 """Drafts: readers see a store whole or not at all, on disks and in object stores, whatever fails on the way."""
 
-import contextlib
 import os
 import pickle
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr.storage import FsspecStore
 
 from som_dask.errors import StorageError
 from som_dask.io import draft as drafts
@@ -20,6 +18,7 @@ from som_dask.io.files import list_tree, names_in, write_bytes
 from som_dask.io.labeled import save_labeled
 from som_dask.io.outputs import lock
 from som_dask.io.stores import open_dataset
+from tests.broken import Broken, break_after
 
 
 def dataset(number):
@@ -95,49 +94,6 @@ def test_nothing_is_seen_before_the_root_is_written(old, storage, monkeypatch):
     save_labeled(dataset(2), url, overwrite=old)
     assert len(seen) > 4
     xr.testing.assert_identical(read(url), dataset(2))
-
-
-class Broken(Exception):
-    """The storage fails."""
-
-
-@contextlib.contextmanager
-def break_after(n):
-    """Let the first n operations that change an object store pass; all later ones fail."""
-    count = 0
-
-    def passes(function):
-        def run(*arguments, **options):
-            nonlocal count
-            count += 1
-            if count > n:
-                raise Broken
-            return function(*arguments, **options)
-
-        return run
-
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("set", "delete"):
-            patched.setattr(FsspecStore, name, passes(getattr(FsspecStore, name)))
-        resolve = files.resolve_url
-
-        def resolve_broken(url):
-            filesystem, inner = resolve(url)
-            return Breaking(filesystem, passes), inner
-
-        patched.setattr(files, "resolve_url", resolve_broken)
-        yield
-
-
-class Breaking:
-    """A filesystem whose operations that change something go through `passes`."""
-
-    def __init__(self, filesystem, passes):
-        self.filesystem, self.passes = filesystem, passes
-
-    def __getattr__(self, name):
-        found = getattr(self.filesystem, name)
-        return self.passes(found) if name in ("pipe_file", "rm") else found
 
 
 @pytest.mark.parametrize("old", [False, True])
