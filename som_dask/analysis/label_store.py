@@ -175,6 +175,7 @@ class _LabelStore:
                 is_unchanged = state is not None and state == found["state"]
                 if self._has_same_samples(done[-1:] if is_unchanged else done):
                     self.before, self.run_id = done, found["run_id"]
+                    self.draft.take_up()
                     self._write_plan(state)
                     return
                 differing = ["samples or coordinates"]

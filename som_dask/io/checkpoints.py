@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -16,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from som_dask.errors import CheckpointError
-from som_dask.io.files import PathOrUrl, is_url, local_path, names_in, read_bytes, remove, remove_all, write_bytes
+from som_dask.io.files import (
+    PathOrUrl,
+    is_url,
+    local_path,
+    names_in,
+    read_bytes,
+    remove,
+    remove_all,
+    remove_leftovers_in,
+    write_bytes,
+)
 from som_dask.io.outputs import check_apart
 
 __all__ = ["KEPT", "Checkpoint", "CheckpointFolder"]
@@ -190,7 +199,10 @@ class CheckpointFolder:
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if it is then empty."""
         _remove(self.files())
-        if not is_url(self.path) and os.path.isdir(self.path) and not os.listdir(self.path):
+        if is_url(self.path):
+            return
+        remove_leftovers_in(self.path)
+        if os.path.isdir(self.path) and not os.listdir(self.path):
             remove(self.path)
 
 
@@ -198,7 +210,6 @@ def _remove(files: list[str]) -> None:
     """Remove files of one folder; another process may remove them as well."""
     if files and is_url(files[0]):
         remove_all(files)
-        return
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
+    else:
+        for file in files:
+            remove(file)

@@ -62,6 +62,9 @@ class Draft(Protocol):
     def run_id(self) -> str | None:
         """The attribute ``run_id`` that the draft was begun with; None if nothing is left to be continued."""
 
+    def take_up(self) -> None:
+        """Remove the files that an earlier run was writing when it ended."""
+
     def write(self, dataset: xr.Dataset, encoding: Mapping[str, Any], *, compute: bool = True) -> None:
         """Begin anew, with a Dataset; with ``compute=False`` its Dask arrays are written later, by regions."""
 
@@ -115,6 +118,13 @@ class LocalDraft:
         except StorageError:
             return None  # it was published by a run that was killed before it had removed the rest
 
+    def take_up(self) -> None:
+        """See `Draft`."""
+        for folder, _, files in os.walk(self.target):
+            for name in files:
+                if name.endswith(".partial"):  # Zarr renames each file when it is complete
+                    remove(f"{folder}/{name}")
+
     def write(self, dataset: xr.Dataset, encoding: Mapping[str, Any], *, compute: bool = True) -> None:
         """See `Draft`."""
         remove(self.work)
@@ -157,6 +167,9 @@ class ObjectDraft:
         root = f"{self.place}/{DOCUMENT}"
         is_published = began is not None and exists(root) and _run_id_of(read_bytes(root)) == began
         return None if is_published else began
+
+    def take_up(self) -> None:
+        """See `Draft`: an object is there when it is complete."""
 
     def write(self, dataset: xr.Dataset, encoding: Mapping[str, Any], *, compute: bool = True) -> None:
         """See `Draft`."""

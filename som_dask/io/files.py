@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import socket
 import threading
@@ -22,15 +24,19 @@ __all__ = [
     "create",
     "describe_tree",
     "exists",
+    "find_leftovers",
+    "has_ended",
     "is_url",
     "list_tree",
     "local_path",
     "make_durable",
+    "name_me",
     "names_in",
     "read_bytes",
     "remove",
     "remove_all",
     "remove_leftovers",
+    "remove_leftovers_in",
     "resolve_url",
     "write_bytes",
 ]
@@ -38,6 +44,7 @@ __all__ = [
 PathOrUrl = str | os.PathLike[str]
 LOCAL = ("file://", "local://")  # fsspec's spellings of local paths
 _creating = threading.Lock()
+REMOVALS = 10  # tries to remove a folder that others remove from, or still write to
 
 
 def is_url(path: PathOrUrl) -> bool:
@@ -99,21 +106,46 @@ def beside_for_me(path: PathOrUrl) -> str:
 
     It names the machine and the process, so that `remove_leftovers` can tell what a killed process left.
     """
-    return beside(path, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.partial")
+    return beside(path, f"{name_me()}.partial")
+
+
+def name_me() -> str:
+    """Return a name that no other process or thread uses, and by which `has_ended` knows this process."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def has_ended(owner: str) -> bool:
+    """Whether a name that `name_me` returned is that of a process of this machine that has ended."""
+    found = re.fullmatch(_names_here(), owner)
+    return found is not None and not psutil.pid_exists(int(found["process"]))
+
+
+def _names_here() -> str:
+    """Return the pattern of names that `name_me` returns on this machine."""
+    return rf"{re.escape(socket.gethostname())}-(?P<process>\d+)-[0-9a-f]+"
 
 
 def remove_leftovers(path: PathOrUrl) -> None:
     """Remove what processes of this machine that have ended left at paths made by `beside_for_me`."""
-    folder = os.path.dirname(local_path(path).rstrip("/")) or "."
-    hidden, here = os.path.basename(beside(path, "")), f"{socket.gethostname()}-"
-    for name in names_in(folder):
-        middle = name.removeprefix(hidden).removesuffix(".partial")
-        if f"{hidden}{middle}.partial" != name or not middle.startswith(here):
-            continue
-        process = middle.removeprefix(here).partition("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            with contextlib.suppress(FileNotFoundError):  # another process removes it as well
-                remove(f"{folder}/{name}")
+    for place in find_leftovers(path):
+        remove(place)
+
+
+def find_leftovers(path: PathOrUrl, suffix: str = "partial") -> list[str]:
+    """Return the paths ``beside(path, f"{name_me()}.{suffix}")`` that such processes left."""
+    folder, name = os.path.split(beside(path, ""))
+    return _find_leftovers(folder or ".", rf"{re.escape(name)}(?P<owner>.*)\.{suffix}")
+
+
+def remove_leftovers_in(folder: PathOrUrl) -> None:
+    """Remove what such processes left at paths made by `beside_for_me` of any path in a folder."""
+    for place in _find_leftovers(folder, rf"\..+\.(?P<owner>{_names_here()})\.partial"):
+        remove(place)
+
+
+def _find_leftovers(folder: PathOrUrl, pattern: str) -> list[str]:
+    found = {name: re.fullmatch(pattern, name) for name in names_in(folder)}
+    return [f"{folder}/{name}" for name, match in found.items() if match is not None and has_ended(match["owner"])]
 
 
 def exists(path: PathOrUrl) -> bool:
@@ -139,19 +171,41 @@ def _resolve_anew(url: PathOrUrl) -> tuple[Any, str]:
 
 
 def remove(path: PathOrUrl) -> None:
-    """Remove the file or folder at `path`; do nothing if there is none."""
-    if not exists(path):
-        return
+    """Remove the file or folder at `path`; do nothing if there is none.
+
+    Raises
+    ------
+    StorageError
+        If it can't be removed.
+    """
     if is_url(path):
         with _reaching(path, "remove", "check that you may"), contextlib.suppress(FileNotFoundError):
             filesystem, inner = _resolve_anew(path)
-            filesystem.rm(inner, recursive=True)
+            if filesystem.exists(inner):
+                filesystem.rm(inner, recursive=True)
         return
     path = local_path(path)
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+    try:
+        for _ in range(REMOVALS):
+            if not os.path.lexists(path) or _remove_once(path):
+                return
+    except OSError as error:
+        raise StorageError(f"can't remove {path}: {error.strerror}; remove it yourself") from error
+    raise StorageError(f"can't remove {path}: something is being written there; remove it yourself")
+
+
+def _remove_once(path: PathOrUrl) -> bool:
+    """Remove a local file or folder; return False if others remove it as well, or threads still write to it."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 def write_bytes(path: PathOrUrl, data: bytes) -> None:
@@ -280,11 +334,14 @@ def read_bytes(path: PathOrUrl) -> bytes:
 
 def _sync(path: PathOrUrl) -> None:
     """Make a file, or the entries of a folder, survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StorageError(f"can't make {path} durable: {error.strerror}; check the disk, run again") from error
 
 
 def names_in(folder: PathOrUrl) -> list[str]:

@@ -10,7 +10,18 @@ import pytest
 
 from som_dask.errors import StorageError
 from som_dask.io import files as storage
-from som_dask.io.files import beside, beside_for_me, create, exists, read_bytes, remove, remove_leftovers, write_bytes
+from som_dask.io.files import (
+    beside,
+    beside_for_me,
+    create,
+    exists,
+    make_durable,
+    read_bytes,
+    remove,
+    remove_leftovers,
+    remove_leftovers_in,
+    write_bytes,
+)
 
 
 def test_hidden_names_lie_beside():
@@ -74,3 +85,41 @@ def test_only_what_ended_processes_of_this_machine_left_is_removed(base, tmp_pat
     assert beside_for_me(path) != mine
     remove_leftovers(path)
     assert [exists(name) for name in names] == [True, False, True, True, True]
+
+
+def test_leftovers_beside_all_paths_of_a_folder(tmp_path, monkeypatch):
+    left = beside_for_me(tmp_path / "a.npz"), beside_for_me(tmp_path / "b.npz")
+    for name in (*left, tmp_path / "c.partial"):
+        write_bytes(name, b"")
+    remove_leftovers_in(tmp_path)
+    assert exists(left[0])  # its process goes on
+    monkeypatch.setattr(storage.psutil, "pid_exists", lambda _: False)
+    remove_leftovers_in(tmp_path)
+    assert os.listdir(tmp_path) == ["c.partial"]
+
+
+def test_a_folder_that_threads_still_write_to_is_removed(tmp_path, monkeypatch):
+    plain, written = storage.shutil.rmtree, []
+
+    def rmtree(path):
+        if not written:
+            written.append(path)
+            raise OSError(39, "Directory not empty", path)
+        plain(path)
+
+    (tmp_path / "store").mkdir()
+    monkeypatch.setattr(storage.shutil, "rmtree", rmtree)
+    remove(tmp_path / "store")
+    assert not exists(tmp_path / "store")
+
+
+@pytest.mark.parametrize("action", [remove, lambda path: write_bytes(path, b""), lambda path: make_durable([path])])
+def test_a_fault_of_the_disk_is_told(action, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(storage.os, "fsync", fail)
+    monkeypatch.setattr(storage.os, "unlink", fail)
+    with pytest.raises(StorageError, match=r"file.*Input/output error"):
+        action(tmp_path / "file")
