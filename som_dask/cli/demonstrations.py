@@ -16,7 +16,8 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.errors import ParameterError, StorageError
-from som_dask.io.files import beside_for_me, remove, remove_leftovers
+from som_dask.io.files import beside_for_me, remove
+from som_dask.io.leftovers import remove_leftovers
 from som_dask.io.models import save_model, store_encoding
 from som_dask.io.outputs import publish
 from som_dask.io.stores import open_dataset

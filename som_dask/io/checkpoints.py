@@ -15,17 +15,8 @@ from typing import Any
 import numpy as np
 
 from som_dask.errors import CheckpointError
-from som_dask.io.files import (
-    PathOrUrl,
-    is_url,
-    local_path,
-    names_in,
-    read_bytes,
-    remove,
-    remove_all,
-    remove_leftovers_in,
-    write_bytes,
-)
+from som_dask.io.files import PathOrUrl, is_url, local_path, names_in, read_bytes, remove, remove_all, write_bytes
+from som_dask.io.leftovers import remove_leftovers_in
 from som_dask.io.outputs import check_apart
 
 __all__ = ["KEPT", "Checkpoint", "CheckpointFolder"]

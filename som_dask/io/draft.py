@@ -34,9 +34,9 @@ from som_dask.io.files import (
     read_bytes,
     remove,
     remove_all,
-    remove_leftovers,
     write_bytes,
 )
+from som_dask.io.leftovers import remove_leftovers
 from som_dask.io.outputs import ROOTS, publish, work_folder
 from som_dask.io.stores import open_zarr_node
 from som_dask.io.withheld import DOCUMENT, WithheldMetadata

@@ -11,17 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from som_dask.errors import ModelNotFoundError, ParameterError, SomError, StorageError
-from som_dask.io.files import (
-    create,
-    has_ended,
-    is_url,
-    local_path,
-    make_durable,
-    names_in,
-    read_bytes,
-    remove,
-    resolve_url,
-)
+from som_dask.io.files import create, is_url, local_path, make_durable, names_in, read_bytes, remove, resolve_url
+from som_dask.io.leftovers import has_ended
 from som_dask.io.model_key import NUMBER, ModelKey, Reference, check_name
 
 __all__ = ["ModelFolders"]

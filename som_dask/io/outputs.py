@@ -18,15 +18,14 @@ from som_dask.io.files import (
     beside,
     beside_for_me,
     exists,
-    find_leftovers,
     is_url,
     local_path,
     make_durable,
     name_me,
     names_in,
     remove,
-    remove_leftovers,
 )
+from som_dask.io.leftovers import find_leftovers, remove_leftovers
 
 __all__ = ["ROOTS", "check_apart", "check_free", "lock", "publish", "work_folder"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
-from som_dask.io.files import is_url, remove_leftovers, write_bytes
+from som_dask.io.files import is_url, write_bytes
+from som_dask.io.leftovers import remove_leftovers
 from som_dask.io.models import lattice_of
 from som_dask.io.outputs import check_apart
 from som_dask.plotting.canvas import EMPTY, GROUND, SEQUENTIAL, add_colorbar, draw_nodes

@@ -8,7 +8,8 @@ from typing import Any
 import xarray as xr
 
 from som_dask.errors import SchemaError, StorageError
-from som_dask.io.files import exists, is_url, read_bytes, remove_leftovers, write_bytes
+from som_dask.io.files import exists, is_url, read_bytes, write_bytes
+from som_dask.io.leftovers import remove_leftovers
 from som_dask.io.models import lattice_of
 from som_dask.io.outputs import check_apart, lock
 from som_dask.plotting.fields import list_fields

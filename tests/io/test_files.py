@@ -1,27 +1,12 @@
 """Files: whole or not there, made once by one of several writers, local or at a URL."""
 
-import os
-import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from som_dask.errors import StorageError
 from som_dask.io import files as storage
-from som_dask.io.files import (
-    beside,
-    beside_for_me,
-    create,
-    exists,
-    make_durable,
-    read_bytes,
-    remove,
-    remove_leftovers,
-    remove_leftovers_in,
-    write_bytes,
-)
+from som_dask.io.files import beside, create, exists, make_durable, read_bytes, remove, write_bytes
 
 
 def test_hidden_names_lie_beside():
@@ -72,30 +57,6 @@ def test_filesystems_without_conditional_writes(monkeypatch):
     assert create("memory://storage-plain/file", b"one")
     assert not create("memory://storage-plain/file", b"two")
     assert read_bytes("memory://storage-plain/file") == b"one"
-
-
-@pytest.mark.parametrize("base", ["{}", "memory://left"])
-def test_only_what_ended_processes_of_this_machine_left_is_removed(base, tmp_path):
-    path = f"{base.format(tmp_path)}/m.zarr"
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    mine, left = beside_for_me(path), beside_for_me(path).replace(f"-{os.getpid()}-", f"-{ended.stdout.strip()}-")
-    names = [mine, left, left.replace(socket.gethostname(), "elsewhere"), beside(path, "partial"), f"{path}.partial"]
-    for name in names:
-        write_bytes(f"{name}/file", b"")
-    assert beside_for_me(path) != mine
-    remove_leftovers(path)
-    assert [exists(name) for name in names] == [True, False, True, True, True]
-
-
-def test_leftovers_beside_all_paths_of_a_folder(tmp_path, monkeypatch):
-    left = beside_for_me(tmp_path / "a.npz"), beside_for_me(tmp_path / "b.npz")
-    for name in (*left, tmp_path / "c.partial"):
-        write_bytes(name, b"")
-    remove_leftovers_in(tmp_path)
-    assert exists(left[0])  # its process goes on
-    monkeypatch.setattr(storage.psutil, "pid_exists", lambda _: False)
-    remove_leftovers_in(tmp_path)
-    assert os.listdir(tmp_path) == ["c.partial"]
 
 
 def test_a_folder_that_threads_still_write_to_is_removed(tmp_path, monkeypatch):
