@@ -16,7 +16,6 @@ from som_dask.io.claims import claim
 from som_dask.io.files import (
     PathOrUrl,
     beside,
-    beside_for_me,
     exists,
     is_url,
     local_path,
@@ -25,13 +24,13 @@ from som_dask.io.files import (
     names_in,
     remove,
 )
-from som_dask.io.leftovers import find_leftovers, remove_leftovers
+from som_dask.io.leftovers import find_leftovers
 
 __all__ = ["ROOTS", "check_apart", "check_free", "lock", "publish", "work_folder"]
 
 ROOTS = {"zarr.json", ".zgroup", ".zarray"}  # one of them is in the folder of every Zarr store
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # errors of a rename to a path where something is
-REPLACED = "replaced"  # suffix of an old store that is moved aside
+PROBE, REPLACED = "probe", "replaced"  # suffixes: a file that tries a folder, an old store that is moved aside
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2) on Linux
 
 
@@ -151,8 +150,9 @@ def _check_writable(path: Path) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise StorageError(f"the folder {folder} for the output does not exist; create it first")
-    remove_leftovers(path)
-    probe = Path(beside_for_me(path))
+    for left in find_leftovers(path, PROBE):
+        remove(left)
+    probe = Path(beside(path, f"{name_me()}.{PROBE}"))
     try:
         probe.touch()
         probe.unlink()

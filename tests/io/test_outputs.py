@@ -312,6 +312,7 @@ def test_a_probe_that_a_killed_process_left_is_removed(tmp_path, monkeypatch):
         patched.setattr(outputs.Path, "unlink", lambda _: None)
         check_free(tmp_path / "out.zarr", overwrite=False)
     assert os.listdir(tmp_path)
+    write_bytes(kept := files.beside_for_me(tmp_path / "out.zarr"), b"a result that could not be published")
     monkeypatch.setattr(files.psutil, "pid_exists", lambda _: False)
     check_free(tmp_path / "out.zarr", overwrite=False)
-    assert not os.listdir(tmp_path)
+    assert os.listdir(tmp_path) == [os.path.basename(kept)]

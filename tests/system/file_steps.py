@@ -71,8 +71,7 @@ class FileSteps:
             self.fail()
 
     def is_hit(self, kind: str, path: object, folder: object = -1) -> bool:
-        """Count a step in the folder, and return whether it must fail; of a process that is killed this never returns
-        unless the step is a write."""
+        """Count a step if it is one in the folder, and return whether the fault hits it."""
         if isinstance(path, int):
             path = os.readlink(f"/proc/self/fd/{path}")
         if isinstance(folder, int) and folder >= 0:

@@ -1,5 +1,6 @@
 """Commands in processes forked from one that has imported and compiled everything: each begins in milliseconds."""
 
+import gc
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tests.system.file_steps import FileSteps
 
 __all__ = ["Ended", "ForkServer", "Run"]
 
+AT_ONCE = min(8, os.cpu_count() or 1)
 SECONDS = 300  # after which a command hangs
 HERE = Path(__file__).parents[2]
 
@@ -85,7 +87,7 @@ class ForkServer:
         self.process.stdout.close()
 
     def run(self, runs: Sequence[Run]) -> list[Ended]:
-        """Run commands, as many at once as there are processors."""
+        """Run commands, some of them at once."""
         self.process.stdin.write(f"{json.dumps([asdict(run) for run in runs])}\n")
         self.process.stdin.flush()
         return [Ended(**ended) for ended in json.loads(self.process.stdout.readline())]
@@ -115,13 +117,14 @@ def _end_threads() -> None:
         dask.threaded.default_pool = None
     for thread in set(threading.enumerate()) - {threading.current_thread()}:
         thread.join()
+    gc.freeze()  # a collection in a forked process would copy all that they share
 
 
 def _run_all(runs: list[Run]) -> list[dict]:
     waiting, running, ended = list(enumerate(runs)), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
+            while waiting and len(running) < AT_ONCE:
                 number, run = waiting.pop(0)
                 files = [os.path.join(folder, f"{number}.{name}") for name in ("out", "err", "steps")]
                 process = os.fork()

@@ -1,11 +1,13 @@
 """A kill, a full disk or a fault of the disk at any step of any command that writes: nothing is lost or half there.
 
-By default some steps of each kind are tried; with ``SOM_DASK_STEPS=all`` in the environment all of them are.
+By default some steps of each command are tried. With ``SOM_DASK_STEPS=kinds`` in the environment one of each kind
+is, and with ``SOM_DASK_STEPS=all`` every step, which takes an hour.
 """
 
 import os
 import shutil
 import signal
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from tests.system.writers import (
     take_advice,
 )
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for open files in /proc")
 STEPS = os.environ.get("SOM_DASK_STEPS", "some")
-SOME = {"killed": 6, "full": 3, "broken": 4}  # steps tried of each command
+SOME = {"killed": 5, "full": 3, "broken": 3}  # steps tried of each command
 LAST = 2  # of them that are the last ones, in which what is written is published
 
 
@@ -34,10 +37,14 @@ class Trial:
     """A command that a fault hits at one step, in a folder of its own."""
 
     run: Run
-    step: str
     folder: Path
-    ended: Ended | None = None
+    ended: Ended
     problem: str | None = None
+
+    @property
+    def step(self):
+        """The step that was hit; none if threads took fewer steps this time."""
+        return self.ended.steps[self.run.at - 1] if len(self.ended.steps) >= self.run.at else "none"
 
     def check(self, check, *arguments, **options):
         """Make a check, and keep what it finds if it is the first."""
@@ -69,16 +76,12 @@ class Workshop:
             self.undisturbed[writer.name] = before, look(folder), ended.steps
         return self.undisturbed[writer.name]
 
-    def try_steps(self, writer, fault, numbers, steps, folder):
+    def try_steps(self, writer, fault, numbers, folder):
         """Run a command once for each of some steps, at which the fault hits it."""
-        trials = []
-        for number in numbers:
-            place = folder / f"{number}"
-            copy_given(writer, self.prepared, place)
-            trials.append(Trial(Run(str(place), writer.arguments, fault, number), steps[number - 1], place))
-        for trial, ended in zip(trials, self.server.run([trial.run for trial in trials]), strict=True):
-            trial.ended = ended
-        return trials
+        runs = [Run(str(folder / f"{number}"), writer.arguments, fault, number) for number in numbers]
+        for run in runs:
+            copy_given(writer, self.prepared, Path(run.folder))
+        return [Trial(run, Path(run.folder), ended) for run, ended in zip(runs, self.server.run(runs), strict=True)]
 
     def list_models(self, trials):
         """Return what the registry in the folder of each lists."""
@@ -143,11 +146,11 @@ def check_advice(advice, ended):
 def test_nothing_is_lost(writer, fault, workshop, tmp_path):
     before, after, steps = workshop.run_undisturbed(writer)
     numbers = choose(steps, fault, WRITERS.index(writer))
-    trials = workshop.try_steps(writer, fault, numbers, steps, tmp_path)
+    trials = workshop.try_steps(writer, fault, numbers, tmp_path)
     listed = workshop.list_models(trials) if "registry" in writer.given else [None] * len(trials)
     undone = []
     for trial, models in zip(trials, listed, strict=True):
-        trial.check(check_killed if fault == "killed" else check_line, trial.ended)
+        trial.check(check_killed if fault == "killed" and trial.step != "none" else check_line, trial.ended)
         done = trial.ended.status == 0
         trial.check(check_unfinished, writer, after if done else before, after, trial.folder, models)
         trial.check(check_log, writer, workshop.prepared, trial.folder, whole=done and not trial.ended.err)

@@ -112,7 +112,6 @@ WRITERS = [
         _of("model.zarr", out="clusters.zarr"),
         ["out.zarr"],
     ),
-    Writer("report", ("report", "model.zarr"), _of("model.zarr"), ["report.html"]),
     Writer(
         "report --overwrite",
         ("report", "model.zarr", "--overwrite"),
@@ -185,17 +184,9 @@ def copy_given(writer: Writer, prepared: Path, folder: Path) -> None:
 
 # What is in a folder
 
-VOLATILE = {
-    "started",
-    "finished",
-    "created",
-    "run_id",
-    "content_sha256",
-    "manifest_sha256",
-    "sha256",
-    "key",
-    "parent",
-}
+TIMES = {"started", "finished", "created"}
+NAMES = {"run_id", "content_sha256", "manifest_sha256", "sha256", "key", "parent"}
+VOLATILE = TIMES | NAMES | {"git_commit", "git_modified"}  # of the checkout, which may be edited meanwhile
 TIME = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+")
 REVISION = re.compile(r"registry/[^/]+/[^/]+/[^/]+/[^/]+/\d+")
 Contents = dict[str, str]
