@@ -15,10 +15,11 @@ from som_dask.errors import StorageError
 from som_dask.io.files import (
     PathOrUrl,
     beside,
-    beside_for_me,
     exists,
+    find_leftovers,
     is_url,
     make_durable,
+    name_me,
     names_in,
     remove,
     resolve_url,
@@ -28,6 +29,7 @@ __all__ = ["check_apart", "check_free", "lock", "publish"]
 
 ROOTS = {"zarr.json", ".zgroup", ".zarray"}  # one of them is in the folder of every Zarr store
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # errors of a rename to a path where something is
+PROBE, REPLACED = "probe", "replaced"  # suffixes: a file that tries a folder, an old store that is moved aside
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2) on Linux
 
 
@@ -52,6 +54,7 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
     if os.path.basename(os.fspath(path).rstrip("/")) in ("", ".", ".."):
         raise StorageError(f"{os.fspath(path)!r} is no name for an output; give a path such as model.zarr")
     try:
+        _put_back(path)
         present = exists(path)
     except (ValueError, ImportError) as error:
         raise StorageError(f"can't use the output {path}: {error}") from error
@@ -62,6 +65,15 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
         raise StorageError(f"{path} is not a Zarr store and is never overwritten; choose another output")
     if not is_url(path):
         _check_writable(Path(path))
+
+
+def _put_back(path: PathOrUrl) -> None:
+    """Put back the store that a process which was killed just then had moved aside, to publish a new one."""
+    for place in [] if is_url(path) else find_leftovers(path, REPLACED):
+        if os.path.lexists(path):  # the new one was published
+            remove(place)
+        else:
+            _try_rename(place, os.fspath(path), *TAKEN, errno.ENOENT)
 
 
 def check_apart(path: PathOrUrl, inputs: Iterable[Any] = (), *, kind: str = "output") -> None:
@@ -118,7 +130,9 @@ def _check_writable(path: Path) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise StorageError(f"the folder {folder} for the output does not exist; create it first")
-    probe = folder / f".{path.name}.{os.getpid()}.probe"
+    for left in find_leftovers(path, PROBE):
+        remove(left)
+    probe = Path(beside(path, f"{name_me()}.{PROBE}"))
     try:
         probe.touch()
         probe.unlink()
@@ -155,37 +169,40 @@ def publish(temporary: PathOrUrl, path: PathOrUrl, *, overwrite: bool) -> None:
         remove(path)
         filesystem.mv(resolve_url(temporary)[1], inner, recursive=True)
         return
-    for folder, _, files in os.walk(temporary):
-        make_durable([*(os.path.join(folder, name) for name in files), folder])
     try:
-        _rename(temporary, path, overwrite=overwrite)
+        for folder, _, files in os.walk(temporary):
+            make_durable([*(os.path.join(folder, name) for name in files), folder])
+        old = _rename(temporary, path, overwrite=overwrite)
     except FileExistsError as error:
         raise StorageError(f"{path} has appeared in the meantime; the result is kept at {temporary}") from error
     except OSError as error:
-        raise StorageError(f"can't publish {path}: {error.strerror}; the result is kept at {temporary}") from error
+        raise StorageError(
+            f"can't publish {path}: {error.strerror or error}; the result is kept at {temporary}"
+        ) from error
     make_durable([os.path.dirname(os.path.abspath(path))])
+    if old is not None:
+        remove(old)
 
 
-def _rename(temporary: str, path: str, *, overwrite: bool) -> None:
-    """Rename a local file or folder; remove what was at `path` before."""
+def _rename(temporary: str, path: str, *, overwrite: bool) -> str | None:
+    """Rename a local file or folder; return where that is now which was at `path` before, or None."""
     while True:
         if not os.path.lexists(path):
             if _try_rename(temporary, path, *TAKEN):
-                return
+                return None
         elif not overwrite:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         elif _exchange(temporary, path):
-            remove(temporary)
-            return
-        elif _try_rename(path, old := beside_for_me(path), errno.ENOENT):
+            return temporary
+        elif _try_rename(path, old := beside(path, f"{name_me()}.{REPLACED}"), errno.ENOENT):
             try:
                 done = _try_rename(temporary, path, *TAKEN)
             except OSError:
                 os.rename(old, path)
                 raise
-            remove(old)
             if done:
-                return
+                return old
+            remove(old)
 
 
 def _try_rename(source: str, target: str, *errors: int) -> bool:

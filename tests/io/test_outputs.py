@@ -11,7 +11,7 @@ from threading import Barrier
 import pytest
 
 from som_dask.errors import StorageError
-from som_dask.io import outputs
+from som_dask.io import files, outputs
 from som_dask.io.files import exists, names_in, remove, write_bytes
 from som_dask.io.outputs import check_apart, check_free, lock, publish
 
@@ -265,3 +265,43 @@ def test_a_store_that_appears_at_the_last_moment_is_not_replaced(tmp_path, monke
         publish(new, target, overwrite=False)
     assert (target / "file").read_text() == "other"
     assert (new / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_killed_where_stores_cannot_be_swapped(published, tmp_path, monkeypatch):
+    """The old store is moved aside; then the process is killed, before or after the new one has taken its place."""
+
+    class Killed(BaseException):
+        pass
+
+    for name in ("out.zarr", "new.zarr"):
+        write_bytes(tmp_path / name / "zarr.json", name.encode())
+    plain = outputs._try_rename
+
+    def try_rename(source, target, *errors):
+        done = plain(source, target, *errors)
+        if os.fspath(target).endswith("out.zarr") == published:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs, "_exchange", lambda *_: False)
+        patched.setattr(outputs, "_try_rename", try_rename)
+        with pytest.raises(Killed):
+            publish(tmp_path / "new.zarr", tmp_path / "out.zarr", overwrite=True)
+    monkeypatch.setattr(files.psutil, "pid_exists", lambda _: False)
+    with pytest.raises(StorageError, match="exists already"):
+        check_free(tmp_path / "out.zarr", overwrite=False)
+    assert (tmp_path / "out.zarr" / "zarr.json").read_text() == ("new.zarr" if published else "out.zarr")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.zarr"} | (set() if published else {"new.zarr"})
+
+
+def test_a_probe_that_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs.Path, "unlink", lambda _: None)
+        check_free(tmp_path / "out.zarr", overwrite=False)
+    assert os.listdir(tmp_path)
+    write_bytes(kept := files.beside_for_me(tmp_path / "out.zarr"), b"a result that could not be published")
+    monkeypatch.setattr(files.psutil, "pid_exists", lambda _: False)
+    check_free(tmp_path / "out.zarr", overwrite=False)
+    assert os.listdir(tmp_path) == [os.path.basename(kept)]
