@@ -167,6 +167,7 @@ class _LabelStore:
             if not differing and self._belongs_to(found["run_id"]):
                 if self._has_same_samples(self._find_done()):
                     self.before = self._find_done()
+                    self._remove_cut_off()
                     return
                 differing = ["samples"]
             if differing and not overwrite and self._find_done():
@@ -187,6 +188,14 @@ class _LabelStore:
         except OSError as error:
             raise StorageError(f"can't write {self.work}: {error}; choose another output") from error
         write_bytes(plan_file, json.dumps({**self.plan, "run_id": self.run_id}).encode())
+
+    def _remove_cut_off(self) -> None:
+        """Remove the files that the earlier run was writing when it ended: Zarr renames each when it is complete."""
+        if not is_url(self.store):
+            for folder, _, files in os.walk(self.store):
+                for name in files:
+                    if name.endswith(".partial"):
+                        remove(f"{folder}/{name}")
 
     def _make_empty(self) -> xr.Dataset:
         """Make labels without values, in the chunks of the store; coordinates without dimensions are loaded."""

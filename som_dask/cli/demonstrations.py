@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable
@@ -14,8 +15,8 @@ import xarray as xr
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.analysis.label_store import infer_to_store
-from som_dask.errors import ParameterError
-from som_dask.io.files import beside_for_me, remove_leftovers
+from som_dask.errors import ParameterError, StorageError
+from som_dask.io.files import beside_for_me, remove, remove_leftovers
 from som_dask.io.models import save_model, store_encoding
 from som_dask.io.outputs import publish
 from som_dask.io.stores import open_dataset
@@ -73,9 +74,16 @@ def write_photograph(path: str | os.PathLike[str]) -> None:
     ).chunk(pixel=CHUNK_ROWS)
     temporary = beside_for_me(path)
     remove_leftovers(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about consolidated metadata
-        dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about consolidated metadata
+            dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise StorageError(
+            f"can't write {path}: {error.strerror}; free some space or choose another output"
+        ) from error
     publish(temporary, path, overwrite=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from som_dask.errors import CheckpointError
-from som_dask.io.files import remove, write_bytes
+from som_dask.io.files import remove, remove_leftovers_in, write_bytes
 from som_dask.io.outputs import check_apart
 
 __all__ = ["KEPT", "Checkpoint", "CheckpointFolder"]
@@ -123,7 +123,7 @@ class CheckpointFolder:
         file = self.path / f"epoch-{checkpoint.epochs_done:06d}.{digest}.npz"
         write_bytes(file, data)
         for old in self.files()[:-KEPT]:
-            old.unlink(missing_ok=True)
+            remove(old)
         if self.on_save is not None:
             self.on_save(checkpoint, file)
         return file
@@ -195,6 +195,7 @@ class CheckpointFolder:
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if it is then empty."""
         for file in self.files():
-            file.unlink(missing_ok=True)
+            remove(file)
+        remove_leftovers_in(self.path)
         if self.path.is_dir() and not any(self.path.iterdir()):
             remove(self.path)

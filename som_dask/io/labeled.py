@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -55,20 +56,26 @@ def save_labeled(
             warnings.simplefilter("ignore")  # about consolidated metadata
             dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
     except OSError as error:
-        remove(temporary)
+        _discard(temporary)
         raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error
     except Exception as error:  # what xarray and zarr can't store they refuse by errors of many kinds
-        remove(temporary)
+        _discard(temporary)
         reason = " ".join(str(error).split())
         raise StorageError(f"can't write {place}: {reason}; store it as numbers or text, or leave it out") from error
     try:
         read_whole(temporary, digest, f"what was written for {place}")
     except StorageError:
-        remove(temporary)
+        _discard(temporary)
         raise
     publish(temporary, place, overwrite=overwrite)
     if is_url(place):  # it was copied there
         read_whole(place, digest, place)
+
+
+def _discard(temporary: PathOrUrl) -> None:
+    """Remove what was not published, if that is possible: there is an error to tell of already."""
+    with contextlib.suppress(OSError):
+        remove(temporary)
 
 
 def read_whole(place: PathOrUrl, digest: str | None, name: PathOrUrl) -> xr.Dataset:

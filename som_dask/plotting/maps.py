@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
-from som_dask.io.files import write_bytes
+from som_dask.io.files import is_url, remove_leftovers, write_bytes
 from som_dask.io.models import lattice_of
 from som_dask.io.outputs import check_apart
 from som_dask.plotting.canvas import EMPTY, GROUND, SEQUENTIAL, add_colorbar, draw_nodes
@@ -221,6 +221,8 @@ def write_picture(path: str | os.PathLike[str], data: bytes) -> None:
         If the file can't be written, or lies in a Zarr store.
     """
     check_apart(path, kind="picture")
+    if not is_url(path):
+        remove_leftovers(path)
     write_bytes(path, data)
 
 

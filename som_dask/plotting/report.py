@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from som_dask.errors import SchemaError, StorageError
-from som_dask.io.files import exists, is_url, read_bytes, write_bytes
+from som_dask.io.files import exists, is_url, read_bytes, remove_leftovers, write_bytes
 from som_dask.io.models import lattice_of
 from som_dask.io.outputs import check_apart, lock
 from som_dask.plotting.fields import list_fields
@@ -122,6 +122,8 @@ def write_report(model: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
             ) from error
     with lock(path):
         check_page(path, overwrite=overwrite)  # another process may have written it since
+        if not is_url(path):
+            remove_leftovers(path)
         write_bytes(path, text)
 
 
