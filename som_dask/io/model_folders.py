@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from som_dask.errors import ModelNotFoundError, ParameterError, SomError, StorageError
-from som_dask.io.files import create, is_url, make_durable, names_in, read_bytes, remove, resolve_url
+from som_dask.io.files import create, has_ended, is_url, make_durable, names_in, read_bytes, remove, resolve_url
 from som_dask.io.model_key import NUMBER, ModelKey, Reference, check_name
 
 __all__ = ["ModelFolders"]
@@ -144,7 +144,7 @@ class ModelFolders:
         ----------
         key : ModelKey
         token : bytes
-            What this writer alone knows.
+            What this writer alone knows, and by which `clear_abandoned` can tell whether it has ended.
 
         Returns
         -------
@@ -167,6 +167,17 @@ class ModelFolders:
         for name in self.list_folder(folder):
             if name != CLAIM:
                 remove(f"{folder}/{name}")
+
+    def clear_abandoned(self, folder: str) -> None:
+        """Clear the revisions in the folder of a version that killed processes of this machine did not finish."""
+        for revision in self.revisions(folder):
+            place = f"{folder}/{revision}"
+            names = set(self.list_folder(place))
+            if MANIFEST in names or CLAIM not in names or names == {CLAIM}:
+                continue
+            if has_ended(read_bytes(f"{place}/{CLAIM}").decode(errors="replace")):
+                for name in names - {CLAIM}:
+                    remove(f"{place}/{name}")
 
     def give_up(self, key: ModelKey, token: bytes) -> None:
         """Remove everything, if the folder still belongs to the writer with this token."""

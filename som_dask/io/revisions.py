@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ import xarray as xr
 
 from som_dask.errors import ModelExistsError, ParameterError, StorageError
 from som_dask.io.digest import dataset_digest
-from som_dask.io.files import write_bytes
+from som_dask.io.files import name_me, write_bytes
 from som_dask.io.manifest import Entry
 from som_dask.io.model_folders import ModelFolders
 from som_dask.io.model_key import ModelKey, Reference
@@ -73,7 +72,9 @@ def write_revision(folders: ModelFolders, dataset: xr.Dataset, entry: Entry, *, 
     StorageError
         If the model can't be written, or if another writer has taken the folder.
     """
-    token = uuid.uuid4().hex.encode()
+    token = name_me().encode()
+    with contextlib.suppress(OSError):  # that of others is no reason not to save this one
+        folders.clear_abandoned(os.path.dirname(folders.folder(entry.key)))
     key = _claim(folders, entry.key, token, next_free=next_free)
     parent = entry.parent
     try:

@@ -13,6 +13,7 @@ import pytest
 import som_dask
 from som_dask.errors import ModelExistsError, ModelNotFoundError, StorageError
 from som_dask.io import manifest, revisions
+from som_dask.io.files import name_me, write_bytes
 from som_dask.io.model_key import ModelKey
 from som_dask.io.models import open_model, save_model
 from som_dask.io.registry import Registry
@@ -46,10 +47,20 @@ def test_a_save_that_is_killed_leaves_no_entry(tmp_path, models):
     assert [entry.key.revision for entry in dev.list()] == [1]
     with pytest.raises(ModelNotFoundError):
         dev.load("photo", revision=2)
-    assert dev.save(models[2], "photo").revision == 3
+    assert dev.save(models[2], "photo").revision == 3  # and removes what is left
     assert same(dev.load("photo"), models[2])
-    dev.delete(f"dev/photo/{CODE}/1/2")  # removes what is left
-    assert not os.path.exists(dev.path(f"dev/photo/{CODE}/1/2"))
+    assert os.listdir(tmp_path / "models" / "dev" / "photo" / CODE / "1" / "2") == ["claim"]
+    with pytest.raises(ModelNotFoundError):
+        dev.delete(f"dev/photo/{CODE}/1/2")
+
+
+def test_what_others_have_not_finished_is_left_to_them(tmp_path, models):
+    dev = Registry(tmp_path / "models")
+    for revision, owner in enumerate(["elsewhere-1-0123456789ab", f"{name_me()}", "0" * 32], 1):
+        write_bytes(f"{dev.path(f'dev/photo/{CODE}/1/{revision}')}/zarr.json", b"{}")
+        write_bytes(f"{os.path.dirname(dev.path(f'dev/photo/{CODE}/1/{revision}'))}/claim", owner.encode())
+    assert dev.save(models[0], "photo").revision == 4
+    assert all(os.path.exists(dev.path(f"dev/photo/{CODE}/1/{revision}")) for revision in (1, 2, 3))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, StorageError("disk full")])
