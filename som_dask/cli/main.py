@@ -91,6 +91,9 @@ def _describe_unforeseen(error: BaseException) -> tuple[str, int]:
         remedy = "empty that folder, or set NUMBA_CACHE_DIR to another one"
         text = f"compiled code that numba kept can't be used ({type(error).__name__}: {error}); {remedy}"
         return text, StorageError.exit_status
+    if isinstance(error, OSError) and error.errno is not None:
+        place = "" if error.filename is None else f" {error.filename}"
+        return f"reading or writing{place} failed: {error.strerror}; check the disk", StorageError.exit_status
     if isinstance(error, UnicodeEncodeError):
         text = f"the encoding {error.encoding} lacks {error.object[error.start : error.end]!r}"
         return f"{text}; set PYTHONUTF8=1", ParameterError.exit_status

@@ -50,6 +50,7 @@ ENDS = [
     (caused(StorageError("can't open it"), MemoryError()), 7, ["out of memory"]),
     (RuntimeError("cannot cache function 'f': no locator available for file 'f.py'"), 5, ["NUMBA_CACHE_DIR"]),
     (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), 2, ["ascii", "PYTHONUTF8=1"]),
+    (OSError(errno.EIO, "Input/output error", "cells.zarr/c/0"), 5, ["cells.zarr/c/0", "Input/output error"]),
     (KeyboardInterrupt(), 75, ["interrupted"]),
 ]
 
