@@ -8,6 +8,7 @@ import dask
 import numpy as np
 
 from som_dask.engine.device import Device, device_memory, device_name, to_device
+from som_dask.errors import ParameterError
 from som_dask.passes.compute import active_client, guard
 from som_dask.passes.memory import process_group, process_memory
 from som_dask.samples.table import Samples
@@ -31,9 +32,16 @@ def keep_samples(samples: Samples, keep: str) -> Samples:
     -------
     Samples
         Those given, if they are not kept.
+
+    Raises
+    ------
+    ParameterError
+        For another `keep`.
     """
     if keep == "stream":
         return samples
+    if keep not in ("auto", "memory"):
+        raise ParameterError(f"keep must be 'auto', 'memory' or 'stream', got {keep!r}")
     with guard():
         if keep == "auto" and samples.array.nbytes > KEEP_SHARE * memory_available():
             return samples
