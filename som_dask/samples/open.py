@@ -228,4 +228,4 @@ def _find_stored_rows(variables: Sequence[xr.DataArray], table: Any, roles: Role
     array = variables[0].transpose(*roles.samples, *roles.features)
     rows = stored[roles.samples[0]]
     pieces = max(1, PIECE_BYTES // max(rows * array.shape[1] * array.dtype.itemsize, 1))
-    return StoredRows(array.variable, table.dtype, pieces * rows, table.name)
+    return StoredRows(array.variable, table.dtype, pieces * rows, rows, table.name)

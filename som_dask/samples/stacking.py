@@ -17,7 +17,17 @@ from dask.highlevelgraph import HighLevelGraph
 from som_dask.engine.block import refuse_mask
 from som_dask.engine.row_numbers import Grid
 
-__all__ = ["choose_grid", "even_out_table", "spread_values", "stack_variables", "stored_chunks_of", "unstack_column"]
+__all__ = [
+    "choose_grid",
+    "cut_grid",
+    "even_out_grid",
+    "regrid_table",
+    "split_evenly",
+    "spread_values",
+    "stack_variables",
+    "stored_chunks_of",
+    "unstack_column",
+]
 
 ONE_STEP = 10**12  # a threshold of dask.array.rechunk; with it, a block depends only on the chunks that it overlaps
 
@@ -49,7 +59,7 @@ def choose_grid(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], r
     steps = [min(size, _find_step(variables, dim)) for size, dim in zip(sizes, sample_dims, strict=True)]
     for d in reversed(range(len(sizes))):
         steps[d] = min(sizes[d], steps[d] * max(1, rows // math.prod(steps)))
-    return tuple(_split_evenly(size, step) for size, step in zip(sizes, steps, strict=True))
+    return tuple(split_evenly(size, step) for size, step in zip(sizes, steps, strict=True))
 
 
 def _find_step(variables: Sequence[xr.DataArray], dim: str) -> int:
@@ -67,7 +77,8 @@ def stored_chunks_of(variable: xr.DataArray) -> dict[str, int]:
     return {str(dim): size for dim, size in zip(variable.dims, stored, strict=True)}
 
 
-def _split_evenly(size: int, step: int) -> tuple[int, ...]:
+def split_evenly(size: int, step: int) -> tuple[int, ...]:
+    """Return sizes of blocks along a dimension: `step` for all but the last."""
     count, rest = divmod(size, step)
     return (step,) * count + ((rest,) if rest else ())
 
@@ -98,7 +109,7 @@ def _merge_chunks(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
     if len(set(chunks[:-1])) <= 1 and 0 < chunks[-1] <= chunks[0]:
         size = chunks[0]
         step = size * (rows // size) if size <= rows else -(-size // -(-size // rows))
-        return _split_evenly(sum(chunks), min(step, sum(chunks)))
+        return split_evenly(sum(chunks), min(step, sum(chunks)))
     merged: list[int] = []
     for size in chunks:
         if merged and merged[-1] + size <= rows:
@@ -208,20 +219,27 @@ def unstack_column(column: Any, grid: Grid) -> Any:
     return _build_array(name, graph, [column], (*grid, *((size,) for size in inner)), column.dtype)
 
 
-def even_out_table(table: Any, grid: Grid) -> tuple[Any, Grid]:
-    """Rechunk a table so that its blocks have one size along each sample dimension, except the last.
+def even_out_grid(grid: Grid) -> Grid:
+    """Return sizes of blocks that are the same along each sample dimension, except the last."""
+    return tuple(split_evenly(sum(sizes), max(sizes)) for sizes in grid)
 
-    Returns
-    -------
-    table : dask array (n, D)
-    grid : tuple of tuple of int
-        The new sizes of the blocks.
-    """
-    even = tuple(_split_evenly(sum(sizes), max(sizes)) for sizes in grid)
-    if even == grid:
-        return table, grid
-    spread_out = unstack_column(table, grid).rechunk((*even, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
-    return _build_table([spread_out], even), even
+
+def cut_grid(grid: Grid, rows: int) -> Grid:
+    """Return sizes of blocks of at most `rows` rows: blocks are cut along the first dimensions first."""
+    found = list(grid)
+    for d, sizes in enumerate(grid):
+        others = math.prod(max(each) for each in (*found[:d], *found[d + 1 :]))
+        if max(sizes) * others > rows:
+            found[d] = _merge_chunks(sizes, max(1, rows // others))
+    return tuple(found)
+
+
+def regrid_table(table: Any, grid: Grid, wanted: Grid) -> Any:
+    """Rechunk a table, dask array (n, D), from some sizes of blocks along the sample dimensions to others."""
+    if wanted == grid:
+        return table
+    spread_out = unstack_column(table, grid).rechunk((*wanted, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
+    return _build_table([spread_out], wanted)
 
 
 def spread_values(values: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:

@@ -14,7 +14,14 @@ from dask.delayed import Delayed
 from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
 from som_dask.samples.read_ahead import StoredRows
-from som_dask.samples.stacking import even_out_table, unstack_column
+from som_dask.samples.stacking import (
+    cut_grid,
+    even_out_grid,
+    regrid_table,
+    split_evenly,
+    stack_variables,
+    unstack_column,
+)
 
 __all__ = ["Samples"]
 
@@ -191,18 +198,36 @@ class Samples:
 
     def even_out(self) -> Samples:
         """Return the same samples in blocks that have one size along each sample dimension, except the last."""
-        table, grid = even_out_table(self.array, self.sample_chunks)
-        if table is self.array:
+        return self._in_blocks(even_out_grid(self.sample_chunks))
+
+    def cut(self, rows: int) -> Samples:
+        """Return the same samples in blocks of at most so many rows; those of a stored table are read apart.
+
+        Only a stored chunk of more rows is read as a whole, and then cut.
+        """
+        if max(self.block_rows) <= rows:
             return self
-        return replace(
-            self,
-            array=table,
-            grid=None if self.grid is None else grid,
-            stored=None,
-            weights=None
-            if self.weights is None
-            else even_out_table(self.weights[:, None], self.sample_chunks)[0][:, 0],
-        )
+        if self.stored is None or not self.reads_pieces:
+            return self._in_blocks(cut_grid(self.sample_chunks, rows))
+        chunk = self.stored.chunk_rows
+        if chunk > rows:
+            return replace(self.cut(chunk), stored=None).cut(rows)
+        return self._in_blocks((split_evenly(self.n_samples, rows // chunk * chunk),))
+
+    def _in_blocks(self, grid: Grid) -> Samples:
+        before, array, stored, weights = self.sample_chunks, self.array, None, self.weights
+        if grid == before:
+            return self
+        if self.stored is not None and self.reads_pieces:
+            variable = xr.DataArray(self.stored.variable)
+            array = stack_variables([variable], [str(variable.dims[0])], grid).astype(array.dtype)
+            stored = replace(self.stored, name=array.name)
+        else:
+            array = regrid_table(array, before, grid)
+        if weights is not None:
+            weights = regrid_table(weights[:, None], before, grid)[:, 0]
+        own = None if self.grid is None else grid
+        return replace(self, array=array, grid=own, stored=stored, weights=weights)
 
     def to_dataset(self, columns: Mapping[str, Any], extra_dims: Mapping[str, str] | None = None) -> xr.Dataset:
         """Put one value, or k values, for each row on the dimensions and coordinates of the samples, lazily.
