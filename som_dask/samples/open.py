@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
 from som_dask.samples.sources import open_source
-from som_dask.samples.stacking import choose_grid, spread_values, stack_variables, stored_chunks_of
+from som_dask.samples.stacking import Stack, choose_grid, spread_values, stored_chunks_of
 from som_dask.samples.table import Samples
 from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
@@ -110,9 +111,9 @@ def open_samples(
     _refuse_endless(ordered, roles, block_rows, found.description)
     grid = choose_grid(found.variables, roles.samples, block_rows)
     # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
-    table = stack_variables([v.drop_vars(list(v.coords)) for v in ordered], roles.samples, grid)
-    if wanted is not None:
-        table = table.astype(wanted)
+    plain = tuple(v.drop_vars(list(v.coords)) for v in ordered)
+    stack = Stack(tuple(v.drop_vars(list(v.coords)) for v in found.variables), plain, roles.samples, wanted)
+    table = stack.table(grid)
     weights = None
     if isinstance(sample_weights, str) and sample_weights != AREA:
         sample_weights = found.find_other(sample_weights, allow_missing_chunks)
@@ -142,6 +143,7 @@ def open_samples(
         standard_name=_as_text(standard_names.pop()) if len(standard_names) == 1 else None,
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
         nodata=missing,
+        stack=replace(stack, name=table.name),
     )
 
 
@@ -228,4 +230,4 @@ def _find_stored_rows(variables: Sequence[xr.DataArray], table: Any, roles: Role
     array = variables[0].transpose(*roles.samples, *roles.features)
     rows = stored[roles.samples[0]]
     pieces = max(1, PIECE_BYTES // max(rows * array.shape[1] * array.dtype.itemsize, 1))
-    return StoredRows(array.variable, table.dtype, pieces * rows, rows, table.name)
+    return StoredRows(array.variable, table.dtype, pieces * rows, table.name)

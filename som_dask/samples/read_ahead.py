@@ -36,8 +36,6 @@ class StoredRows(BlockSource):
     dtype : numpy.dtype
     piece_rows : int
         Rows of a piece, a multiple of the rows of a stored chunk.
-    chunk_rows : int
-        Rows of a stored chunk.
     name : str
         Name of the dask array that holds the same rows.
     start, stop : int
@@ -47,7 +45,6 @@ class StoredRows(BlockSource):
     variable: xr.Variable
     dtype: np.dtype
     piece_rows: int
-    chunk_rows: int
     name: str
     start: int = 0
     stop: int = 0

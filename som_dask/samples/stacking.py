@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -18,11 +19,11 @@ from som_dask.engine.block import refuse_mask
 from som_dask.engine.row_numbers import Grid
 
 __all__ = [
+    "Stack",
     "choose_grid",
     "cut_grid",
     "even_out_grid",
     "regrid_table",
-    "split_evenly",
     "spread_values",
     "stack_variables",
     "stored_chunks_of",
@@ -59,7 +60,7 @@ def choose_grid(variables: Sequence[xr.DataArray], sample_dims: Sequence[str], r
     steps = [min(size, _find_step(variables, dim)) for size, dim in zip(sizes, sample_dims, strict=True)]
     for d in reversed(range(len(sizes))):
         steps[d] = min(sizes[d], steps[d] * max(1, rows // math.prod(steps)))
-    return tuple(split_evenly(size, step) for size, step in zip(sizes, steps, strict=True))
+    return tuple(_split_evenly(size, step) for size, step in zip(sizes, steps, strict=True))
 
 
 def _find_step(variables: Sequence[xr.DataArray], dim: str) -> int:
@@ -77,8 +78,7 @@ def stored_chunks_of(variable: xr.DataArray) -> dict[str, int]:
     return {str(dim): size for dim, size in zip(variable.dims, stored, strict=True)}
 
 
-def split_evenly(size: int, step: int) -> tuple[int, ...]:
-    """Return sizes of blocks along a dimension: `step` for all but the last."""
+def _split_evenly(size: int, step: int) -> tuple[int, ...]:
     count, rest = divmod(size, step)
     return (step,) * count + ((rest,) if rest else ())
 
@@ -109,7 +109,7 @@ def _merge_chunks(chunks: tuple[int, ...], rows: int) -> tuple[int, ...]:
     if len(set(chunks[:-1])) <= 1 and 0 < chunks[-1] <= chunks[0]:
         size = chunks[0]
         step = size * (rows // size) if size <= rows else -(-size // -(-size // rows))
-        return split_evenly(sum(chunks), min(step, sum(chunks)))
+        return _split_evenly(sum(chunks), min(step, sum(chunks)))
     merged: list[int] = []
     for size in chunks:
         if merged and merged[-1] + size <= rows:
@@ -151,6 +151,39 @@ def stack_variables(variables: Sequence[xr.DataArray], sample_dims: Sequence[str
     """
     parts = [_cut_into_blocks(variable, sample_dims, grid) for variable in variables]
     return _build_table(parts, grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The variables that a table is made of, to make it again in other blocks, which are read apart.
+
+    Attributes
+    ----------
+    variables : tuple of DataArray
+        With their dimensions in stored order.
+    ordered : tuple of DataArray
+        With the sample dimensions first.
+    sample_dims : tuple of str
+    dtype : numpy.dtype, optional
+        What the table is converted to.
+    name : str
+        Name of the dask array that is the table now.
+    """
+
+    variables: tuple[xr.DataArray, ...]
+    ordered: tuple[xr.DataArray, ...]
+    sample_dims: tuple[str, ...]
+    dtype: np.dtype | None
+    name: str = ""
+
+    def grid(self, rows: int) -> Grid:
+        """Choose the blocks as `choose_grid` does."""
+        return choose_grid(self.variables, self.sample_dims, rows)
+
+    def table(self, grid: Grid) -> Any:
+        """Make the table in these blocks: a dask array (n, D)."""
+        table = stack_variables(self.ordered, self.sample_dims, grid)
+        return table if self.dtype is None else table.astype(self.dtype)
 
 
 def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
@@ -221,7 +254,7 @@ def unstack_column(column: Any, grid: Grid) -> Any:
 
 def even_out_grid(grid: Grid) -> Grid:
     """Return sizes of blocks that are the same along each sample dimension, except the last."""
-    return tuple(split_evenly(sum(sizes), max(sizes)) for sizes in grid)
+    return tuple(_split_evenly(sum(sizes), max(sizes)) for sizes in grid)
 
 
 def cut_grid(grid: Grid, rows: int) -> Grid:

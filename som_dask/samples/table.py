@@ -15,11 +15,10 @@ from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
 from som_dask.samples.read_ahead import StoredRows
 from som_dask.samples.stacking import (
+    Stack,
     cut_grid,
     even_out_grid,
     regrid_table,
-    split_evenly,
-    stack_variables,
     unstack_column,
 )
 
@@ -69,6 +68,8 @@ class Samples:
         What stood for missing values in the input; they are NaN in `array`.
     in_memory : bool
         Whether the workers already hold all blocks.
+    stack : Stack, optional
+        What `array` is made of; valid while it is the one that `open_samples` made.
     """
 
     array: Any
@@ -88,6 +89,7 @@ class Samples:
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
+    stack: Stack | None = None
 
     @property
     def n_samples(self) -> int:
@@ -201,33 +203,33 @@ class Samples:
         return self._in_blocks(even_out_grid(self.sample_chunks))
 
     def cut(self, rows: int) -> Samples:
-        """Return the same samples in blocks of at most so many rows; those of a stored table are read apart.
+        """Return the same samples in blocks of at most so many rows, which are read apart.
 
-        Only a stored chunk of more rows is read as a whole, and then cut.
+        Only stored chunks of more rows, and blocks of a table that was changed, are read as a whole and then cut.
         """
         if max(self.block_rows) <= rows:
             return self
-        if self.stored is None or not self.reads_pieces:
+        if self.stack is None or self.stack.name != self.array.name:
             return self._in_blocks(cut_grid(self.sample_chunks, rows))
-        chunk = self.stored.chunk_rows
-        if chunk > rows:
-            return replace(self.cut(chunk), stored=None).cut(rows)
-        return self._in_blocks((split_evenly(self.n_samples, rows // chunk * chunk),))
+        grid = self.stack.grid(rows)
+        array = self.stack.table(grid)
+        stored = replace(self.stored, name=array.name) if self.stored is not None and self.reads_pieces else None
+        return replace(self._in_blocks(grid, array), stored=stored).cut(rows)
 
-    def _in_blocks(self, grid: Grid) -> Samples:
-        before, array, stored, weights = self.sample_chunks, self.array, None, self.weights
+    def _in_blocks(self, grid: Grid, array: Any = None) -> Samples:
+        before, weights = self.sample_chunks, self.weights
         if grid == before:
-            return self
-        if self.stored is not None and self.reads_pieces:
-            variable = xr.DataArray(self.stored.variable)
-            array = stack_variables([variable], [str(variable.dims[0])], grid).astype(array.dtype)
-            stored = replace(self.stored, name=array.name)
-        else:
-            array = regrid_table(array, before, grid)
+            return replace(self, stack=None) if array is not None else self
         if weights is not None:
             weights = regrid_table(weights[:, None], before, grid)[:, 0]
-        own = None if self.grid is None else grid
-        return replace(self, array=array, grid=own, stored=stored, weights=weights)
+        return replace(
+            self,
+            array=regrid_table(self.array, before, grid) if array is None else array,
+            grid=None if self.grid is None else grid,
+            stored=None,
+            stack=None,
+            weights=weights,
+        )
 
     def to_dataset(self, columns: Mapping[str, Any], extra_dims: Mapping[str, str] | None = None) -> xr.Dataset:
         """Put one value, or k values, for each row on the dimensions and coordinates of the samples, lazily.

@@ -268,6 +268,24 @@ def test_even_blocks_have_the_same_rows_and_weights(field):
     assert even.even_out() is even
 
 
+def test_cut_blocks_of_stored_fields_are_read_apart(tmp_path, field, monkeypatch):
+    values, names = field.values, field.dims
+    stored = zarr.create_array(tmp_path / "z.zarr", data=values, chunks=(2, 6, 8), dimension_names=names)
+    samples = open_samples(tmp_path / "z.zarr", feature_dims="lat", dtype="float64")
+    cut, finer = samples.cut(40), samples.cut(5)
+    assert samples.sample_chunks == ((20,), (8,))
+    assert cut.sample_chunks == ((4,) * 5, (8,))
+    assert max(finer.block_rows) <= 5
+    read, plain = [], zarr.Array.__getitem__
+    monkeypatch.setattr(zarr.Array, "__getitem__", lambda node, key: read.append(plain(node, key)) or read[-1])
+    for each, most in ((cut, 4), (finer, 2)):
+        read.clear()
+        found = each.to_dataset({"it": each.array}, {"it": "lat"})["it"]
+        np.testing.assert_array_equal(found, field.transpose("time", "lon", "lat"))
+        assert {len(some) for some in read} == {most}
+        assert sum(some.size for some in read) == stored.size
+
+
 def test_cut_blocks_hold_the_same_rows_and_weights(field):
     samples = open_samples(field.chunk(time=20), feature_dims="lat", sample_weights=field.values[:, 0].astype(float))
     assert samples.sample_chunks == ((20,), (8,))
