@@ -36,15 +36,15 @@ def evaluate(
     neighbors: int = NEIGHBORS,
     seed: int = 0,
     missing: Missing | None = None,
-    keep: str = "auto",
+    keep: str = "stream",
 ) -> xr.Dataset:
     """Measure how well a trained map represents data.
 
-    One pass over the samples finds their range, which exact sums need, and a second pass measures the map; between
-    the passes they are kept in memory if they fit. Hits, quantization error, topographic error and the mean distances
-    of nodes are exact: the same bits for any blocks and workers. On the data of an exact training, with the same
-    weights, the first three are equal to those of the model. Distortion and variances are float64 sums, added up in a
-    fixed tree; other blocks may change their last digits.
+    One pass over the samples finds their range, which exact sums need, and a second pass measures the map. Both read
+    the samples, so memory does not grow with their number. Hits, quantization error, topographic error and the mean
+    distances of nodes are exact: the same bits for any blocks and workers. On the data of an exact training, with the
+    same weights, the first three are equal to those of the model. Distortion and variances are float64 sums, added up
+    in a fixed tree; other blocks may change their last digits.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def evaluate(
     missing : {"error", "drop", "mask"}, optional
         How samples with missing values are treated; by default as in training.
     keep : {"auto", "memory", "stream"}
-        As for `som_dask.Execution`.
+        As for `som_dask.Execution`: with "memory", samples that take long to compute are computed only once.
 
     Returns
     -------

@@ -116,7 +116,7 @@ def infer_to_store(
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
         # Blocks of one size, so that each is one complete chunk of the store of labels.
-        samples = task.samples.even_out()
+        samples = task.in_small_blocks().samples.even_out()
         samples = replace(samples, coords=make_all_storable(samples.coords))
         run = _LabelStore(replace(task, samples=samples), os.fspath(place))
         run.open(overwrite=overwrite)

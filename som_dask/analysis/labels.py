@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -21,9 +21,13 @@ from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
 from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
 
-__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "infer", "label_block", "refuse_unusable"]
+__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "infer", "label_block", "refuse_unusable", "runs_of"]
 
 NEIGHBOR = "neighbor"  # the dimension of variables with values for several nodes
+# Maximum size of the samples of a block with their labels, where blocks can be cut: one with few features has labels
+# far larger than itself, and memory would grow with the blocks, whose size grows with that of the data.
+LABELED_BYTES = 16 * 2**20
+ROWS_AT_ONCE = 2**14  # so that what is computed on the way takes far less memory than the labels
 NO_NODE = np.int32(-1)  # fill value in a store, for samples that are left out
 
 
@@ -96,13 +100,19 @@ def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
     DataError
         If a value is infinite, or NaN although none may be missing.
     """
-    values = block if space.columns is None else block[:, space.columns]
-    strict = space.missing == "error"
-    good = np.isfinite(values) if strict else ~np.isinf(values)
-    if not good.all():
-        bad = good.size - np.count_nonzero(good)
+    strict, bad = space.missing == "error", 0
+    for some in runs_of(block):
+        values = block[some] if space.columns is None else block[some, space.columns]
+        bad += int(np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values)))
+    if bad:
         kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
         raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
+
+
+def runs_of(block: np.ndarray) -> Iterator[slice]:
+    """Yield runs of the rows of a block."""
+    for start in range(0, len(block), ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,16 @@ class LabelTask:
         codebook, lattice = scaled_codebook_of(self.model), lattice_of(self.model)
         return SharedCodebook(codebook, lattice, space, engine_for(self.device))
 
+    @property
+    def width(self) -> int:
+        """Number of columns of a table of labels."""
+        return sum(column.width or 1 for column in self.columns.values())
+
+    def in_small_blocks(self) -> Self:
+        """Return the same task with blocks that are cut where they would take much memory with their labels."""
+        row_bytes = self.samples.array.dtype.itemsize * self.samples.n_features + 8 * self.width
+        return replace(self, samples=self.samples.cut(max(1, LABELED_BYTES // row_bytes)))
+
     def make_labels(self, table: Any) -> xr.Dataset:
         """Put a table of labels, (n, columns), on the dimensions of the samples, as a Dataset with attributes."""
         labels = self.samples.to_dataset(
@@ -179,13 +199,12 @@ class LabelTask:
 
     def make_table(self) -> Any:
         """Label all samples, lazily: a dask array (n, columns) float64 in the blocks of the samples."""
-        width = sum(column.width or 1 for column in self.columns.values())
         return self.samples.array.map_blocks(
             self.make or label_block,
             delayed(self.share_codebook(), pure=False),
             dtype=np.float64,
-            chunks=(self.samples.block_rows, (width,)),
-            meta=np.empty((0, width)),
+            chunks=(self.samples.block_rows, (self.width,)),
+            meta=np.empty((0, self.width)),
         )
 
     def _describe_distance(self) -> dict[str, str]:
@@ -216,9 +235,10 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     -------
     xarray.Dataset
         ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units unless the map
-        scales them or has another metric) on the dimensions and coordinates of the samples, one dask block for each
-        block of samples. With `missing` other than "error", rows and columns are float64 with NaN for samples that
-        are left out; in a store they are int32 with the fill value -1.
+        scales them or has another metric) on the dimensions and coordinates of the samples. There is one dask block
+        for each block of samples, or several where it takes more than 16 MiB with its labels. With `missing` other
+        than "error", rows and columns are float64 with NaN for samples that are left out; in a store they are int32
+        with the fill value -1.
 
     Raises
     ------
@@ -227,5 +247,5 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     DataError
         When computed, if a value is infinite, or NaN although none may be missing.
     """
-    task = LabelTask.of(data, model, missing, device)
+    task = LabelTask.of(data, model, missing, device).in_small_blocks()
     return task.make_labels(task.make_table())

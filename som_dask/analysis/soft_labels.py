@@ -12,7 +12,7 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.memberships import FUZZIFIER, Membership, entropies, memberships
-from som_dask.analysis.labels import Column, LabelTask, refuse_unusable
+from som_dask.analysis.labels import Column, LabelTask, refuse_unusable, runs_of
 from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.nearest_k import check_k, check_metric, nearest_nodes
@@ -48,8 +48,16 @@ def label_block_softly(block: np.ndarray, shared: SharedCodebook, k: int, option
         If a value is infinite, or NaN although none may be missing.
     """
     refuse_unusable(block, shared.space)
+    table = np.empty((len(block), 4 * k + 1 + (k > 1)))
     with single_threaded_blas():
-        nodes, distance = nearest_nodes(Block.of(block), shared, k)
+        for some in runs_of(block):
+            table[some] = _label_rows(block[some], shared, k, options)
+    return table
+
+
+def _label_rows(block: np.ndarray, shared: SharedCodebook, k: int, options: Mapping[str, Any]) -> np.ndarray:
+    """Label a few rows."""
+    nodes, distance = nearest_nodes(Block.of(block), shared, k)
     out = nodes[:, :1] < 0
     row, col = np.divmod(nodes, shared.lattice.cols)
     membership = memberships(shared.space.rule.to_euclidean(distance), **options)
@@ -150,10 +158,11 @@ def infer_soft(
     Returns
     -------
     xarray.Dataset
-        On the dimensions and coordinates of the samples. With the dimension ``neighbor``, nearest node first:
-        ``node_row`` and ``node_col`` (int32, or float64 with NaN if samples may be left out), ``distance`` (float64,
-        in the map's space; with the metric "cosine", 1 minus the cosine) and ``membership`` (float64, with sum 1).
-        For each sample: ``entropy`` of the memberships divided by log k, from 0 to 1, and for k > 1 ``ambiguity``,
+        On the dimensions and coordinates of the samples, in blocks like those of `som_dask.infer`. With the dimension
+        ``neighbor``, nearest node first: ``node_row`` and ``node_col`` (int32, or float64 with NaN if samples may be
+        left out), ``distance`` (float64, in the map's space; with the metric "cosine", 1 minus the cosine) and
+        ``membership`` (float64, with sum 1). For each sample: ``entropy`` of the memberships divided by log k, from
+        0 to 1, and for k > 1 ``ambiguity``,
         the nearest distance divided by the second nearest, from 0 (clear) to 1.
 
     Raises
@@ -166,5 +175,5 @@ def infer_soft(
         When computed, if a value is infinite, or NaN although none may be missing.
     """
     options: dict[str, Any] = {"k": k, "membership": kind, "fuzzifier": fuzzifier, "bandwidth": bandwidth}
-    task = SoftTask.of(data, model, missing, "cpu", **options)
+    task = SoftTask.of(data, model, missing, "cpu", **options).in_small_blocks()
     return task.make_labels(task.make_table())

@@ -89,6 +89,7 @@ def infer(
     def tell(done: int, blocks: int) -> None:
         stop_if_asked()
         log.event("blocks_finished", done=done, blocks=blocks)
+        bar.length = blocks  # large blocks were cut
         bar.update(done - bar.pos)
 
     try:

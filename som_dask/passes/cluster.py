@@ -13,9 +13,11 @@ from typing import Any
 
 import dask
 import yaml
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from som_dask.errors import ClusterError, MemoryLimitError, ParameterError, is_out_of_memory
+from som_dask.passes.memory import worker_memory
 
 __all__ = ["connect", "safe_settings"]
 
@@ -53,7 +55,8 @@ def connect(
     threads_per_worker : int, optional
         Threads of each of these processes; by default the cores are divided among them.
     memory_limit : str
-        Memory limit of each of these processes, such as ``"4 GiB"``; "auto" divides the machine's memory.
+        Memory limit of each of these processes, such as ``"4 GiB"``; "auto" divides the memory of this machine,
+        or of the container or batch job. No process gets more than that has.
     scheduler : str, optional
         Connect to the scheduler at this address.
     scheduler_file : path, optional
@@ -117,7 +120,7 @@ def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: s
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=threads_per_worker,
-                memory_limit=memory_limit,
+                memory_limit=_limit_of_worker(memory_limit, workers),
                 host=dask.config.get("som-dask.host"),
                 dashboard_address=dask.config.get("som-dask.dashboard-address"),
                 silence_logs=logging.ERROR,
@@ -130,3 +133,17 @@ def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: s
             raise ClusterError(f"can't start {workers} workers on this machine: {error}") from error
         except (ValueError, OverflowError) as error:
             raise ParameterError(f"the cluster's options can't be used: {error}") from error
+
+
+def _limit_of_worker(memory_limit: str, workers: int) -> int:
+    """Return the memory limit of a worker in bytes; Dask alone sees that of a container, but of no group in it."""
+    if memory_limit == "auto":
+        return worker_memory(workers)
+    whole = worker_memory(1)
+    try:
+        number = float(memory_limit)
+    except ValueError:
+        return min(parse_bytes(memory_limit), whole)
+    if number < 0:
+        raise ValueError(f"the memory limit {memory_limit} is negative")
+    return int(min(number * whole if number <= 1 else number, whole))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
-from som_dask.passes.residency import process_memory
+from som_dask.passes.memory import process_memory
 
 __all__ = ["check_map_fits"]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import dask
 import numpy as np
-import psutil
-from distributed.system import MEMORY_LIMIT
 
 from som_dask.engine.device import Device, device_memory, device_name, to_device
+from som_dask.errors import ParameterError
 from som_dask.passes.compute import active_client, guard
+from som_dask.passes.memory import process_group, process_memory
 from som_dask.samples.table import Samples
 
-__all__ = ["keep_on_device", "keep_samples", "memory_available", "process_memory"]
+__all__ = ["keep_on_device", "keep_samples", "memory_available"]
 
 # Samples that take more than this share of the memory that workers may use are read again in each epoch.
 KEEP_SHARE = 0.5
@@ -32,10 +32,19 @@ def keep_samples(samples: Samples, keep: str) -> Samples:
     -------
     Samples
         Those given, if they are not kept.
+
+    Raises
+    ------
+    ParameterError
+        For another `keep`.
     """
-    if keep == "stream" or (keep == "auto" and samples.array.nbytes > KEEP_SHARE * memory_available()):
+    if keep == "stream":
         return samples
+    if keep not in ("auto", "memory"):
+        raise ParameterError(f"keep must be 'auto', 'memory' or 'stream', got {keep!r}")
     with guard():
+        if keep == "auto" and samples.array.nbytes > KEEP_SHARE * memory_available():
+            return samples
         array, weights = dask.persist(samples.array, samples.weights)
         return replace(samples, array=array, weights=weights, stored=None, in_memory=True)
 
@@ -72,18 +81,28 @@ def keep_on_device(samples: Samples, keep: str, device: Device) -> Samples:
         return replace(samples, array=dask.persist(array)[0], stored=None, device=device)
 
 
-def memory_available() -> float:
-    """Return the bytes that the workers, or else this process, may use, within the limits of container and system."""
+def memory_available() -> int:
+    """Return the bytes that the workers, or else this process, may use, within the limits of container and system.
+
+    Workers of one machine and one control group share what is left there. A worker without a limit of its own may
+    take it all.
+    """
     client = active_client()
-    if client is not None:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        return float(sum(worker["memory_limit"] for worker in workers))
-    return process_memory()
+    if client is None:
+        return process_memory()
+    left, own = dict[tuple[str, str], int](), dict[tuple[str, str], float]()
+    limits = {
+        address: each["memory_limit"] for address, each in client.scheduler_info(n_workers=-1)["workers"].items()
+    }
+    for address, (group, free) in client.run(_describe_memory).items():
+        place = (address.rpartition(":")[0], group)
+        left[place] = max(left.get(place, 0), free)
+        own[place] = own.get(place, 0) + (limits.get(address) or np.inf)
+    return sum(int(min(free, own[place])) for place, free in left.items())
 
 
-def process_memory() -> float:
-    """Return the bytes that this process may use, whatever workers there are."""
-    return float(min(MEMORY_LIMIT, psutil.virtual_memory().available))
+def _describe_memory() -> tuple[str, int]:
+    return process_group(), process_memory()
 
 
 def _describe_device() -> tuple[str, int]:

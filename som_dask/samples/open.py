@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
 from som_dask.samples.sources import open_source
-from som_dask.samples.stacking import choose_grid, spread_values, stack_variables, stored_chunks_of
+from som_dask.samples.stacking import Stack, choose_grid, spread_values, stored_chunks_of
 from som_dask.samples.table import Samples
 from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
@@ -111,9 +112,9 @@ def open_samples(
     _refuse_endless(ordered, roles, block_rows, found.description)
     grid = choose_grid(found.variables, roles.samples, block_rows)
     # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
-    table = stack_variables([v.drop_vars(list(v.coords)) for v in ordered], roles.samples, grid)
-    if wanted is not None:
-        table = table.astype(wanted)
+    plain = tuple(v.drop_vars(list(v.coords)) for v in ordered)
+    stack = Stack(tuple(v.drop_vars(list(v.coords)) for v in found.variables), plain, roles.samples, wanted)
+    table = stack.table(grid)
     weights = None
     if isinstance(sample_weights, str) and sample_weights != AREA:
         sample_weights = found.find_other(sample_weights, allow_missing_chunks)
@@ -144,6 +145,7 @@ def open_samples(
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
         nodata=missing,
         place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
+        stack=replace(stack, name=table.name),
     )
 
 

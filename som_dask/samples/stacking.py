@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -17,7 +18,17 @@ from dask.highlevelgraph import HighLevelGraph
 from som_dask.engine.block import refuse_mask
 from som_dask.engine.row_numbers import Grid
 
-__all__ = ["choose_grid", "even_out_table", "spread_values", "stack_variables", "stored_chunks_of", "unstack_column"]
+__all__ = [
+    "Stack",
+    "choose_grid",
+    "cut_grid",
+    "even_out_grid",
+    "regrid_table",
+    "spread_values",
+    "stack_variables",
+    "stored_chunks_of",
+    "unstack_column",
+]
 
 ONE_STEP = 10**12  # a threshold of dask.array.rechunk; with it, a block depends only on the chunks that it overlaps
 
@@ -142,6 +153,39 @@ def stack_variables(variables: Sequence[xr.DataArray], sample_dims: Sequence[str
     return _build_table(parts, grid)
 
 
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The variables that a table is made of, to make it again in other blocks, which are read apart.
+
+    Attributes
+    ----------
+    variables : tuple of DataArray
+        With their dimensions in stored order.
+    ordered : tuple of DataArray
+        With the sample dimensions first.
+    sample_dims : tuple of str
+    dtype : numpy.dtype, optional
+        What the table is converted to.
+    name : str
+        Name of the dask array that is the table now.
+    """
+
+    variables: tuple[xr.DataArray, ...]
+    ordered: tuple[xr.DataArray, ...]
+    sample_dims: tuple[str, ...]
+    dtype: np.dtype | None
+    name: str = ""
+
+    def grid(self, rows: int) -> Grid:
+        """Choose the blocks as `choose_grid` does."""
+        return choose_grid(self.variables, self.sample_dims, rows)
+
+    def table(self, grid: Grid) -> Any:
+        """Make the table in these blocks: a dask array (n, D)."""
+        table = stack_variables(self.ordered, self.sample_dims, grid)
+        return table if self.dtype is None else table.astype(self.dtype)
+
+
 def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
     n_dims = len(grid)
     if len(parts) == 1 and n_dims == 1 and parts[0].ndim == 2:
@@ -208,20 +252,27 @@ def unstack_column(column: Any, grid: Grid) -> Any:
     return _build_array(name, graph, [column], (*grid, *((size,) for size in inner)), column.dtype)
 
 
-def even_out_table(table: Any, grid: Grid) -> tuple[Any, Grid]:
-    """Rechunk a table so that its blocks have one size along each sample dimension, except the last.
+def even_out_grid(grid: Grid) -> Grid:
+    """Return sizes of blocks that are the same along each sample dimension, except the last."""
+    return tuple(_split_evenly(sum(sizes), max(sizes)) for sizes in grid)
 
-    Returns
-    -------
-    table : dask array (n, D)
-    grid : tuple of tuple of int
-        The new sizes of the blocks.
-    """
-    even = tuple(_split_evenly(sum(sizes), max(sizes)) for sizes in grid)
-    if even == grid:
-        return table, grid
-    spread_out = unstack_column(table, grid).rechunk((*even, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
-    return _build_table([spread_out], even), even
+
+def cut_grid(grid: Grid, rows: int) -> Grid:
+    """Return sizes of blocks of at most `rows` rows: blocks are cut along the first dimensions first."""
+    found = list(grid)
+    for d, sizes in enumerate(grid):
+        others = math.prod(max(each) for each in (*found[:d], *found[d + 1 :]))
+        if max(sizes) * others > rows:
+            found[d] = _merge_chunks(sizes, max(1, rows // others))
+    return tuple(found)
+
+
+def regrid_table(table: Any, grid: Grid, wanted: Grid) -> Any:
+    """Rechunk a table, dask array (n, D), from some sizes of blocks along the sample dimensions to others."""
+    if wanted == grid:
+        return table
+    spread_out = unstack_column(table, grid).rechunk((*wanted, (table.shape[1],)), method="tasks", threshold=ONE_STEP)
+    return _build_table([spread_out], wanted)
 
 
 def spread_values(values: xr.DataArray, sample_dims: Sequence[str], grid: Grid) -> Any:

@@ -14,7 +14,13 @@ from dask.delayed import Delayed
 from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
 from som_dask.samples.read_ahead import StoredRows
-from som_dask.samples.stacking import even_out_table, unstack_column
+from som_dask.samples.stacking import (
+    Stack,
+    cut_grid,
+    even_out_grid,
+    regrid_table,
+    unstack_column,
+)
 
 __all__ = ["Samples"]
 
@@ -64,6 +70,8 @@ class Samples:
         Whether the workers already hold all blocks.
     place : str, optional
         Path or URL of the store that blocks and coordinates are read from, if they are.
+    stack : Stack, optional
+        What `array` is made of; valid while it is the one that `open_samples` made.
     """
 
     array: Any
@@ -84,6 +92,7 @@ class Samples:
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
     place: str | None = None
+    stack: Stack | None = None
 
     @property
     def n_samples(self) -> int:
@@ -194,17 +203,35 @@ class Samples:
 
     def even_out(self) -> Samples:
         """Return the same samples in blocks that have one size along each sample dimension, except the last."""
-        table, grid = even_out_table(self.array, self.sample_chunks)
-        if table is self.array:
+        return self._in_blocks(even_out_grid(self.sample_chunks))
+
+    def cut(self, rows: int) -> Samples:
+        """Return the same samples in blocks of at most so many rows, which are read apart.
+
+        Only stored chunks of more rows, and blocks of a table that was changed, are read as a whole and then cut.
+        """
+        if max(self.block_rows) <= rows:
             return self
+        if self.stack is None or self.stack.name != self.array.name:
+            return self._in_blocks(cut_grid(self.sample_chunks, rows))
+        grid = self.stack.grid(rows)
+        array = self.stack.table(grid)
+        stored = replace(self.stored, name=array.name) if self.stored is not None and self.reads_pieces else None
+        return replace(self._in_blocks(grid, array), stored=stored).cut(rows)
+
+    def _in_blocks(self, grid: Grid, array: Any = None) -> Samples:
+        before, weights = self.sample_chunks, self.weights
+        if grid == before:
+            return replace(self, stack=None) if array is not None else self
+        if weights is not None:
+            weights = regrid_table(weights[:, None], before, grid)[:, 0]
         return replace(
             self,
-            array=table,
+            array=regrid_table(self.array, before, grid) if array is None else array,
             grid=None if self.grid is None else grid,
             stored=None,
-            weights=None
-            if self.weights is None
-            else even_out_table(self.weights[:, None], self.sample_chunks)[0][:, 0],
+            stack=None,
+            weights=weights,
         )
 
     def to_dataset(self, columns: Mapping[str, Any], extra_dims: Mapping[str, str] | None = None) -> xr.Dataset:

@@ -17,7 +17,7 @@ from som_dask.algorithm.quality import hit_histogram
 from som_dask.engine.cpu import CPU_EXACT
 from som_dask.errors import MemoryLimitError, ParameterError
 from som_dask.passes.compute import compute
-from som_dask.passes.residency import process_memory
+from som_dask.passes.memory import process_memory
 from som_dask.passes.summary import summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples

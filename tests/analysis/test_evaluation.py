@@ -1,8 +1,10 @@
 """Evaluation: exact errors, measures against loops, and what depends on neither blocks nor workers."""
 
 import math
+import weakref
 from dataclasses import replace
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -320,8 +322,33 @@ def test_data_that_change_between_the_passes(cells, model):
         evaluate(moving, model, keep="stream")
 
 
+def test_memory_does_not_grow_with_the_samples(model, rng):
+    alive, most = set(), []
+
+    def make(block):
+        values = np.full((900, 3), block[0, 0])
+        alive.add(id(values))
+        weakref.finalize(values, alive.discard, id(values))
+        most.append(len(alive))
+        return values
+
+    numbers = da.from_array(rng.random((60, 1)), chunks=(1, 1))
+    samples = numbers.map_blocks(make, chunks=((900,) * 60, (3,)), meta=np.empty((0, 0)))
+    with dask.config.set(scheduler="threads", num_workers=2):
+        evaluate(Samples(samples, None), model, sample=5)
+    assert len(most) == 120
+    assert max(most) < 20
+
+
 def test_what_cannot_be_used(cells, model):
-    for options in ({"sample": -1}, {"sample": 2.5}, {"neighbors": 0}, {"seed": -1}, {"missing": "fill"}):
+    for options in (
+        {"keep": "most"},
+        {"sample": -1},
+        {"sample": 2.5},
+        {"neighbors": 0},
+        {"seed": -1},
+        {"missing": "fill"},
+    ):
         with pytest.raises(ParameterError, match=next(iter(options))):
             evaluate(cells, model, **options)
     with pytest.raises(SchemaError, match="2 features"):

@@ -1,5 +1,6 @@
 """Soft labels: lazy, on the samples' own coordinates, the same for any blocks."""
 
+import tracemalloc
 from dataclasses import replace
 
 import dask.array as da
@@ -9,6 +10,8 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis import labels as label_module
+from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.analysis.soft_labels import infer_soft, label_block_softly
 from som_dask.engine.block import Block
@@ -52,6 +55,32 @@ def test_nodes_distances_and_memberships(cells, model):
     logarithms = np.log(soft["membership"].values)
     np.testing.assert_allclose(soft["entropy"], -(soft["membership"] * logarithms).sum("neighbor") / np.log(4))
     assert (soft.attrs["membership_kind"], soft.attrs["membership_fuzzifier"]) == ("fuzzy", 2.0)
+
+
+def test_labels_take_little_memory_beyond_themselves(model, rng):
+    block, shared = rng.normal(size=(200_000, 3)), SharedCodebook(scaled_codebook_of(model), LATTICE)
+    label_block_softly(block[:100], shared, 3, {"kind": "fuzzy"})
+    tracemalloc.start()
+    try:
+        labels = label_block_softly(block, shared, 3, {"kind": "fuzzy"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < labels.nbytes + 16 * 2**20
+
+
+def test_blocks_whose_labels_are_large_are_cut(cells, model, tmp_path, monkeypatch):
+    whole = cells.chunk(cell=9000)
+    plain = infer_soft(whole, model, 3)
+    assert plain["entropy"].chunks == ((3000,) * 3,)
+    monkeypatch.setattr(label_module, "LABELED_BYTES", 500 * (3 * 8 + 14 * 8))
+    soft = infer_soft(whole, model, 3)
+    assert soft["entropy"].chunks == ((500,) * 18,)
+    xr.testing.assert_equal(soft.compute(), plain.compute())
+    assert infer(whole, model)["distance"].chunks == ((1286,) * 6 + (1284,),)
+    summary = infer_to_store(whole, model, tmp_path / "soft.zarr", soft={"k": 3})
+    assert summary.blocks == 18
+    xr.testing.assert_equal(xr.open_zarr(tmp_path / "soft.zarr", consolidated=False).compute(), plain.compute())
 
 
 def test_the_nearest_is_the_best_matching_unit(cells, model):

@@ -1,5 +1,7 @@
 """Stacking: any dimensions as a table and back, each block made of the chunks that it overlaps and no others."""
 
+import math
+
 import dask
 import dask.array as da
 import numpy as np
@@ -10,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from som_dask.engine.row_numbers import box_rows
-from som_dask.samples.stacking import choose_grid, even_out_table, spread_values, stack_variables, unstack_column
+from som_dask.samples.stacking import (
+    choose_grid,
+    cut_grid,
+    even_out_grid,
+    regrid_table,
+    spread_values,
+    stack_variables,
+    unstack_column,
+)
 
 SIZES = {"time": 6, "lat": 4, "lon": 5, "level": 3}
 
@@ -46,10 +56,13 @@ def test_a_table_has_the_rows_of_the_stacked_array(case):
     assert back.chunks == (*grid, (found.shape[1],))
     np.testing.assert_array_equal(back, array.transpose(*samples, ...).values.reshape(back.shape))
     np.testing.assert_array_equal(unstack_column(table[:, 0], grid), back[..., 0])
-    even, its_grid = even_out_table(table, grid)
-    assert all(set(sizes[:-1]) <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in its_grid)
-    numbers = np.concatenate([box_rows(its_grid, i).numbers() for i in range(len(even.chunks[0]))])
-    np.testing.assert_array_equal(even, plain_table(array, samples)[numbers])
+    even, cut = even_out_grid(grid), cut_grid(grid, max(rows // 3, 1))
+    assert all(set(sizes[:-1]) <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in even)
+    assert math.prod(max(sizes) for sizes in cut) <= max(rows // 3, 1)
+    for its_grid in (even, cut):
+        regridded = regrid_table(table, grid, its_grid)
+        numbers = np.concatenate([box_rows(its_grid, i).numbers() for i in range(len(regridded.chunks[0]))])
+        np.testing.assert_array_equal(regridded, plain_table(array, samples)[numbers])
 
 
 @given(cases())

@@ -268,6 +268,55 @@ def test_even_blocks_have_the_same_rows_and_weights(field):
     assert even.even_out() is even
 
 
+def test_cut_blocks_of_stored_fields_are_read_apart(tmp_path, field, monkeypatch):
+    values, names = field.values, field.dims
+    stored = zarr.create_array(tmp_path / "z.zarr", data=values, chunks=(2, 6, 8), dimension_names=names)
+    samples = open_samples(tmp_path / "z.zarr", feature_dims="lat", dtype="float64")
+    cut, finer = samples.cut(40), samples.cut(5)
+    assert samples.sample_chunks == ((20,), (8,))
+    assert cut.sample_chunks == ((4,) * 5, (8,))
+    assert max(finer.block_rows) <= 5
+    read, plain = [], zarr.Array.__getitem__
+    monkeypatch.setattr(zarr.Array, "__getitem__", lambda node, key: read.append(plain(node, key)) or read[-1])
+    for each, most in ((cut, 4), (finer, 2)):
+        read.clear()
+        found = each.to_dataset({"it": each.array}, {"it": "lat"})["it"]
+        np.testing.assert_array_equal(found, field.transpose("time", "lon", "lat"))
+        assert {len(some) for some in read} == {most}
+        assert sum(some.size for some in read) == stored.size
+
+
+def test_cut_blocks_hold_the_same_rows_and_weights(field):
+    samples = open_samples(field.chunk(time=20), feature_dims="lat", sample_weights=field.values[:, 0].astype(float))
+    assert samples.sample_chunks == ((20,), (8,))
+    cut = samples.cut(30)
+    assert cut.sample_chunks == ((3,) * 6 + (2,), (8,))
+    assert samples.cut(3).sample_chunks == ((1,) * 20, (3, 3, 2))
+    for name, extra in (("array", {"it": "lat"}), ("weights", {})):
+        found, wanted = (s.to_dataset({"it": getattr(s, name)}, extra)["it"] for s in (cut, samples))
+        xr.testing.assert_equal(found.compute(), wanted.compute())
+    assert samples.cut(160) is samples
+
+
+def test_cut_blocks_of_a_stored_table_are_read_from_it_chunk_by_chunk(tmp_path, rng):
+    values = rng.random((1000, 3), dtype=np.float32)
+    xr.Dataset({"x": (("sample", "feature"), values)}).to_zarr(
+        tmp_path / "x.zarr", zarr_format=3, consolidated=False, encoding={"x": {"chunks": (70, 3)}}
+    )
+    samples = open_samples(tmp_path / "x.zarr", dtype="float64", sample_weights=np.arange(1000.0))
+    cut = samples.cut(200)
+    assert cut.block_rows == (140,) * 7 + (20,)
+    assert cut.reads_pieces
+    finer = samples.cut(30)
+    assert max(finer.block_rows) <= 30
+    assert not finer.reads_pieces
+    for each in (cut, finer):
+        np.testing.assert_array_equal(each.array, values.astype(np.float64))
+        np.testing.assert_array_equal(each.weights, np.arange(1000.0))
+    rows = [piece for source in cut.sources() for _, piece in source.pieces()]
+    np.testing.assert_array_equal(np.concatenate(rows), values.astype(np.float64))
+
+
 def rechunked(column, samples, other):
     """The table or the weights of samples in the blocks of others."""
     numbers = np.concatenate([other.box_of(i).numbers() for i in range(math.prod(map(len, other.grid)))])
