@@ -101,7 +101,7 @@ def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
     good = np.isfinite(values) if strict else ~np.isinf(values)
     if not good.all():
         bad = good.size - np.count_nonzero(good)
-        kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
+        kind, remedy = ("NaN or infinite", ", or leave them out with `missing`") if strict else ("infinite", "")
         raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
 
 

@@ -266,7 +266,8 @@ def check_features(
     trained = model.attrs.get("sample_dtype")
     if trained is not None and np.dtype(dtype) != np.dtype(trained):
         raise SchemaError(
-            f"{where} has dtype {np.dtype(dtype)}, the model was trained on {trained}; convert with --dtype {trained}"
+            f"{where} has dtype {np.dtype(dtype)}, the model was trained on {trained}; "
+            f'open the samples with `dtype="{trained}"`'
         )
 
 

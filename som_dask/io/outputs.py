@@ -57,7 +57,7 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
         raise StorageError(f"can't use the output {path}: {error}") from error
     check_apart(path, inputs)
     if present and not overwrite:
-        raise StorageError(f"{path} exists already; choose another output or allow it with --overwrite")
+        raise StorageError(f"{path} exists already; choose another output or allow it with `overwrite=True`")
     if present and not ROOTS & set(names_in(path)):
         raise StorageError(f"{path} is not a Zarr store and is never overwritten; choose another output")
     if not is_url(path):

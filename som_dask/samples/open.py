@@ -97,7 +97,7 @@ def open_samples(
         return source
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
     if variable is not None and variables is not None:
-        raise ParameterError("variable and variables say the same; give one of them")
+        raise ParameterError("`variable` and `variables` say the same; give one of them")
     found = open_source(source, _as_names(variable if variables is None else variables), allow_missing_chunks)
     missing = parse_nodata(nodata)
     found = found.without(missing)
@@ -171,7 +171,7 @@ def _parse_dtype(dtype: Any) -> np.dtype | None:
     try:
         wanted = np.dtype(dtype)
     except TypeError as error:
-        raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
+        raise ParameterError(f'dtype {dtype!r} is unknown; use `dtype="float32"` or `dtype="float64"`') from error
     if wanted.kind not in "iuf":
         raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
     return wanted

@@ -173,7 +173,7 @@ def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) 
         known = [name for name in known if dataset[name].ndim] or known
         if len(known) == 1:
             return (known[0],)
-        remedy = "choose one with --variable, or several as features with --variables" if known else "it needs one"
+        remedy = "choose one with `variable`, or several as features with `variables`" if known else "it needs one"
         raise ParameterError(f"{where} has {len(known)} variables {known}; {remedy}")
     for name in names:
         if name not in dataset.variables:
@@ -219,7 +219,7 @@ def _refuse_missing(stored: zarr.Array, description: str) -> None:
     if missing > 0:
         raise StorageError(
             f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
-            f"{stored.fill_value} with --allow-missing-chunks"
+            f"{stored.fill_value} with `allow_missing_chunks=True`"
         )
 
 

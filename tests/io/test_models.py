@@ -232,7 +232,7 @@ def test_features_are_compared(model):
         (("a", "b"), np.float32, "2 features"),
         (("b", "a", "c"), np.float32, "another order"),
         (("a", "b", "x"), np.float32, "x"),
-        (("a", "b", "c"), np.float64, "--dtype float32"),
+        (("a", "b", "c"), np.float64, '`dtype="float32"`'),
     ]:
         with pytest.raises(SchemaError, match=match):
             check_features(model, features, len(features), dtype, "it")
