@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,10 +26,12 @@ __all__ = [
     "FORMAT",
     "check_features",
     "describe_hit_share",
+    "feature_places_of",
     "feature_space_of",
     "lattice_of",
     "model_dataset",
     "model_digest",
+    "name_feature_coordinate",
     "open_model",
     "save_labeled",
     "save_model",
@@ -124,7 +127,7 @@ def model_dataset(
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
-            **{_avoid_own_names(name): coordinate for name, coordinate in (feature_coords or {}).items()},
+            **{name_feature_coordinate(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             **unit_coords,
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
@@ -165,9 +168,15 @@ def _describe_history(history: Mapping[str, Sequence[float]], distance: str) -> 
     }
 
 
-def _avoid_own_names(name: str) -> str:
+def name_feature_coordinate(name: str) -> str:
     """Return the name of a feature coordinate in a model, where names such as x already have another meaning."""
     return f"feature_{name}" if name in OWN_NAMES else name
+
+
+def feature_places_of(model: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the coordinates along "feature" that tell where each feature lies, and of which variable it is."""
+    names = [str(name) for name, coordinate in model.coords.items() if coordinate.dims == ("feature",)]
+    return {name: model[name] for name in names if name not in ("feature", FEATURE_UNITS)}
 
 
 def _describe_scaling(
@@ -250,18 +259,12 @@ def check_features(
         If names, order, number or dtype differ; the message says what to do.
     """
     expected = tuple(str(name) for name in model["feature"].values)
+    if features is not None and model.attrs.get("features_named", True) and tuple(features) != expected:
+        raise SchemaError(_tell_difference(tuple(features), expected, model, where))
     if n_features != len(expected):
         raise SchemaError(
-            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_list_names(expected)}"
-        )
-    if features is not None and model.attrs.get("features_named", True) and tuple(features) != expected:
-        if sorted(features) == sorted(expected):
-            raise SchemaError(
-                f"{where} has the model's features in another order; reorder to {_list_names(expected)}"
-            )
-        other = [name for name in features if name not in expected]
-        raise SchemaError(
-            f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
+            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_list_names(expected)}; "
+            f"take these alone, in this order"
         )
     trained = model.attrs.get("sample_dtype")
     if trained is not None and np.dtype(dtype) != np.dtype(trained):
@@ -269,6 +272,33 @@ def check_features(
             f"{where} has dtype {np.dtype(dtype)}, the model was trained on {trained}; "
             f'open the samples with `dtype="{trained}"`'
         )
+
+
+def _tell_difference(features: Sequence[str], expected: Sequence[str], model: xr.Dataset, where: str) -> str:
+    """Return what tells features apart from those of a model, and what to do."""
+    known = set(expected)
+    other = [name for name in features if name not in known]
+    lacking = sorted(known.difference(features), key=expected.index)
+    if not lacking:
+        what = f"{len(features)} features, {len(other)} more than the model" if other else "the model's"
+        order = "" if other else " features in another order"
+        return f"{where} has {what}{order}; open the samples with {_choose_names(expected)}"
+    if not other:
+        return (
+            f"{where} has {len(features)} features, the model was trained on {len(expected)}: it lacks "
+            f"{_list_names(lacking)}; add them, or train a model without"
+        )
+    told = f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
+    places = ", ".join(name for name in feature_places_of(model) if name != "variable")
+    remedy = f"bring them to the model's {places} first, as by select or interp" if places else "rename them"
+    return f"{told}; {remedy}, or train a model on them"
+
+
+def _choose_names(names: Sequence[str], most: int = 100) -> str:
+    """Return the option that chooses features, in full if it is not too long to be copied."""
+    if len(names) > most:
+        return "`features`, all of the model's in its own order"
+    return f"`features={json.dumps(list(names), ensure_ascii=False)}`"
 
 
 def _list_names(names: Sequence[str], most: int = 8) -> str:

@@ -17,7 +17,15 @@ from dask.highlevelgraph import HighLevelGraph
 from som_dask.engine.block import refuse_mask
 from som_dask.engine.row_numbers import Grid
 
-__all__ = ["choose_grid", "even_out_table", "spread_values", "stack_variables", "stored_chunks_of", "unstack_column"]
+__all__ = [
+    "choose_grid",
+    "even_out_table",
+    "spread_values",
+    "stack_variables",
+    "stored_chunks_of",
+    "take_columns",
+    "unstack_column",
+]
 
 ONE_STEP = 10**12  # a threshold of dask.array.rechunk; with it, a block depends only on the chunks that it overlaps
 
@@ -155,6 +163,26 @@ def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
         graph[(name, i, 0)] = (stack, *keys)
     columns = sum(math.prod(part.shape[n_dims:]) for part in parts)
     return _build_array(name, graph, parts, (rows_of_blocks(grid), (columns,)), dtype)
+
+
+def take_columns(table: Any, columns: np.ndarray) -> Any:
+    """Take some columns of a table, in the given order, from each of its blocks.
+
+    Parameters
+    ----------
+    table : dask array (n, D)
+    columns : (d,) int
+
+    Returns
+    -------
+    dask array (n, d)
+    """
+    chunks = (table.chunks[0], (len(columns),))
+    return table.map_blocks(_take_block_columns, columns, chunks=chunks, dtype=table.dtype)
+
+
+def _take_block_columns(block: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return refuse_mask(block)[:, columns]
 
 
 def rows_of_blocks(grid: Grid) -> tuple[int, ...]:

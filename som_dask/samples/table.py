@@ -14,7 +14,7 @@ from dask.delayed import Delayed
 from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
 from som_dask.samples.read_ahead import StoredRows
-from som_dask.samples.stacking import even_out_table, unstack_column
+from som_dask.samples.stacking import even_out_table, take_columns, unstack_column
 
 __all__ = ["Samples"]
 
@@ -62,6 +62,8 @@ class Samples:
         What stood for missing values in the input; they are NaN in `array`.
     in_memory : bool
         Whether the workers already hold all blocks.
+    features_chosen : bool
+        Whether the features were chosen by name, of more or in another order.
     """
 
     array: Any
@@ -81,6 +83,7 @@ class Samples:
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
+    features_chosen: bool = False
 
     @property
     def n_samples(self) -> int:
@@ -147,6 +150,27 @@ class Samples:
         places, inverse = np.unique(table_rows(numbers, self.sample_chunks), return_inverse=True)
         rows = self.array[places].rechunk(-1)
         return rows.map_blocks(np.take, inverse, axis=0, chunks=((len(inverse),), rows.chunks[1]), dtype=rows.dtype)
+
+    def choose_features(self, columns: Any) -> Samples:
+        """Return the same samples with some of their features, in the given order.
+
+        Parameters
+        ----------
+        columns : (d,) int
+        """
+        columns = np.asarray(columns)
+        array = take_columns(self.array, columns)
+        reads = self.stored is not None and self.reads_pieces
+        return replace(
+            self,
+            array=array,
+            features=None if self.features is None else tuple(self.features[i] for i in columns),
+            stored=self.stored.choose(columns, array.name) if reads else None,  # type: ignore[union-attr]
+            feature_coords={name: variable[columns] for name, variable in self.feature_coords.items()},
+            feature_weights=None if self.feature_weights is None else self.feature_weights[columns],
+            feature_units=tuple(self.feature_units[i] for i in columns) if self.feature_units else (),
+            in_memory=False,
+        )
 
     @property
     def reads_pieces(self) -> bool:

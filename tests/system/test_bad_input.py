@@ -138,7 +138,8 @@ def test_an_output_that_cannot_be_written(folder, capsys):
 
 MISMATCH = [
     ("names", ("a", "b", "x"), np.float64, ["x", "does not know", "a, b, c"]),
-    ("order", ("b", "a", "c"), np.float64, ["another order", "a, b, c"]),
+    ("order", ("b", "a", "c"), np.float64, ["another order", "--features a,b,c"]),
+    ("more", ("b", "x", "a", "c"), np.float64, ["4 features, 1 more", "--features a,b,c"]),
     ("number", ("a", "b"), np.float64, ["2 features", "3"]),
     ("dtype", ("a", "b", "c"), np.float32, ["float32", "--dtype float64"]),
 ]
@@ -436,7 +437,7 @@ BAD = [
     (["train", "holes.zarr", *OUT], 5, ["lacks 1 of its chunks", "--allow-missing-chunks"]),
     (["train", "rot.zarr", *OUT], 5, ["damaged"]),
     (["train", "gap.zarr", *OUT], 4, ["NaN", "--missing drop or --missing mask"]),
-    (["infer", "model.zarr", "few.zarr", *OUT], 4, ["2 features"]),
+    (["infer", "model.zarr", "few.zarr", *OUT], 4, ["2 features", "lacks c"]),
     (["infer", "model.zarr", "other.zarr", *OUT], 4, [r"\x1b[2J"]),
     (["train", "escape.zarr", "--variable", "\x1b[31m", *OUT], 2, [r"\x1b[31mred"]),
     (["train", "\x1b[31mabsent", *OUT], 5, [r"\x1b[31mabsent"]),
