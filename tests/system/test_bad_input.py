@@ -427,6 +427,8 @@ BAD = [
         for command in (["info"], ["train", *OUT], ["clusters"], ["infer", "model.zarr", *OUT])
         for name in ("brace.zarr", "list.zarr", "future.zarr", "blank.zarr", "file.txt", "folder", "absent.zarr")
     ),
+    (["train", "nan.npy", *OUT], 5, ["a NumPy file", "zarr.save_array('nan.zarr', numpy.load('nan.npy'))"]),
+    (["infer", "model.zarr", "file.txt", *OUT], 5, ["a text file", "pandas.read_csv('file.txt')"]),
     (["train", "nothing.zarr", *OUT], 2, ["nothing.zarr", "0 variables"]),
     (["train", "cube.zarr", *OUT], 2, ["--sample-dims", "--feature-dims"]),
     (["train", "words.zarr", *OUT], 2, ["--sample-dims"]),
@@ -442,7 +444,7 @@ BAD = [
     (["train", "escape.zarr", "--variable", "\x1b[31m", *OUT], 2, [r"\x1b[31mred"]),
     (["train", "\x1b[31mabsent", *OUT], 5, [r"\x1b[31mabsent"]),
     (["train", "absent\u202etxt.zarr", *OUT], 5, [r"\u202etxt"]),
-    (["info", "line\nfeed"], 5, ["line feed does not exist"]),
+    (["info", "line\nfeed"], 5, [r"'line\nfeed' does not exist"]),
     (["\x1b[31m"], 2, [r"\x1b[31m"]),
     *(
         (["train", "good.zarr", *OUT, option, value], status, words)
@@ -483,6 +485,9 @@ BAD = [
             ("--variable", "absent", 2, ["absent"]),
             ("--variables", ",", 2, ["list of names"]),
             ("--sample-dims", "absent", 2, ["absent"]),
+            ("--features", "a,absent", 2, ["no feature 'absent'", "a, b, c"]),
+            ("--features", "a,a", 2, ["--features", "'a' twice"]),
+            ("--features", ",", 2, ["list of names"]),
             ("--checkpoint-dir", "s3://bucket/x", 2, ["--checkpoint-dir", "URL"]),
             ("--checkpoint-dir", "file.txt", 2, ["file.txt"]),
             ("--log-file", "file.txt", 5, ["file.txt"]),
