@@ -205,7 +205,8 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     Parameters
     ----------
     data : anything that `som_dask.samples.open.open_samples` takes
-        Variables and dimensions are those of training, unless the samples are already open.
+        Variables and dimensions are those of training, unless the samples are already open. Features that are
+        places, as the grid points of fields are, are known by their coordinates, whatever their order.
     model : xarray.Dataset, or path or URL of a saved model
     missing : {"error", "drop", "mask"}, optional
         How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared

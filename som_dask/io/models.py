@@ -276,9 +276,9 @@ def check_features(
 
 def _tell_difference(features: Sequence[str], expected: Sequence[str], model: xr.Dataset, where: str) -> str:
     """Return what tells features apart from those of a model, and what to do."""
-    known = set(expected)
+    known, found = set(expected), set(features)
     other = [name for name in features if name not in known]
-    lacking = sorted(known.difference(features), key=expected.index)
+    lacking = [name for name in expected if name not in found]
     if not lacking:
         what = f"{len(features)} features, {len(other)} more than the model" if other else "the model's"
         order = "" if other else " features in another order"
@@ -290,7 +290,7 @@ def _tell_difference(features: Sequence[str], expected: Sequence[str], model: xr
         )
     told = f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
     places = ", ".join(name for name in feature_places_of(model) if name != "variable")
-    remedy = f"bring them to the model's {places} first, as by select or interp" if places else "rename them"
+    remedy = f"bring them to the model's {places} first, as by rename, sel or interp" if places else "rename them"
     return f"{told}; {remedy}, or train a model on them"
 
 
@@ -344,7 +344,7 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         return place
     node = open_zarr_node(place)
     if node.attrs.get("format") != FORMAT:
-        raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
+        raise StorageError(f"{place} is not a som_dask model; give what som-dask train or som_dask.save_model wrote")
     if DIGEST not in node.attrs:
         raise StorageError(f"the model {place} has no digest to check it by; save it with som_dask.save_model")
     model = read_whole(place, node.attrs[DIGEST], f"the model {place}")

@@ -100,6 +100,8 @@ def as_array(source: Any) -> tuple[Any, str]:
                 "the dask array has sparse blocks; make them dense by map_blocks(lambda block: block.toarray())"
             )
         return fill_masked(source), "the dask array"
+    if hasattr(source, "to_dask_array"):
+        raise DataError(f"the samples are a dask {kind}; give its to_dask_array(lengths=True)")
     if _is_sparse(source):
         raise DataError(
             f"the samples are a sparse {kind}, which is not taken yet; give its toarray(), or a dask array of such "

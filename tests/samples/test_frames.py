@@ -60,6 +60,16 @@ def test_columns_that_are_not_of_numbers_are_named(column):
     np.testing.assert_array_equal(open_samples(frame, features=["a"]).array.compute(), frame[["a"]])
 
 
+class DaskFrame:
+    """A dask DataFrame as far as it can be told from others; to make one takes pyarrow."""
+
+    def to_dask_array(self, lengths):
+        raise AssertionError
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError
+
+
 def rows():
     yield [1, 2]
 
@@ -71,6 +81,7 @@ REFUSED = {
         da.from_array(np.eye(4), chunks=2).map_blocks(scipy.sparse.csr_matrix),
         r"sparse blocks; make them dense by map_blocks",
     ),
+    "dask frame": (DaskFrame(), r"a dask DaskFrame; give its to_dask_array\(lengths=True\)"),
     "dict": ({"a": [1, 2]}, r"are a dict; make it a table by pandas.DataFrame"),
     "dicts": ([{"a": 1}, {"a": 2}], r"are a list of dicts; make it a table by pandas.DataFrame"),
     "series": (pd.Series([1, 2]), r"to_frame\(\)"),
