@@ -288,8 +288,12 @@ def _tell_difference(features: Sequence[str], expected: Sequence[str], model: xr
             f"{where} has {len(features)} features, the model was trained on {len(expected)}: it lacks "
             f"{_list_names(lacking)}; add them, or train a model without"
         )
-    told = f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
     places = ", ".join(name for name in feature_places_of(model) if name != "variable")
+    most = 2 if places else 8
+    told = (
+        f"{where} has features {_list_names(other, most)} that the model does not know, only "
+        f"{_list_names(expected, most)}"
+    )
     remedy = f"bring them to the model's {places} first, as by rename, sel or interp" if places else "rename them"
     return f"{told}; {remedy}, or train a model on them"
 

@@ -44,7 +44,7 @@ def align_features(samples: Samples, model: xr.Dataset) -> Samples:
     if model.attrs.get("features_chosen") and set(names) <= set(samples.features):
         places = {name: i for i, name in enumerate(samples.features)}
         return samples.choose_features([places[name] for name in names])
-    columns = _match_places(samples, model)
+    columns = _match_places(samples, model, of_more=bool(model.attrs.get("features_chosen")))
     if columns is None:
         return samples
     found = samples.choose_features(columns)
@@ -53,18 +53,22 @@ def align_features(samples: Samples, model: xr.Dataset) -> Samples:
     return replace(found, features=names, feature_dims=dims if same else samples.feature_dims)
 
 
-def _match_places(samples: Samples, model: xr.Dataset) -> list[int] | None:
-    """Return which feature of the samples lies where each of the model does; None if they are not the same places."""
+def _match_places(samples: Samples, model: xr.Dataset, of_more: bool) -> list[int] | None:
+    """Return which feature of the samples lies where each of the model does; None if they are not the same places.
+
+    The samples may have other places besides if the model's are `of_more`.
+    """
     own = {name_feature_coordinate(name): variable for name, variable in samples.feature_coords.items()}
     wanted = feature_places_of(model)
-    if own.keys() != wanted.keys() or len(samples.feature_names) != model.sizes["feature"]:
+    if own.keys() != wanted.keys() or not (of_more or samples.n_features == model.sizes["feature"]):
         return None
     if not own.keys() - {VARIABLE} or not all(map(_is_place, own, own.values())):
         return None
     for turn in (False, True):
         ours, theirs = (_list_keys(coords, wanted, turn) for coords in (own, wanted))
         places = {key: i for i, key in enumerate(ours)}
-        if len(places) == len(ours) and places.keys() == set(theirs):
+        unlike = len(places) == len(ours) and len(set(theirs)) == len(theirs)
+        if unlike and places.keys() >= set(theirs):
             return [places[key] for key in theirs]
     return None
 

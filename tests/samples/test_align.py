@@ -53,6 +53,14 @@ ARRANGED = {
 }
 
 
+def test_places_that_training_chose(field):
+    names = ["lat=30.0 lon=-90.5", "lat=10.0 lon=179.9"]
+    model = train(open_samples(field, sample_dims="time", features=names), LATTICE, MapConfig(epochs=2))
+    wanted = infer(open_samples(field, sample_dims="time", features=names), model).compute()
+    for data in (field, turn(field)[:, ::-1].transpose("time", "lon", "lat")):
+        xr.testing.assert_identical(infer(data, model).compute(), wanted)
+
+
 @pytest.mark.parametrize("opened", [False, True])
 @pytest.mark.parametrize("arrange", ARRANGED.values(), ids=ARRANGED)
 def test_labels_are_those_of_the_field_as_in_training(arrange, opened, field, model):
@@ -106,6 +114,15 @@ def test_times_are_places_too(rng):
 def test_other_places_are_refused_with_the_remedy(change, field, model):
     with pytest.raises(SchemaError, match=r"does not know.*bring them to the model's lat, lon first"):
         infer(change(field), model)
+
+
+def test_a_meridian_that_is_there_twice_is_not_matched_with_one(field, rng):
+    lon = xr.Variable("lon", [0.0, 180, 360], EAST)
+    closed = xr.DataArray(rng.normal(size=(30, 1, 3)), dims=field.dims, coords={"lat": [5], "lon": lon})
+    model = train(open_samples(closed, sample_dims="time"), LATTICE, MapConfig(epochs=1))
+    xr.testing.assert_identical(infer(closed[:, :, ::-1], model).compute(), infer(closed, model).compute())
+    with pytest.raises(SchemaError, match="bring them"):
+        infer(closed.assign_coords(lon=("lon", [0.0, 90, 180], EAST)), model)
 
 
 def test_names_that_are_text_are_never_put_in_order(rng):
