@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from som_dask.io.models import feature_places_of, name_feature_coordinate
+from som_dask.io.features import feature_places_of
+from som_dask.io.models import name_feature_coordinate
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.table import Samples
 

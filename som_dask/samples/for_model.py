@@ -11,7 +11,8 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
-from som_dask.io.models import check_features, open_model
+from som_dask.io.features import check_features
+from som_dask.io.models import open_model
 from som_dask.io.units import check_units
 from som_dask.samples.align import align_features
 from som_dask.samples.dims import VARIABLE
