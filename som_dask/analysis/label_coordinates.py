@@ -11,9 +11,10 @@ import xarray as xr
 from dask.delayed import Delayed
 
 from som_dask.io.coordinates import make_storable
+from som_dask.io.digest import json_digest, values_digest
 from som_dask.samples.table import Samples
 
-__all__ = ["coordinates_of_block", "cut_coordinates", "make_all_storable"]
+__all__ = ["coordinates_of_block", "cut_coordinates", "digest_coordinates", "make_all_storable"]
 
 
 def make_all_storable(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
@@ -66,6 +67,13 @@ def cut_coordinates(samples: Samples, chunks: Mapping[str, int]) -> dict[str, np
         for name, coordinate in samples.coords.items()
         if coordinate.dims and name not in samples.sample_dims
     }
+
+
+def digest_coordinates(samples: Samples) -> str:
+    """Compute the digest of the coordinates that are written when the store is made, not by the blocks."""
+    own = {n: c for n, c in samples.coords.items() if not c.dims or n in samples.sample_dims}
+    attrs = json_digest({name: c.attrs for name, c in samples.coords.items()})
+    return json_digest([sorted(samples.coords), attrs, values_digest({name: c.values for name, c in own.items()})])
 
 
 def coordinates_of_block(

@@ -14,10 +14,11 @@ from som_dask.analysis.labels import NEIGHBOR, Column, label_block
 from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError
+from som_dask.io.digest import values_digest
 from som_dask.io.files import make_durable, write_bytes
 from som_dask.passes.summary import summarize_block
 
-__all__ = ["Region", "fingerprint_of_block", "write_block"]
+__all__ = ["Region", "fingerprint_of_part", "write_block"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,6 @@ class Region:
 
     Attributes
     ----------
-    store : str
-        Path or URL of the store.
     index : int
         Index of the block.
     start : int
@@ -40,7 +39,6 @@ class Region:
         Index of the block along each of them, which is that of its chunk.
     """
 
-    store: str
     index: int
     start: int
     dims: tuple[str, ...]
@@ -53,11 +51,11 @@ class Region:
         """The slice along each dimension."""
         return {d: slice(o, o + n) for d, o, n in zip(self.dims, self.offsets, self.shape, strict=True)}
 
-    def chunk(self, name: str, dims: Sequence[str]) -> str:
-        """Return the path of the block's chunk of a variable on some of the dimensions."""
+    def chunk(self, store: str, name: str, dims: Sequence[str]) -> str:
+        """Return the path of the block's chunk, in a local store, of a variable on some of the dimensions."""
         index_of = dict(zip(self.dims, self.place, strict=True))
         place = [str(index_of.get(dim, 0)) for dim in dims]  # other dimensions have a single chunk
-        return f"{self.store}/{name}/c/{'/'.join(place)}"
+        return f"{store}/{name}/c/{'/'.join(place)}"
 
     def __str__(self) -> str:
         (dim, *others), slices = self.dims, self.slices
@@ -73,6 +71,7 @@ def write_block(
     coords: dict[str, np.ndarray],
     coord_dims: dict[str, tuple[str, ...]],
     region: Region,
+    target: Any,
     note: str,
 ) -> None:
     """Label one block, write its region of the store, and only then note that it is done.
@@ -88,8 +87,10 @@ def write_block(
     coord_dims : dict of str to tuple of str
         Dimensions of these coordinates.
     region : Region
+    target : path or zarr Store
+        The store.
     note : str
-        Path of the note.
+        Path or URL of the note.
 
     Raises
     ------
@@ -107,19 +108,34 @@ def write_block(
         dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
         columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
     columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
-    xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
-    make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
+    xr.Dataset(columns).to_zarr(target, region=region.slices, consolidated=False)
+    if isinstance(target, str):
+        make_durable(region.chunk(target, name, dims) for name, (dims, _) in columns.items())
     distance = labels[:, wanted["distance"].first]
     known = ~np.isnan(distance)
     record = {
         "samples": len(labels),
         "labeled": int(np.count_nonzero(known)),
         "distance": float(distance[known].sum()),
-        "fingerprint": fingerprint_of_block(block, region.start),
+        "fingerprint": fingerprint_of_part(block, region.start, coords),
     }
     write_bytes(note, json.dumps(record).encode())
 
 
-def fingerprint_of_block(block: np.ndarray, first_row: int) -> str:
-    """Return the fingerprint of a block, (n, D), that begins at a row of the table: 16 hexadecimal digits."""
-    return f"{summarize_block(Block.of(block, numbers=first_row)).fingerprint:016x}"
+def fingerprint_of_part(block: np.ndarray, first_row: int, coords: dict[str, np.ndarray]) -> str:
+    """Return the fingerprint of a block, (n, D), and of the parts of coordinates that it writes.
+
+    Parameters
+    ----------
+    block : (n, D) array
+    first_row : int
+        Row of the table at which it begins.
+    coords : dict of str to array
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, and 64 more if there are coordinates.
+    """
+    own = f"{summarize_block(Block.of(block, numbers=first_row)).fingerprint:016x}"
+    return f"{own}-{values_digest(coords)}" if coords else own

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array
-import fsspec
 import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
 from som_dask._version import __version__
 from som_dask.algorithm.feature_space import Missing
-from som_dask.analysis.label_coordinates import coordinates_of_block, cut_coordinates, make_all_storable
-from som_dask.analysis.label_region import Region, fingerprint_of_block, write_block
+from som_dask.analysis.label_coordinates import (
+    coordinates_of_block,
+    cut_coordinates,
+    digest_coordinates,
+    make_all_storable,
+)
+from som_dask.analysis.label_region import Region, fingerprint_of_part, write_block
 from som_dask.analysis.labels import LabelTask
 from som_dask.analysis.soft_labels import SoftTask
 from som_dask.errors import StorageError
-from som_dask.io.files import (
-    beside,
-    exists,
-    is_url,
-    names_in,
-    remove,
-    write_bytes,
-)
+from som_dask.io.digest import json_digest
+from som_dask.io.draft import Draft, LocalDraft, ObjectDraft
+from som_dask.io.files import exists, is_url, local_path, names_in, read_bytes, write_bytes
 from som_dask.io.models import model_digest, store_encoding
-from som_dask.io.outputs import check_free, lock, publish
-from som_dask.io.stores import open_zarr_node
+from som_dask.io.outputs import check_free, lock, work_folder
+from som_dask.io.store_state import store_state
 from som_dask.passes.compute import compute
 
 __all__ = ["LabelSummary", "infer_to_store"]
 
-BLOCKS_COMPARED = 10  # maximum number of finished blocks that are read again before a run is continued
 BLOCKS_AT_ONCE = 64  # blocks submitted together; progress is reported and a stop obeyed in between
 
 
@@ -79,9 +77,11 @@ def infer_to_store(
 ) -> LabelSummary:
     """Infer labels of samples into a Zarr store, block by block.
 
-    Blocks are written to a hidden store beside `place`, and each is noted when it is complete; when all are, the
-    store is renamed to `place`. The same call continues a run that was killed, and writes only the missing blocks.
-    Before that, it reads up to ten of the finished blocks again, to check that the samples are still the same.
+    Blocks are written to a store that nobody can open yet, and each is noted when it is complete; when all are, the
+    store appears at `place` (see `som_dask.io.draft`). The same call continues a run that was killed, and writes only
+    the missing blocks. Before that, it checks that samples and coordinates of the finished blocks are still the
+    same: by the times and versions of all files or objects of a stored input, and if one has changed, or if the input
+    is not a store, by reading these blocks again.
 
     Parameters
     ----------
@@ -132,10 +132,13 @@ class _LabelStore:
     def __init__(self, task: LabelTask, place: str) -> None:
         self.task, self.samples = task, task.samples
         # An absolute path, for workers that run in another folder.
-        self.place = place if is_url(place) else os.path.abspath(place)
-        self.work = beside(self.place, "partial")
+        self.place = place if is_url(place) else os.path.abspath(local_path(place))
+        self.work = work_folder(self.place)
+        self.plan_file = f"{self.work}/plan.json"
         self.run_id = uuid.uuid4().hex
-        self.store = f"{self.work}/labels.zarr"
+        self.draft: Draft = (
+            ObjectDraft(place) if is_url(place) else LocalDraft(self.place, f"{self.work}/labels.zarr", self.work)
+        )
         self.n_blocks = len(self.samples.block_rows)
         self.starts = self.samples.block_starts
         self.chunks = {
@@ -144,13 +147,17 @@ class _LabelStore:
         self.places = list(np.ndindex(*(len(sizes) for sizes in self.samples.sample_chunks)))
         self.before: list[int] = []
 
-    @property
+    @functools.cached_property
     def plan(self) -> dict[str, Any]:
         """What must be the same for a run to continue an earlier one, as JSON values."""
+        samples = self.samples
+        read = [samples.features, samples.sample_dims, samples.feature_dims, str(samples.array.dtype), samples.nodata]
         return {
             "model": model_digest(self.task.model),
-            "input": self.samples.description,
-            "samples": dict(zip(self.samples.sample_dims, self.samples.sample_shape, strict=True)),
+            "input": samples.description,
+            "options of reading": json_digest(read),
+            "samples": dict(zip(samples.sample_dims, samples.sample_shape, strict=True)),
+            "coordinates": digest_coordinates(samples),
             "block_rows": list(self.chunks.values()),
             "missing": self.task.missing,
             **self.task.kind,
@@ -159,34 +166,43 @@ class _LabelStore:
 
     def open(self, *, overwrite: bool) -> None:
         """Continue the unfinished store of the same run, or begin a new one."""
-        plan_file = f"{self.work}/plan.json"
-        if exists(plan_file):
-            found = json.loads(_read(plan_file))
+        state = self._state_of_input()
+        if exists(self.plan_file):
+            found, done = json.loads(read_bytes(self.plan_file)), self._find_done()
             differing = [name for name in self.plan if found.get(name) != self.plan[name]]
             # With another run id it is the old store, replaced by a run that was killed before it had removed it.
-            if not differing and self._belongs_to(found["run_id"]):
-                if self._has_same_samples(self._find_done()):
-                    self.before = self._find_done()
+            if not differing and self.draft.run_id == found["run_id"]:
+                is_unchanged = state is not None and state == found["state"]
+                if self._has_same_samples(done[-1:] if is_unchanged else done):
+                    self.before, self.run_id = done, found["run_id"]
+                    self._write_plan(state)
                     return
-                differing = ["samples"]
-            if differing and not overwrite and self._find_done():
+                differing = ["samples or coordinates"]
+            if differing and not overwrite and done:
                 raise StorageError(
                     f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
                     f"finish that one, or discard it with `overwrite=True`"
                 )
-        remove(self.work)
         empty = self._make_empty()
         encoding = {
             name: {**empty[name].encoding, **codecs} if name in self.task.columns else codecs
             for name, codecs in store_encoding(empty).items()
         }
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                empty.to_zarr(self.store, mode="w-", compute=False, zarr_format=3, encoding=encoding)
+            self.draft.write(empty, encoding, compute=False)
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"can't write {self.work}: {error}; choose another output") from error
-        write_bytes(plan_file, json.dumps({**self.plan, "run_id": self.run_id}).encode())
+        self._write_plan(state)
+
+    def _state_of_input(self) -> str | None:
+        """Return the state of the stored input that samples and coordinates come from; None if there is none."""
+        names = [*self.samples.variables, *self.samples.coords] if self.samples.variables else []
+        return None if self.samples.place is None else store_state(self.samples.place, names)
+
+    def _write_plan(self, state: str | None) -> None:
+        write_bytes(self.plan_file, json.dumps({**self.plan, "state": state, "run_id": self.run_id}).encode())
 
     def _make_empty(self) -> xr.Dataset:
         """Make labels without values, in the chunks of the store; coordinates without dimensions are loaded."""
@@ -195,19 +211,16 @@ class _LabelStore:
         scalars = {name: c.load() for name, c in self.samples.coords.items() if not c.dims}
         return empty.assign_coords(scalars).assign_attrs(run_id=self.run_id)
 
-    def _belongs_to(self, run_id: str) -> bool:
-        """Return whether the unfinished store is the one that the run with this id began."""
-        try:
-            return open_zarr_node(self.store).attrs.get("run_id") == run_id
-        except StorageError:
-            return False
-
     def _has_same_samples(self, done: list[int]) -> bool:
-        """Return whether the samples are still those of the finished blocks; reads some of these blocks again."""
-        chosen = done[:: -(-len(done) // BLOCKS_COMPARED) or 1]
-        blocks = self.samples.delayed_blocks()
-        found = compute(*(delayed(fingerprint_of_block, pure=False)(blocks[i], self.starts[i]) for i in chosen))
-        return list(found) == [json.loads(_read(self._note_path(i)))["fingerprint"] for i in chosen]
+        """Return whether samples and coordinates are still those of the finished blocks, by reading these again."""
+        blocks, coords = self.samples.delayed_blocks(), cut_coordinates(self.samples, self.chunks)
+        task = delayed(fingerprint_of_part, pure=False)
+        for some in _split_into_batches(done, BLOCKS_AT_ONCE):
+            parts = (coordinates_of_block(self.samples, self.places[i], coords)[0] for i in some)
+            found = compute(*(task(blocks[i], self.starts[i], own) for i, own in zip(some, parts, strict=True)))
+            if list(found) != [json.loads(read_bytes(self._note_path(i)))["fingerprint"] for i in some]:
+                return False
+        return True
 
     def _note_path(self, block: int) -> str:
         return f"{self.work}/done/{block:09d}.json"
@@ -223,39 +236,32 @@ class _LabelStore:
         done = len(before)
         yield done
         blocks, coords = self.samples.delayed_blocks(), cut_coordinates(self.samples, self.chunks)
-        task = delayed(write_block, pure=False)
+        task, target = delayed(write_block, pure=False), delayed(self.draft.target, pure=False)
         for some in _split_into_batches(missing, BLOCKS_AT_ONCE):
             shared = delayed(self.task.share_codebook(), pure=False)
             how = (self.task.make, self.task.columns)
             parts = {i: coordinates_of_block(self.samples, self.places[i], coords) for i in some}
-            compute(*(task(blocks[i], shared, how, *parts[i], self._region_of(i), self._note_path(i)) for i in some))
+            notes = {i: self._note_path(i) for i in some}
+            compute(*(task(blocks[i], shared, how, *parts[i], self._region_of(i), target, notes[i]) for i in some))
             done += len(some)
             yield done
 
     def _region_of(self, i: int) -> Region:
         rows = self.samples.box_of(i)
-        return Region(
-            self.store, i, self.starts[i], self.samples.sample_dims, rows.offsets, rows.shape, self.places[i]
-        )
+        return Region(i, self.starts[i], self.samples.sample_dims, rows.offsets, rows.shape, self.places[i])
 
     def finish(self, *, overwrite: bool) -> LabelSummary:
         """Check that every block is written, and publish the store."""
-        notes = [json.loads(_read(self._note_path(block))) for block in range(self.n_blocks)]
+        notes = [json.loads(read_bytes(self._note_path(block))) for block in range(self.n_blocks)]
         counted = sum(note["samples"] for note in notes)
         if counted != self.samples.n_samples:
             raise StorageError(
                 f"{self.work} holds {counted} labels of {self.samples.n_samples}; remove it, run again"
             )
-        publish(self.store, self.place, overwrite=overwrite)
-        remove(self.work)
+        self.draft.publish(overwrite=overwrite)
         labeled = sum(note["labeled"] for note in notes)
         mean = sum(note["distance"] for note in notes) / labeled if labeled else float("nan")
         return LabelSummary(counted, self.n_blocks, len(self.before), mean, counted - labeled)
-
-
-def _read(place: str) -> bytes:
-    with fsspec.open(place, "rb") as file:
-        return file.read()
 
 
 def _split_into_batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -11,14 +11,14 @@ import click
 import fsspec
 
 from som_dask.errors import ParameterError, StorageError
-from som_dask.io.files import is_url
+from som_dask.io.files import is_url, local_path
 from som_dask.io.redaction import check_no_credentials
 
 __all__ = ["LOCAL", "PATHS", "Carried", "Command", "Group", "check_argument"]
 
 # The parameters that are paths, by name, and those of them that can't be URLs.
-LOCAL = {"checkpoint_dir", "config", "initial_codebook", "log_file", "scheduler_file"}
-PATHS = {"clusters", "evaluation", "input", "labels", "model", "output", "registry"} | LOCAL
+LOCAL = {"config", "initial_codebook", "log_file", "scheduler_file"}
+PATHS = {"checkpoint_dir", "clusters", "evaluation", "input", "labels", "model", "output", "registry"} | LOCAL
 FREE = {"seed"}  # of any size
 LARGEST = 2**63 - 1
 
@@ -106,7 +106,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Check all arguments, then run the command."""
         for param in self.params:
-            check_argument(param, ctx.params.get(str(param.name)))
+            name = str(param.name)
+            check_argument(param, ctx.params.get(name))
+            if name in PATHS and isinstance(ctx.params.get(name), str):
+                ctx.params[name] = local_path(ctx.params[name])
         try:
             return super().invoke(ctx)
         except (EOFError, KeyboardInterrupt) as error:

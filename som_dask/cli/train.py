@@ -35,7 +35,6 @@ from som_dask.cli.progress import EpochBar
 from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import EventLog
-from som_dask.io.files import is_url
 from som_dask.io.outputs import check_free, lock
 from som_dask.passes.map_memory import check_map_fits
 from som_dask.samples.for_model import open_samples_for
@@ -71,8 +70,8 @@ ROWS, COLS = 20, 20  # of a map whose size is not given
 @add_options(Execution)
 @worded_option(
     "--checkpoint-dir",
-    type=click.Path(file_okay=False),
-    help="Save checkpoints in this folder.",
+    metavar="PATH",
+    help="Save checkpoints in this folder, a path or fsspec URL.",
     default_words="OUTPUT.checkpoints, or else NAME@ENVIRONMENT.checkpoints",
 )
 @worded_option(
@@ -106,7 +105,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     codebook = _load_codebook(options.pop("initial_codebook"))
     target = take_target(options, output)
     name = output or str(target)  # of the run: its lock and its checkpoints go by it
-    folder = options.pop("checkpoint_dir") or _name_checkpoints(name)
+    folder = options.pop("checkpoint_dir") or f"{name.rstrip('/')}.checkpoints"
     every = options.pop("checkpoint_every")
     if output is not None:
         check_free(output, overwrite=overwrite, inputs=[input])
@@ -216,13 +215,6 @@ def _make_interruption(done: int, epochs: int, can_resume: bool) -> Interrupted:
     command = shlex.join(["som-dask", *arguments, *(["--resume"] if can_resume else [])])
     state = f"stopped after {done} of {epochs} epochs" if done else "stopped"
     return Interrupted(f"{state}; {'continue' if can_resume else 'start again'} with: {command}")
-
-
-def _name_checkpoints(output: str) -> str:
-    """Return the folder of the checkpoints of a run: beside its output, or in this folder if that is a URL."""
-    if is_url(output):
-        return f"{output.rstrip('/').rpartition('/')[2]}.checkpoints"
-    return f"{output.rstrip('/')}.checkpoints"
 
 
 def _load_codebook(path: str | None) -> np.ndarray | None:

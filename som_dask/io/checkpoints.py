@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,13 +11,12 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from som_dask.errors import CheckpointError
-from som_dask.io.files import remove, write_bytes
+from som_dask.io.files import PathOrUrl, is_url, local_path, names_in, read_bytes, remove, remove_all, write_bytes
 from som_dask.io.outputs import check_apart
 
 __all__ = ["KEPT", "Checkpoint", "CheckpointFolder"]
@@ -82,8 +82,8 @@ class CheckpointFolder:
 
     Parameters
     ----------
-    path : path
-        A local folder, which the first `save` creates.
+    path : path or fsspec URL
+        The first `save` creates it.
     on_save : callable, optional
         Called with each `Checkpoint` and the path of its file when it is complete, for example to write a log.
 
@@ -93,25 +93,21 @@ class CheckpointFolder:
         If the folder lies in a Zarr store.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, on_save: Callable[[Checkpoint, Path], None] | None = None
-    ) -> None:
+    def __init__(self, path: PathOrUrl, *, on_save: Callable[[Checkpoint, str], None] | None = None) -> None:
         check_apart(path, kind="folder of checkpoints")
-        self.path, self.on_save = Path(path), on_save
+        self.path, self.on_save = local_path(path).rstrip("/") or "/", on_save
 
-    def files(self) -> list[Path]:
-        """Return the checkpoint files, oldest first."""
-        if not self.path.is_dir():
-            return []
-        return sorted(file for file in self.path.iterdir() if NAME.fullmatch(file.name))
+    def files(self) -> list[str]:
+        """Return the paths or URLs of the checkpoint files, oldest first."""
+        return [f"{self.path}/{name}" for name in sorted(names_in(self.path)) if NAME.fullmatch(name)]
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint) -> str:
         """Write a checkpoint, and remove all but the last three.
 
         Returns
         -------
-        Path
-            The file of the checkpoint.
+        str
+            The path or URL of its file.
 
         Raises
         ------
@@ -120,10 +116,9 @@ class CheckpointFolder:
         """
         data = checkpoint.to_bytes()
         digest = hashlib.sha256(data).hexdigest()[:32]
-        file = self.path / f"epoch-{checkpoint.epochs_done:06d}.{digest}.npz"
+        file = f"{self.path}/epoch-{checkpoint.epochs_done:06d}.{digest}.npz"
         write_bytes(file, data)
-        for old in self.files()[:-KEPT]:
-            old.unlink(missing_ok=True)
+        _remove(self.files()[:-KEPT])
         if self.on_save is not None:
             self.on_save(checkpoint, file)
         return file
@@ -141,8 +136,8 @@ class CheckpointFolder:
         files = self.files()
         for file in reversed(files):
             try:
-                data = file.read_bytes()
-                if hashlib.sha256(data).hexdigest()[:32] != NAME.fullmatch(file.name)[2]:  # type: ignore[index]
+                data = read_bytes(file)
+                if f".{hashlib.sha256(data).hexdigest()[:32]}." not in file.rpartition("/")[2]:
                     raise ValueError("its digest does not match")
                 return Checkpoint.from_bytes(data)
             except MemoryError:
@@ -198,7 +193,16 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if it is then empty."""
-        for file in self.files():
-            file.unlink(missing_ok=True)
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        _remove(self.files())
+        if not is_url(self.path) and os.path.isdir(self.path) and not os.listdir(self.path):
             remove(self.path)
+
+
+def _remove(files: list[str]) -> None:
+    """Remove files of one folder; another process may remove them as well."""
+    if files and is_url(files[0]):
+        remove_all(files)
+        return
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)

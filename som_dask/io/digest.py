@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["DIGEST", "dataset_digest", "json_digest", "to_json"]
+__all__ = ["DIGEST", "dataset_digest", "json_digest", "to_json", "values_digest"]
 
 DIGEST = "content_sha256"  # the attribute of a store that holds the digest of all the rest
 NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
@@ -34,16 +34,30 @@ def dataset_digest(dataset: xr.Dataset) -> str:
     for name in sorted(dataset.variables, key=str):
         variable = dataset.variables[name]
         values = np.asarray(variable.values)
-        if values.dtype.kind in "biufc":
-            values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-            kind, data = values.dtype.str, values.tobytes()
-        elif values.dtype.kind in "mM":  # a store may return another unit
-            kind, data = values.dtype.kind, json.dumps(_nanoseconds(values)).encode()
-        else:
-            kind, data = "text", json.dumps([str(value) for value in values.ravel()]).encode()
+        kind, data = _bytes_of(values)
         head = [str(name), name in dataset.coords, kind, variable.dims, values.shape, dict(variable.attrs), len(data)]
         digest.update(json_digest(head).encode() + data)
     return digest.hexdigest()
+
+
+def values_digest(arrays: Mapping[str, Any]) -> str:
+    """Compute the sha256 of arrays of numbers, times or text: their names, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        values = np.asarray(arrays[name])
+        kind, data = _bytes_of(values)
+        digest.update(json_digest([name, kind, values.shape, len(data)]).encode() + data)
+    return digest.hexdigest()
+
+
+def _bytes_of(values: np.ndarray) -> tuple[str, bytes]:
+    """Return the kind of an array, and its values as bytes that do not depend on how it is stored."""
+    if values.dtype.kind in "biufc":
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+        return values.dtype.str, values.tobytes()
+    if values.dtype.kind in "mM":  # a store may return another unit
+        return values.dtype.kind, json.dumps(_nanoseconds(values)).encode()
+    return "text", json.dumps([str(value) for value in values.ravel()]).encode()
 
 
 def _nanoseconds(times: np.ndarray) -> list[int | None]:

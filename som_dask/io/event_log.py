@@ -117,14 +117,14 @@ class EventLog:
             measured["nodes_without_hits"] = int(np.count_nonzero(np.asarray(hits) == 0))
         self.event("epoch_finished", epoch=epoch.index, **measured, seconds=epoch.seconds)
 
-    def checkpoint(self, checkpoint: Checkpoint, file: Path) -> None:
+    def checkpoint(self, checkpoint: Checkpoint, file: str) -> None:
         """Write that a checkpoint is saved: a callback for `som_dask.io.checkpoints.CheckpointFolder`.
 
         Parameters
         ----------
         checkpoint : Checkpoint
-        file : pathlib.Path
-            Where it was saved.
+        file : str
+            Path or URL of the file that it was saved in.
         """
         self.event("checkpoint_saved", epochs_done=checkpoint.epochs_done, path=file)
 

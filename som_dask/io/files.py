@@ -8,36 +8,62 @@ import shutil
 import socket
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fsspec
 import psutil
 
-from som_dask.errors import StorageError
+from som_dask.errors import SomError, StorageError
 
 __all__ = [
     "beside",
     "beside_for_me",
     "create",
+    "describe_tree",
     "exists",
     "is_url",
+    "list_tree",
+    "local_path",
     "make_durable",
     "names_in",
     "read_bytes",
     "remove",
+    "remove_all",
     "remove_leftovers",
     "resolve_url",
     "write_bytes",
 ]
 
 PathOrUrl = str | os.PathLike[str]
+LOCAL = ("file://", "local://")  # fsspec's spellings of local paths
 _creating = threading.Lock()
 
 
 def is_url(path: PathOrUrl) -> bool:
-    """Whether `path` is an fsspec URL such as ``s3://bucket/key`` and not a local path."""
-    return "://" in os.fspath(path)
+    """Whether `path` is an fsspec URL such as ``s3://bucket/key`` and not a local path, however that is spelled."""
+    path = os.fspath(path)
+    return "://" in path and not path.startswith(LOCAL)
+
+
+def local_path(path: PathOrUrl) -> str:
+    """Return `path` as the system spells it: ``file:///a`` and ``local:///a`` are ``/a``. Other URLs stay."""
+    path = os.fspath(path)
+    for start in LOCAL:
+        path = path.removeprefix(start)
+    return path
+
+
+@contextlib.contextmanager
+def _reaching(path: PathOrUrl, verb: str, remedy: str) -> Iterator[None]:
+    """Turn the errors of a storage, each of which has its own kinds, into one kind that names the path."""
+    try:
+        yield
+    except (SomError, MemoryError):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"can't {verb} {path}: {reason}; {remedy}") from error
 
 
 def resolve_url(url: PathOrUrl) -> tuple[Any, str]:
@@ -64,7 +90,7 @@ def resolve_url(url: PathOrUrl) -> tuple[Any, str]:
 
 def beside(path: PathOrUrl, suffix: str) -> str:
     """Return a hidden path in the same folder: ``a/b.zarr`` -> ``a/.b.zarr.SUFFIX``."""
-    head, slash, name = os.fspath(path).rstrip("/").rpartition("/")
+    head, slash, name = local_path(path).rstrip("/").rpartition("/")
     return f"{head}{slash}.{name}.{suffix}"
 
 
@@ -78,7 +104,7 @@ def beside_for_me(path: PathOrUrl) -> str:
 
 def remove_leftovers(path: PathOrUrl) -> None:
     """Remove what processes of this machine that have ended left at paths made by `beside_for_me`."""
-    folder = os.path.dirname(os.fspath(path).rstrip("/")) or "."
+    folder = os.path.dirname(local_path(path).rstrip("/")) or "."
     hidden, here = os.path.basename(beside(path, "")), f"{socket.gethostname()}-"
     for name in names_in(folder):
         middle = name.removeprefix(hidden).removesuffix(".partial")
@@ -91,11 +117,25 @@ def remove_leftovers(path: PathOrUrl) -> None:
 
 
 def exists(path: PathOrUrl) -> bool:
-    """Whether there is a file or folder at `path`."""
+    """Whether there is a file or folder at `path`, or at an object store anything whose key begins with ``PATH/``.
+
+    Raises
+    ------
+    StorageError
+        If the storage at a URL can't be reached.
+    """
     if not is_url(path):
-        return os.path.lexists(path)
-    filesystem, inner = resolve_url(path)
-    return bool(filesystem.exists(inner))
+        return os.path.lexists(local_path(path))
+    with _reaching(path, "reach", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(path)
+        return bool(filesystem.exists(inner))
+
+
+def _resolve_anew(url: PathOrUrl) -> tuple[Any, str]:
+    """Return the filesystem of a URL without what it remembers of the place, which others may have changed."""
+    filesystem, inner = resolve_url(url)
+    filesystem.invalidate_cache(inner)
+    return filesystem, inner
 
 
 def remove(path: PathOrUrl) -> None:
@@ -103,9 +143,12 @@ def remove(path: PathOrUrl) -> None:
     if not exists(path):
         return
     if is_url(path):
-        filesystem, inner = resolve_url(path)
-        filesystem.rm(inner, recursive=True)
-    elif os.path.isdir(path) and not os.path.islink(path):
+        with _reaching(path, "remove", "check that you may"), contextlib.suppress(FileNotFoundError):
+            filesystem, inner = _resolve_anew(path)
+            filesystem.rm(inner, recursive=True)
+        return
+    path = local_path(path)
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     else:
         os.unlink(path)
@@ -128,10 +171,11 @@ def write_bytes(path: PathOrUrl, data: bytes) -> None:
         If the file can't be written; an old file is then left as it was.
     """
     if is_url(path):
-        filesystem, inner = resolve_url(path)
-        filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
-        filesystem.pipe_file(inner, data)  # object stores show an object only when it is complete
+        with _reaching(path, "write", "check the address, and that you may write there"):
+            filesystem, inner = _make_parent(path)
+            filesystem.pipe_file(inner, data)  # object stores show an object only when it is complete
         return
+    path = local_path(path)
     temporary = beside_for_me(path)
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -171,16 +215,22 @@ def create(path: PathOrUrl, data: bytes) -> bool:
     StorageError
         If the file can't be written.
     """
-    try:
-        return _create_object(path, data) if is_url(path) else _create_file(path, data)
-    except OSError as error:
-        raise StorageError(f"can't write {path}: {error.strerror or error}; choose another place") from error
+    with _reaching(path, "write", "choose another place"):
+        return _create_object(path, data) if is_url(path) else _create_file(local_path(path), data)
+
+
+def _make_parent(url: PathOrUrl) -> tuple[Any, str]:
+    """Make the folder of a URL, where the storage has folders; return its filesystem and the path within it."""
+    filesystem, inner = resolve_url(url)
+    if not hasattr(filesystem, "split_path"):  # those of object stores have it; they would make a misspelled bucket
+        filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
+    return filesystem, inner
 
 
 def _create_object(url: PathOrUrl, data: bytes) -> bool:
-    filesystem, inner = resolve_url(url)
     with _creating:
-        filesystem.makedirs(filesystem._parent(inner), exist_ok=True)
+        filesystem, inner = _make_parent(url)
+        filesystem.invalidate_cache(inner)
         if filesystem.exists(inner):
             return False
         try:
@@ -220,11 +270,12 @@ def read_bytes(path: PathOrUrl) -> bytes:
     StorageError
         If the file does not exist or can't be read.
     """
-    try:
-        with fsspec.open(os.fspath(path), "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise StorageError(f"can't read {path}: {error.strerror or error}; check the path") from error
+    with _reaching(path, "read", "check the path"):
+        if not is_url(path):
+            with open(local_path(path), "rb") as file:
+                return file.read()
+        filesystem, inner = _resolve_anew(path)  # which would remember the size of an older object
+        return filesystem.cat_file(inner)
 
 
 def _sync(path: PathOrUrl) -> None:
@@ -239,11 +290,40 @@ def _sync(path: PathOrUrl) -> None:
 def names_in(folder: PathOrUrl) -> list[str]:
     """List the names of the files and folders in a folder; the list is empty if there is no such folder."""
     if not is_url(folder):
+        folder = local_path(folder)
         return os.listdir(folder) if os.path.isdir(folder) else []
-    if not exists(folder):
-        return []
-    filesystem, inner = resolve_url(folder)
-    return [os.path.basename(entry) for entry in filesystem.ls(inner, detail=False)]
+    with _reaching(folder, "list", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(folder)
+        try:
+            entries = filesystem.ls(inner, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        # Some storages list the folder itself among what is in it.
+        names = (os.path.basename(entry.rstrip("/")) for entry in entries if entry.rstrip("/") != inner.rstrip("/"))
+        return list(names)
+
+
+def describe_tree(url: PathOrUrl) -> dict[str, dict[str, Any]]:
+    """List all objects below a URL: by what follows ``URL/`` in their keys, what the storage tells of each."""
+    with _reaching(url, "list", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(url)
+        start = f"{inner.rstrip('/')}/"
+        found = filesystem.find(inner, detail=True).items()
+        return {key.removeprefix(start): told for key, told in found if key.startswith(start)}
+
+
+def list_tree(url: PathOrUrl) -> list[str]:
+    """List all objects below a URL, by what follows ``URL/`` in their keys."""
+    return list(describe_tree(url))
+
+
+def remove_all(urls: Iterable[PathOrUrl]) -> None:
+    """Remove many objects of one storage; those that are not there do not matter."""
+    urls = list(urls)
+    if not urls:
+        return
+    with _reaching(urls[0], "remove", "check that you may"), contextlib.suppress(FileNotFoundError):
+        resolve_url(urls[0])[0].rm([resolve_url(url)[1] for url in urls])
 
 
 def make_durable(paths: Iterable[PathOrUrl]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -10,8 +11,9 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from som_dask.errors import StorageError
 from som_dask.io.digest import DIGEST, dataset_digest
-from som_dask.io.files import PathOrUrl, beside_for_me, is_url, remove, remove_leftovers
-from som_dask.io.outputs import check_free, publish
+from som_dask.io.draft import Draft, open_draft
+from som_dask.io.files import PathOrUrl, is_url
+from som_dask.io.outputs import check_free, lock
 from som_dask.io.stores import open_dataset
 
 __all__ = ["read_whole", "save_labeled", "store_encoding"]
@@ -25,14 +27,14 @@ def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 def save_labeled(
     dataset: xr.Dataset, place: PathOrUrl, *, overwrite: bool = False, with_digest: bool = False
 ) -> None:
-    """Save a labeled result as one Zarr store, written beside its place, read back, and published by one rename.
+    """Save a labeled result as one Zarr store, read back before readers can see it; see `som_dask.io.draft`.
 
     Parameters
     ----------
     dataset : xarray.Dataset
     place : path or fsspec URL
     overwrite : bool
-        Replace an existing store; it stays complete until the new one is.
+        Replace an existing store; it can be opened until the new one is whole.
     with_digest : bool
         Whether the store holds the digest of the Dataset, as its attribute `som_dask.io.digest.DIGEST`, and what is
         read back must have it.
@@ -44,39 +46,43 @@ def save_labeled(
         as it was.
     """
     check_free(place, overwrite=overwrite)
-    temporary = beside_for_me(place)
     dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
     digest = dataset_digest(dataset) if with_digest else None
     if digest is not None:
         dataset = dataset.assign_attrs({DIGEST: digest})
+    # The rename of a local store is one step, in which the last one wins; at a URL two would mix their chunks.
+    with lock(place) if is_url(place) else contextlib.nullcontext():
+        draft = open_draft(place)
+        try:
+            _write_draft(draft, dataset, place)
+            read_whole(draft.target, digest, f"what was written for {place}")
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                draft.discard()
+            raise
+        draft.publish(overwrite=overwrite)
+
+
+def _write_draft(draft: Draft, dataset: xr.Dataset, place: PathOrUrl) -> None:
     try:
-        remove_leftovers(place)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about consolidated metadata
-            dataset.to_zarr(temporary, mode="w-", zarr_format=3, encoding=store_encoding(dataset))
+        draft.write(dataset, store_encoding(dataset))
+    except StorageError:
+        raise
     except OSError as error:
-        remove(temporary)
         raise StorageError(f"can't write {place}: {error}; free some space or choose another output") from error
+    except (MemoryError, KeyboardInterrupt):
+        raise
     except Exception as error:  # what xarray and zarr can't store they refuse by errors of many kinds
-        remove(temporary)
         reason = " ".join(str(error).split())
         raise StorageError(f"can't write {place}: {reason}; store it as numbers or text, or leave it out") from error
-    try:
-        read_whole(temporary, digest, f"what was written for {place}")
-    except StorageError:
-        remove(temporary)
-        raise
-    publish(temporary, place, overwrite=overwrite)
-    if is_url(place):  # it was copied there
-        read_whole(place, digest, place)
 
 
-def read_whole(place: PathOrUrl, digest: str | None, name: PathOrUrl) -> xr.Dataset:
+def read_whole(place: Any, digest: str | None, name: PathOrUrl) -> xr.Dataset:
     """Read all of a saved Dataset, and check that it is the one that was saved.
 
     Parameters
     ----------
-    place : path or fsspec URL
+    place : path, fsspec URL or zarr Store
     digest : str, optional
         Digest of what was saved; by default any will do.
     name : str or path

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from som_dask.errors import ModelNotFoundError, ParameterError, SomError, StorageError
-from som_dask.io.files import create, is_url, make_durable, names_in, read_bytes, remove, resolve_url
+from som_dask.io.files import create, is_url, local_path, make_durable, names_in, read_bytes, remove, resolve_url
 from som_dask.io.model_key import NUMBER, ModelKey, Reference, check_name
 
 __all__ = ["ModelFolders"]
@@ -38,16 +36,14 @@ class ModelFolders:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        path = os.fspath(root)
+        path = local_path(root)  # as a path it has the system's own guarantees
         if not path:
             raise ParameterError("the registry's root is empty; give a path or URL")
         if is_url(path):
             try:
-                filesystem, local_path = resolve_url(path)
+                resolve_url(path)
             except (ValueError, ImportError) as error:
                 raise StorageError(f"can't use the registry {path}: {error}") from error
-            if "file" in np.atleast_1d(filesystem.protocol):  # as a path it has the system's own guarantees
-                path = local_path
         self.root = path.rstrip("/") or "/"
 
     # Paths
@@ -69,9 +65,6 @@ class ModelFolders:
     def list_folder(self, folder: str) -> list[str]:
         """List the names of everything in a folder, as it is now; none if there is no such folder."""
         try:
-            if is_url(folder):
-                filesystem, path = resolve_url(folder)
-                filesystem.invalidate_cache(path)  # others write here too
             return names_in(folder)
         except OSError as error:
             raise StorageError(f"can't read {folder}: {error.strerror or error}; check the registry") from error

@@ -1,4 +1,4 @@
-"""Outputs of a run: check that they can be written, lock them, publish them by one rename."""
+"""Outputs of a run: check that they can be written, let one run at a time write them, publish them by one rename."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from som_dask.errors import StorageError
+from som_dask.io.claims import claim
 from som_dask.io.files import (
     PathOrUrl,
     beside,
     beside_for_me,
     exists,
     is_url,
+    local_path,
     make_durable,
     names_in,
     remove,
-    resolve_url,
 )
 
-__all__ = ["check_apart", "check_free", "lock", "publish"]
+__all__ = ["ROOTS", "check_apart", "check_free", "lock", "publish", "work_folder"]
 
 ROOTS = {"zarr.json", ".zgroup", ".zarray"}  # one of them is in the folder of every Zarr store
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # errors of a rename to a path where something is
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2) on Linux
+
+
+def work_folder(path: PathOrUrl) -> str:
+    """Return the hidden folder beside `path` that says, as long as it is there, that `path` is being written."""
+    return beside(path, "partial")
 
 
 def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) -> None:
@@ -49,19 +55,22 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
         If `path` exists and may not be replaced, if it can't be the name of an output, if it would replace an
         input, or if its folder does not exist or is not writable.
     """
-    if os.path.basename(os.fspath(path).rstrip("/")) in ("", ".", ".."):
+    if os.path.basename(local_path(path).rstrip("/")) in ("", ".", ".."):
         raise StorageError(f"{os.fspath(path)!r} is no name for an output; give a path such as model.zarr")
     try:
         present = exists(path)
     except (ValueError, ImportError) as error:
         raise StorageError(f"can't use the output {path}: {error}") from error
     check_apart(path, inputs)
+    is_store = present and bool(ROOTS & set(names_in(path)))
+    if present and not is_store and is_url(path) and exists(work_folder(path)):
+        present = False  # what a run that was killed has written; see `som_dask.io.draft`
     if present and not overwrite:
         raise StorageError(f"{path} exists already; choose another output or allow it with `overwrite=True`")
-    if present and not ROOTS & set(names_in(path)):
+    if present and not is_store:
         raise StorageError(f"{path} is not a Zarr store and is never overwritten; choose another output")
     if not is_url(path):
-        _check_writable(Path(path))
+        _check_writable(Path(local_path(path)))
 
 
 def check_apart(path: PathOrUrl, inputs: Iterable[Any] = (), *, kind: str = "output") -> None:
@@ -91,20 +100,31 @@ def check_apart(path: PathOrUrl, inputs: Iterable[Any] = (), *, kind: str = "out
             raise StorageError(f"the {kind} {path} would replace the input {source}; choose another {kind}")
         if _contains(other, place):
             raise StorageError(f"the {kind} {path} lies in the input {source}; choose a place outside of it")
-    if is_url(place):
-        return
-    for folder in Path(place).parents:
-        if any(os.path.lexists(folder / name) for name in ROOTS):
+    for folder in _parents(place):
+        if any(_is_there(f"{folder}/{name}") for name in ROOTS):
             raise StorageError(f"the {kind} {path} lies in the Zarr store {folder}; choose a place outside of it")
+
+
+def _parents(place: str) -> list[str]:
+    """Return the folders that a path or URL lies in, up to the root or the bucket."""
+    if not is_url(place):
+        return [str(folder) for folder in Path(place).parents]
+    protocol, _, rest = place.partition("://")
+    return [f"{protocol}://{folder}" for folder in map(str, PurePosixPath(rest).parents) if folder not in (".", "/")]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return exists(path)
+    except StorageError:  # object stores hide folders from those who may not list them
+        return False
 
 
 def _canonical(path: PathOrUrl) -> str:
     """Return the one spelling of a place: a path without links, or a URL without needless slashes."""
-    protocol, separator, rest = os.fspath(path).partition("://")
-    if not separator:
-        return os.path.realpath(path)
-    if protocol in ("file", "local"):
-        return os.path.realpath(rest)
+    if not is_url(path):
+        return os.path.realpath(local_path(path))
+    protocol, _, rest = os.fspath(path).partition("://")
     return f"{protocol}://{posixpath.normpath(rest)}"
 
 
@@ -129,16 +149,15 @@ def _check_writable(path: Path) -> None:
 def publish(temporary: PathOrUrl, path: PathOrUrl, *, overwrite: bool) -> None:
     """Rename a finished store to its final path, so that readers never see an incomplete one.
 
-    The files of a local store are first made durable. An old store is swapped with the new one in one step where
-    the system can do that (Linux); elsewhere it is moved aside just before. It is removed afterwards. Object stores
-    can't rename, so there the files are copied to `path` and then removed from `temporary`.
+    The files are first made durable. An old store is swapped with the new one in one step where the system can do
+    that (Linux); elsewhere it is moved aside just before. It is removed afterwards.
 
     Parameters
     ----------
     temporary : str or path-like
         The finished store, on the same filesystem as `path`.
     path : str or path-like
-        The final path or URL.
+        The final path. Object stores can't rename; see `som_dask.io.draft`.
     overwrite : bool
         Whether an old store at `path` may be replaced.
 
@@ -147,14 +166,9 @@ def publish(temporary: PathOrUrl, path: PathOrUrl, *, overwrite: bool) -> None:
     StorageError
         If `path` exists and may not be replaced, or if the rename fails; then nothing has changed.
     """
-    temporary, path = os.fspath(temporary), os.fspath(path)
+    temporary, path = local_path(temporary), local_path(path)
     if exists(path) and not overwrite:
         raise StorageError(f"{path} has appeared in the meantime; the result is kept at {temporary}")
-    if is_url(path):
-        filesystem, inner = resolve_url(path)
-        remove(path)
-        filesystem.mv(resolve_url(temporary)[1], inner, recursive=True)
-        return
     for folder, _, files in os.walk(temporary):
         make_durable([*(os.path.join(folder, name) for name in files), folder])
     try:
@@ -213,8 +227,7 @@ def lock(path: PathOrUrl) -> Iterator[None]:
     """Hold the exclusive right to write `path` within a ``with`` block.
 
     The system releases the lock when the process ends, even if it is killed. The lock is a hidden file beside
-    `path`, which is removed when the block ends. URLs are not locked, because object stores have no locks: two runs
-    that write to the same URL do not notice each other.
+    `path`, which is removed when the block ends. At URLs it is a claim; see `som_dask.io.claims.claim`.
 
     Parameters
     ----------
@@ -227,8 +240,10 @@ def lock(path: PathOrUrl) -> Iterator[None]:
         If another run holds the lock, or if the folder of `path` is not writable.
     """
     if is_url(path):
-        yield
+        with claim(path):
+            yield
         return
+    path = local_path(path)
     # Not the package filelock: its version 4 does not remove the lock file, and with versions up to 3.20 two runs
     # can both hold a lock whose file is removed, because they don't check that the locked file still has its name.
     import fcntl

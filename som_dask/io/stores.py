@@ -8,21 +8,23 @@ from typing import Any
 
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore
 
 from som_dask.errors import DataError, StorageError
 from som_dask.io.conversions import describe_conversion
-from som_dask.io.files import PathOrUrl, is_url
+from som_dask.io.files import PathOrUrl, is_url, local_path
 
 __all__ = ["open_dataset", "open_zarr_node"]
 
 
-def open_zarr_node(path: PathOrUrl) -> Any:
+def open_zarr_node(path: PathOrUrl | Store) -> Any:
     """Open the Zarr group or array at a path, read-only.
 
     Parameters
     ----------
-    path : str or path-like
-        A local path or an fsspec URL.
+    path : str, path-like or zarr Store
+        A local path, an fsspec URL, or an open store.
 
     Returns
     -------
@@ -33,29 +35,40 @@ def open_zarr_node(path: PathOrUrl) -> Any:
     StorageError
         If there is nothing at `path`, or if it is not a Zarr store.
     """
-    if not is_url(path) and not os.path.exists(path):
+    if not isinstance(path, Store) and not is_url(path) and not os.path.exists(local_path(path)):
         text = os.fspath(path)
         shown = text if text.isprintable() else repr(text if len(text) < 80 else f"{text[:80]}...")
         raise StorageError(f"{shown} does not exist; check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return zarr.open(os.fspath(path), mode="r")
+            return zarr.open(_store_of(path), mode="r")
     except Exception as error:  # zarr, fsspec and the backends of fsspec each raise errors of their own
-        what = describe_conversion(path)
+        what = None if isinstance(path, Store) else describe_conversion(path)
         if what is not None:
             raise StorageError(f"{path} is {what}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StorageError(f"can't open {path} as a Zarr store: {reason}") from error
 
 
-def open_dataset(path: PathOrUrl, *, decode_times: bool | None = None) -> xr.Dataset:
+def _store_of(path: PathOrUrl | Store) -> str | Store:
+    """Return what zarr and xarray open: for a URL, a store that remembers nothing of what was there before."""
+    if isinstance(path, Store):
+        return path
+    if not is_url(path):
+        return local_path(path)
+    store = FsspecStore.from_url(os.fspath(path), read_only=True)
+    store.fs.invalidate_cache(store.path)
+    return store
+
+
+def open_dataset(path: PathOrUrl | Store, *, decode_times: bool | None = None) -> xr.Dataset:
     """Open the Zarr group at a path as a Dataset that reads its values when they are used, without Dask.
 
     Parameters
     ----------
-    path : str or path-like
-        A local path or an fsspec URL.
+    path : str, path-like or zarr Store
+        A local path, an fsspec URL, or an open store.
     decode_times : bool, optional
         Passed to `xarray.open_zarr`.
 
@@ -74,12 +87,12 @@ def open_dataset(path: PathOrUrl, *, decode_times: bool | None = None) -> xr.Dat
     # If this were left out, xarray would look for consolidated metadata and warn if there is none.
     consolidated = getattr(node.metadata, "consolidated_metadata", None) is not None
     try:
-        return xr.open_zarr(os.fspath(path), chunks=None, consolidated=consolidated, decode_times=decode_times)
+        return xr.open_zarr(node.store, chunks=None, consolidated=consolidated, decode_times=decode_times)
     except KeyError as error:
         if "dimension" not in str(error):
             raise
         arrays = sorted(name for name, _ in node.arrays()) if isinstance(node, zarr.Group) else []
-        example = f"{os.fspath(path).rstrip('/')}/{arrays[0] if arrays else 'NAME'}"
+        example = f"{str(path).rstrip('/')}/{arrays[0] if arrays else 'NAME'}"
         raise DataError(
             f"the arrays of {path} have no names of dimensions, as xarray writes them; "
             f"give the path of one array, such as {example}"

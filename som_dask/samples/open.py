@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -164,6 +165,7 @@ def open_samples(
         variables=opened,
         nodata=missing,
         features_chosen=choice is not None,
+        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
     )
 
 

@@ -64,6 +64,8 @@ class Samples:
         Whether the workers already hold all blocks.
     features_chosen : bool
         Whether the features were chosen by name, of more or in another order.
+    place : str, optional
+        Path or URL of the store that blocks and coordinates are read from, if they are.
     """
 
     array: Any
@@ -84,6 +86,7 @@ class Samples:
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
     features_chosen: bool = False
+    place: str | None = None
 
     @property
     def n_samples(self) -> int:

@@ -19,10 +19,13 @@ from som_dask.analysis.labels import infer, label_block
 from som_dask.analysis.soft_labels import infer_soft
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
+from som_dask.io import draft
+from som_dask.io.files import exists, names_in, remove
 from som_dask.io.models import save_model, scaled_codebook_of
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
+from tests.broken import Broken, break_after
 from tests.reference.twins import plain_bmus
 
 LATTICE = Lattice(4, 6)
@@ -158,7 +161,7 @@ def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_pat
 
     place = tmp_path / "labels.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "publish", stop)
+        patched.setattr(draft, "publish", stop)
         with pytest.raises(KeyboardInterrupt):
             infer_to_store(cells, model, place)
     other = train(cells, LATTICE, MapConfig(epochs=3))
@@ -211,3 +214,108 @@ def test_soft_labels_that_can_not_be(tmp_path, rng):
     with pytest.raises(ParameterError, match="use device 'cpu'"):
         infer_to_store(values, model, tmp_path / "soft.zarr", device="gpu", soft={"k": 2})
     assert list(tmp_path.iterdir()) == []
+
+
+def stop_after(monkeypatch, n, *arguments, **options):
+    """Infer into a store, and be stopped when n blocks are written."""
+    plain, seen = inference.write_block, []
+
+    def dies(*own):
+        seen.append(1)
+        if len(seen) > n:
+            raise KeyboardInterrupt
+        return plain(*own)
+
+    with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
+        patched.setattr(inference, "write_block", dies)
+        with pytest.raises(KeyboardInterrupt):
+            infer_to_store(*arguments, **options)
+
+
+def change(cells, name, at):
+    """Return the cells with one value of theirs, or of a coordinate, changed."""
+    if name == "values":
+        values = cells.values.copy()
+        values[at, 0] += 1e-6
+        return cells.copy(data=da.from_array(values, chunks=cells.chunks))
+    values = cells[name].values.copy()
+    values[at] += 1
+    return cells.assign_coords({name: (cells[name].dims, values)})
+
+
+@pytest.mark.parametrize("name", ["values", "plate", "cell"])
+@pytest.mark.parametrize("which", [0, 6, 13])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_change_in_any_finished_block_is_noticed(name, which, stored, tmp_path, monkeypatch, rng):
+    coords = {"plate": ("cell", np.arange(15000) % 7), "cell": np.arange(15000)}
+    data = xr.DataArray(rng.normal(size=(15000, 3)), dims=("cell", "marker"), coords=coords, name="cells")
+    cells = data.chunk(cell=1000)
+    model = train(cells, LATTICE, MapConfig(epochs=1))
+    monkeypatch.setattr("som_dask.samples.open.MIN_BLOCK_ROWS", 1000)
+
+    def give(data):
+        if not stored:
+            return data
+        data.to_dataset().to_zarr(tmp_path / "in.zarr", mode="a", consolidated=False)
+        return str(tmp_path / "in.zarr")
+
+    place = tmp_path / "labels.zarr"
+    stop_after(monkeypatch, 14, give(cells), model, place)
+    done = sorted(int(note[:9]) for note in os.listdir(tmp_path / ".labels.zarr.partial" / "done"))
+    (missing,) = set(range(15)) - set(done)
+    at = done[which] * 1000 + 999
+    with pytest.raises(StorageError, match=r"another run \(other (samples or )?coordinates\)"):
+        infer_to_store(give(change(cells, name, at)), model, place)
+    # A change in what is not done yet is none; and the same values written again are the same.
+    other = change(cells, name, missing * 1000) if name == "values" else cells
+    assert infer_to_store(give(other), model, place).blocks_before == 14
+    np.testing.assert_array_equal(opened(place)["distance"], infer(other, model)["distance"].compute())
+
+
+def test_finished_blocks_of_an_unchanged_store_are_not_read_again(tmp_path, monkeypatch, rng):
+    data = xr.DataArray(rng.normal(size=(6000, 3)), dims=("cell", "marker"), name="cells").chunk(cell=1000)
+    model = train(data, LATTICE, MapConfig(epochs=1))
+    monkeypatch.setattr("som_dask.samples.open.MIN_BLOCK_ROWS", 1000)
+    data.to_dataset().to_zarr(tmp_path / "in.zarr", consolidated=False)
+    stop_after(monkeypatch, 5, str(tmp_path / "in.zarr"), model, tmp_path / "labels.zarr")
+    read, plain = [], inference.fingerprint_of_part
+
+    def counted(*arguments):
+        read.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(inference, "fingerprint_of_part", counted)
+    assert infer_to_store(str(tmp_path / "in.zarr"), model, tmp_path / "labels.zarr").blocks_before == 5
+    assert len(read) == 1  # which would tell if the samples were made of the same store in another way
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_an_object_store_that_fails_at_any_operation(old, tmp_path, monkeypatch, rng):
+    data = xr.DataArray(
+        rng.normal(size=(300, 3)), dims=("cell", "marker"), coords={"plate": ("cell", np.arange(300))}
+    )
+    cells = data.chunk(cell=100)
+    model, other = (train(cells, LATTICE, MapConfig(epochs=epochs)) for epochs in (1, 2))
+    samples = open_samples(cells, block_size=100 * 24)
+    wanted, before = (infer(cells, m).compute().drop_attrs() for m in (model, other))
+    n, done = 0, False
+    while not done:
+        folder = f"memory://{tmp_path.name}/{n}"
+        place = f"{folder}/labels.zarr"
+        if old:
+            infer_to_store(samples, other, place)
+        with break_after(n), dask.config.set(scheduler="sync"):
+            try:
+                infer_to_store(samples, model, place, overwrite=old)
+                done = True
+            except (StorageError, Broken):
+                pass
+        found = xr.open_zarr(place).load().drop_attrs() if exists(f"{place}/zarr.json") else None
+        assert found is None or found.identical(wanted) or (old and found.identical(before))
+        remove(f"{folder}/.labels.zarr.claim.1")  # as if it had grown old
+        if found is None or not found.identical(wanted):
+            infer_to_store(samples, model, place, overwrite=old)
+        xr.testing.assert_identical(opened(place).drop_attrs(), wanted)
+        n += 1
+    assert names_in(folder) == ["labels.zarr"]
+    assert n > 20

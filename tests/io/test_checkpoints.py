@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from som_dask.errors import CheckpointError, StorageError
 from som_dask.io import files as storage
 from som_dask.io.checkpoints import KEPT, Checkpoint, CheckpointFolder
+from som_dask.io.files import names_in, write_bytes
 
 IDENTITY = {"rows": 2, "features": ("a", "b"), "support": None}
 
@@ -32,13 +34,17 @@ def test_the_last_three_are_kept(tmp_path):
     folder = CheckpointFolder(tmp_path)
     for epochs in range(1, 7):
         folder.save(checkpoint(epochs))
-    assert [file.name[:12] for file in folder.files()] == ["epoch-000004", "epoch-000005", "epoch-000006"]
+    assert [Path(file).name[:12] for file in folder.files()] == ["epoch-000004", "epoch-000005", "epoch-000006"]
     assert len(list(tmp_path.iterdir())) == KEPT
 
 
 def test_each_save_is_told_once_it_is_whole(tmp_path):
     told = []
-    folder = CheckpointFolder(tmp_path, on_save=lambda saved, file: told.append((saved.epochs_done, file.exists())))
+
+    def tell(saved, file):
+        told.append((saved.epochs_done, Path(file).exists()))
+
+    folder = CheckpointFolder(tmp_path, on_save=tell)
     folder.save(checkpoint(1))
     folder.save(checkpoint(2))
     assert told == [(1, True), (2, True)]
@@ -54,7 +60,7 @@ def test_it_is_plain_numpy_without_pickle(tmp_path):
 def test_a_damaged_one_falls_back_to_the_one_before(damage, tmp_path):
     folder = CheckpointFolder(tmp_path)
     folder.save(checkpoint(1))
-    file = folder.save(checkpoint(2))
+    file = Path(folder.save(checkpoint(2)))
     data = bytearray(file.read_bytes())
     if damage == "flipped":
         data[len(data) // 2] ^= 1
@@ -65,7 +71,7 @@ def test_a_damaged_one_falls_back_to_the_one_before(damage, tmp_path):
 
 def test_all_damaged_is_an_error(tmp_path):
     folder = CheckpointFolder(tmp_path)
-    folder.save(checkpoint(1)).write_bytes(b"?")
+    Path(folder.save(checkpoint(1))).write_bytes(b"?")
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(CheckpointError, match="every checkpoint"):
         folder.latest()
 
@@ -94,14 +100,33 @@ def test_what_differs_is_named(tmp_path):
 
 
 def test_clear_removes_its_own_files_only(tmp_path):
-    folder = CheckpointFolder(tmp_path / "c")
+    folder, path = CheckpointFolder(tmp_path / "c"), tmp_path / "c"
     folder.save(checkpoint(1))
     folder.clear()
-    assert not folder.path.exists()
+    assert not path.exists()
     folder.save(checkpoint(1))
-    (folder.path / "notes.txt").write_text("mine")
+    (path / "notes.txt").write_text("mine")
     folder.clear()
-    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
+    assert [file.name for file in path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_at_a_url(storage):
+    folder = CheckpointFolder(f"{storage}/c/")
+    assert folder.latest() is None
+    files = [folder.save(checkpoint(epochs)) for epochs in range(1, 6)]
+    assert folder.files() == files[-KEPT:]
+    assert folder.resume(IDENTITY).epochs_done == 5
+    write_bytes(files[-1], b"?")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert CheckpointFolder(f"{storage}/c").latest().epochs_done == 4
+    write_bytes(f"{storage}/c/notes.txt", b"mine")
+    folder.clear()
+    assert names_in(f"{storage}/c") == ["notes.txt"]
+    write_bytes(f"{storage}/in.zarr/zarr.json", b"{}")
+    with pytest.raises(
+        StorageError, match=rf"the folder of checkpoints .* lies in the Zarr store {storage}/in\.zarr;"
+    ):
+        CheckpointFolder(f"{storage}/in.zarr/checkpoints")
 
 
 def test_no_checkpoints_in_a_store(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from som_dask.errors import StorageError
 from som_dask.io import outputs
-from som_dask.io.files import exists, names_in, remove, write_bytes
+from som_dask.io.files import names_in, remove, write_bytes
 from som_dask.io.outputs import check_apart, check_free, lock, publish
 
 
@@ -75,14 +75,16 @@ def test_a_failed_rename_leaves_both(tmp_path, monkeypatch):
 
 
 def test_urls():
-    write_bytes("memory://storage/new/file", b"one")
-    publish("memory://storage/new", "memory://storage/out", overwrite=False)
-    assert names_in("memory://storage/out") == ["file"]
-    assert not exists("memory://storage/new")
+    write_bytes("memory://storage/out/file", b"one")
     with pytest.raises(StorageError, match="exists"):
         check_free("memory://storage/out", overwrite=False)
+    with pytest.raises(StorageError, match="not a Zarr store"):
+        check_free("memory://storage/out", overwrite=True)
+    write_bytes("memory://storage/out/zarr.json", b"{}")
+    check_free("memory://storage/out", overwrite=True)
     remove("memory://storage/out")
     assert names_in("memory://storage/out") == []
+    check_free("memory://storage/out", overwrite=False)
 
 
 HOLD = """
@@ -206,9 +208,18 @@ def test_a_folder_that_is_read_only_takes_no_lock_file(tmp_path):
     tmp_path.chmod(0o700)
 
 
-def test_urls_have_no_lock():
-    with lock("memory://storage/locked"), lock("memory://storage/locked"):
-        assert not exists("memory://storage/.locked.lock")
+@pytest.mark.parametrize("protocol", ["file", "local"])
+def test_local_paths_spelled_as_urls_are_local(protocol, tmp_path):
+    url = f"{protocol}://{tmp_path}/out"
+    check_free(url, overwrite=False)
+    with lock(url):
+        assert os.listdir(tmp_path) == [".out.lock"]
+        with pytest.raises(StorageError, match="another run is writing"), lock(tmp_path / "out"):
+            pytest.fail("two hold it")
+    publish(folder(tmp_path / "new", "new"), url, overwrite=False)
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    with pytest.raises(StorageError, match="exists already"):
+        check_free(url, overwrite=False)
 
 
 def test_one_function_tells_an_output_from_an_input_however_they_are_spelled(tmp_path, monkeypatch):
