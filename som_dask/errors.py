@@ -1,6 +1,8 @@
 """The exceptions of som_dask: one family, each with the exit status of the command line.
 
-Every message is one line that names the thing at fault and what to do about it.
+Every message is one line that names the thing at fault and what to do about it. Options in it stand between
+backticks, as Python spells them: `dtype="float32"`, or `sample_dims` alone. The command line prints them as
+``--dtype float32`` and ``--sample-dims``.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Lattice:
         if self.boundary not in get_args(Boundary):
             raise ParameterError(f"boundary must be one of {get_args(Boundary)}, got {self.boundary!r}")
         if self.topology == "hexagonal" and self.boundary == "toroidal" and self.rows % 2:
-            raise ParameterError(f"a hexagonal torus needs an even number of rows, got rows={self.rows}")
+            raise ParameterError(f"a hexagonal torus needs an even number of rows, got {self.rows}")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class OnlineConfig:
             object.__setattr__(self, name, int(value))
         rate = self.learning_rate
         if isinstance(rate, (bool, str)) or not 0 < rate <= 1:
-            raise ParameterError(f"learning_rate must be a number above 0 and at most 1, got {rate!r}")
+            raise ParameterError(f"`learning_rate` must be a number above 0 and at most 1, got {rate!r}")
         object.__setattr__(self, "learning_rate", float(rate))
 
     def radii(self, lattice: Lattice) -> np.ndarray:

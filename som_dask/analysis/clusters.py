@@ -148,7 +148,7 @@ def _choose_numbers(n_clusters: Any, n_nodes: int, distinct: int, weighted: bool
     is_integer = isinstance(n_clusters, (int, np.integer)) and not isinstance(n_clusters, bool)
     if not is_integer or not 1 <= n_clusters <= distinct:
         raise ParameterError(
-            f"n_clusters must be a whole number from 1 to {distinct}, the number of different nodes"
+            f"`n_clusters` must be a whole number from 1 to {distinct}, the number of different nodes"
             f"{' with hits' if weighted else ''}, got {n_clusters!r}"
         )
     return range(int(n_clusters), int(n_clusters) + 1)

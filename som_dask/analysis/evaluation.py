@@ -124,8 +124,7 @@ def _refuse_nothing(summary: DataSummary, samples: Samples) -> None:
             f"nothing, the others lack values, so there is nothing to measure; give some of them weight"
         )
     raise DataError(
-        f"{where}: every sample lacks values, so there is nothing to measure; "
-        f"allow for them with missing 'mask' (--missing mask)"
+        f'{where}: every sample lacks values, so there is nothing to measure; allow for them with `missing="mask"`'
     )
 
 

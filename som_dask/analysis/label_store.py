@@ -182,7 +182,7 @@ class _LabelStore:
             if differing and not overwrite and done:
                 raise StorageError(
                     f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
-                    f"finish that one, or discard it with --overwrite"
+                    f"finish that one, or discard it with `overwrite=True`"
                 )
         empty = self._make_empty()
         encoding = {

@@ -105,7 +105,7 @@ def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
         values = block[some] if space.columns is None else block[some, space.columns]
         bad += int(np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values)))
     if bad:
-        kind, remedy = ("NaN or infinite", ", or leave them out with --missing") if strict else ("infinite", "")
+        kind, remedy = ("NaN or infinite", ", or leave them out with `missing`") if strict else ("infinite", "")
         raise DataError(f"there are {bad} {kind} values among the samples; remove or fill them{remedy}")
 
 
@@ -224,7 +224,8 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     Parameters
     ----------
     data : anything that `som_dask.samples.open.open_samples` takes
-        Variables and dimensions are those of training, unless the samples are already open.
+        Variables and dimensions are those of training, unless the samples are already open. Features that are
+        places, as the grid points of fields are, are known by their coordinates, whatever their order.
     model : xarray.Dataset, or path or URL of a saved model
     missing : {"error", "drop", "mask"}, optional
         How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared

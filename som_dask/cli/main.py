@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from som_dask.cli.signals import catch_signals, hold_interrupts, is_stopping
+from som_dask.cli.spelling import spell_for_shell
 from som_dask.cli.terminal import echo, standard_streams
 from som_dask.errors import Interrupted, MemoryLimitError, ParameterError, SomError, StorageError, is_out_of_memory
 from som_dask.io.redaction import redact
@@ -71,10 +72,10 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if is_stopping() or isinstance(error, (KeyboardInterrupt, click.Abort)):
         return INTERRUPTED, Interrupted.exit_status
     if is_out_of_memory(error):
-        text = str(error) if isinstance(error, MemoryLimitError) else _tell_of_memory(error)
+        text = spell_for_shell(str(error)) if isinstance(error, MemoryLimitError) else _tell_of_memory(error)
         return text, MemoryLimitError.exit_status
     if isinstance(error, SomError):
-        return str(error), error.exit_status
+        return spell_for_shell(str(error)), error.exit_status
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "som-dask"
         return f"{error.format_message()} See {path} --help.", ParameterError.exit_status
@@ -123,7 +124,7 @@ def _end(message: str, status: int) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    echo(f"som-dask: warning: {' '.join(redact(str(message)).split())}", err=True)
+    echo(f"som-dask: warning: {' '.join(redact(spell_for_shell(str(message))).split())}", err=True)
 
 
 def _note_unraisable(unraisable: Any) -> None:

@@ -91,6 +91,12 @@ input_options = combine_options(
         help="Dimensions along which the features lie.",
         default_words="all but the sample dimensions; without those, feature, or else the last of two",
     ),
+    worded_option(
+        "--features",
+        type=Names(),
+        help="Features to take, by name and in this order.",
+        default_words="all; with a model, those that its training took so",
+    ),
     click.option("--dtype", help="Convert the samples to this dtype, such as float32, as they are read."),
     worded_option(
         "--nodata",
@@ -199,7 +205,16 @@ def is_given(name: str) -> bool:
 def open_input(path: str, options: dict[str, Any], open_path: Callable[..., Samples] = open_samples) -> Samples:
     """Open samples as `input_options` and the options of weights say, and take these out of `options`."""
     names = (
-        *("variable", "variables", "sample_dims", "feature_dims", "dtype", "block_size", "allow_missing_chunks"),
+        *(
+            "variable",
+            "variables",
+            "sample_dims",
+            "feature_dims",
+            "features",
+            "dtype",
+            "block_size",
+            "allow_missing_chunks",
+        ),
         *("sample_weights", "feature_weights", "nodata"),
     )
     return open_path(path, **{name: options.pop(name) for name in names if name in options})

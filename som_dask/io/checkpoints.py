@@ -145,7 +145,9 @@ class CheckpointFolder:
             except Exception as error:  # a damaged archive raises errors of many kinds
                 warnings.warn(f"checkpoint {file} is damaged ({error}); trying the one before", stacklevel=2)
         if files:
-            raise CheckpointError(f"every checkpoint in {self.path} is damaged; start again with --overwrite")
+            raise CheckpointError(
+                f"every checkpoint in {self.path} is damaged; remove it, and start without `resume=True`"
+            )
         return None
 
     def resume(self, identity: Mapping[str, Any], like: Checkpoint | None = None) -> Checkpoint:
@@ -165,7 +167,9 @@ class CheckpointFolder:
         """
         checkpoint = self.latest()
         if checkpoint is None:
-            raise CheckpointError(f"there is no checkpoint in {self.path} to resume from; start without --resume")
+            raise CheckpointError(
+                f"there is no checkpoint in {self.path} to resume from; start without `resume=True`"
+            )
         found, wanted = checkpoint.identity, json.loads(json.dumps(dict(identity)))
         differing = [
             f"{name} ({found.get(name)} there, {wanted.get(name)} here)"
@@ -175,7 +179,7 @@ class CheckpointFolder:
         if differing:
             raise CheckpointError(
                 f"the checkpoint in {self.path} is of another run: it differs in {', '.join(differing)}; "
-                f"use the same data and options, or start again with --overwrite"
+                f"use the same data and options, or remove it and start without `resume=True`"
             )
         if like is not None and (
             checkpoint.codebook.shape != like.codebook.shape or set(checkpoint.history) != set(like.history)
@@ -183,7 +187,7 @@ class CheckpointFolder:
             raise CheckpointError(
                 f"the checkpoint in {self.path} does not fit its run: its codebook has shape "
                 f"{checkpoint.codebook.shape}, not {like.codebook.shape}, or its history lacks something; "
-                f"start again with --overwrite"
+                f"remove it, and start without `resume=True`"
             )
         return checkpoint
 

@@ -31,6 +31,7 @@ RESULTS = {
     "samples",
     "sample_dtype",
     "features_named",
+    "features_chosen",
     "data_fingerprint",
     "started",
     "finished",

@@ -15,7 +15,7 @@ from som_dask._version import __version__
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
-from som_dask.errors import ParameterError, SchemaError, StorageError
+from som_dask.errors import ParameterError, StorageError
 from som_dask.io.digest import DIGEST
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
 from som_dask.io.stores import open_zarr_node
@@ -23,12 +23,12 @@ from som_dask.io.units import FEATURE_UNITS, describe_units
 
 __all__ = [
     "FORMAT",
-    "check_features",
     "describe_hit_share",
     "feature_space_of",
     "lattice_of",
     "model_dataset",
     "model_digest",
+    "name_feature_coordinate",
     "open_model",
     "save_labeled",
     "save_model",
@@ -124,7 +124,7 @@ def model_dataset(
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),
-            **{_avoid_own_names(name): coordinate for name, coordinate in (feature_coords or {}).items()},
+            **{name_feature_coordinate(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             **unit_coords,
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             "x": (("row", "col"), x, {"units": "lattice units"}),
@@ -165,7 +165,7 @@ def _describe_history(history: Mapping[str, Sequence[float]], distance: str) -> 
     }
 
 
-def _avoid_own_names(name: str) -> str:
+def name_feature_coordinate(name: str) -> str:
     """Return the name of a feature coordinate in a model, where names such as x already have another meaning."""
     return f"feature_{name}" if name in OWN_NAMES else name
 
@@ -229,51 +229,6 @@ def model_digest(model: xr.Dataset) -> str:
     return hashlib.sha256(scaled_codebook_of(model).tobytes()).hexdigest()
 
 
-def check_features(
-    model: xr.Dataset, features: Sequence[str] | None, n_features: int, dtype: Any, where: str
-) -> None:
-    """Check that samples have the features that a model was trained on.
-
-    Parameters
-    ----------
-    model : xarray.Dataset
-    features : sequence of str, or None
-        Names of the features of the samples. If samples or model have none, only number and dtype are compared.
-    n_features : int
-    dtype : dtype of the samples
-    where : str
-        Description of the samples, for messages.
-
-    Raises
-    ------
-    SchemaError
-        If names, order, number or dtype differ; the message says what to do.
-    """
-    expected = tuple(str(name) for name in model["feature"].values)
-    if n_features != len(expected):
-        raise SchemaError(
-            f"{where} has {n_features} features, the model was trained on {len(expected)}: {_list_names(expected)}"
-        )
-    if features is not None and model.attrs.get("features_named", True) and tuple(features) != expected:
-        if sorted(features) == sorted(expected):
-            raise SchemaError(
-                f"{where} has the model's features in another order; reorder to {_list_names(expected)}"
-            )
-        other = [name for name in features if name not in expected]
-        raise SchemaError(
-            f"{where} has features {_list_names(other)} that the model does not know, only {_list_names(expected)}"
-        )
-    trained = model.attrs.get("sample_dtype")
-    if trained is not None and np.dtype(dtype) != np.dtype(trained):
-        raise SchemaError(
-            f"{where} has dtype {np.dtype(dtype)}, the model was trained on {trained}; convert with --dtype {trained}"
-        )
-
-
-def _list_names(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Save a model as one Zarr store, written beside its place, read back, and published by one rename.
 
@@ -313,7 +268,7 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         return place
     node = open_zarr_node(place)
     if node.attrs.get("format") != FORMAT:
-        raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
+        raise StorageError(f"{place} is not a som_dask model; give what som-dask train or som_dask.save_model wrote")
     if DIGEST not in node.attrs:
         raise StorageError(f"the model {place} has no digest to check it by; save it with som_dask.save_model")
     model = read_whole(place, node.attrs[DIGEST], f"the model {place}")

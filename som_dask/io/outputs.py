@@ -69,7 +69,7 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
     if present and not is_store and is_url(path) and exists(work_folder(path)):
         present = False  # what a run that was killed has written; see `som_dask.io.draft`
     if present and not overwrite:
-        raise StorageError(f"{path} exists already; choose another output or allow it with --overwrite")
+        raise StorageError(f"{path} exists already; choose another output or allow it with `overwrite=True`")
     if present and not is_store:
         raise StorageError(f"{path} is not a Zarr store and is never overwritten; choose another output")
     if not is_url(path):

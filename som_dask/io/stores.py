@@ -12,6 +12,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore
 
 from som_dask.errors import DataError, StorageError
+from som_dask.io.conversions import describe_conversion
 from som_dask.io.files import PathOrUrl, is_url, local_path
 
 __all__ = ["open_dataset", "open_zarr_node"]
@@ -35,12 +36,17 @@ def open_zarr_node(path: PathOrUrl | Store) -> Any:
         If there is nothing at `path`, or if it is not a Zarr store.
     """
     if not isinstance(path, Store) and not is_url(path) and not os.path.exists(local_path(path)):
-        raise StorageError(f"{path} does not exist; check the path")
+        text = os.fspath(path)
+        shown = text if text.isprintable() else repr(text if len(text) < 80 else f"{text[:80]}...")
+        raise StorageError(f"{shown} does not exist; check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return zarr.open(_store_of(path), mode="r")
     except Exception as error:  # zarr, fsspec and the backends of fsspec each raise errors of their own
+        what = None if isinstance(path, Store) else describe_conversion(path)
+        if what is not None:
+            raise StorageError(f"{path} is {what}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StorageError(f"can't open {path} as a Zarr store: {reason}") from error
 

@@ -74,8 +74,8 @@ def connect(
     ClusterError
         If the scheduler can't be reached, or no worker comes within a minute.
     """
-    ways = {"--workers": workers, "--scheduler": scheduler, "--scheduler-file": scheduler_file}
-    given = [name for name, value in ways.items() if value is not None]
+    ways = {"workers": workers, "scheduler": scheduler, "scheduler_file": scheduler_file}
+    given = [f"`{name}`" for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise ParameterError(f"{' and '.join(given)} exclude each other; give one")
     if not given:
@@ -113,7 +113,9 @@ def _read_address(scheduler_file: str | os.PathLike[str]) -> str:
 
 def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:
     if workers < 1 or (threads_per_worker is not None and threads_per_worker < 1):
-        raise ParameterError(f"--workers and --threads must be positive, got {workers} and {threads_per_worker}")
+        raise ParameterError(
+            f"`workers` and `threads_per_worker` must be positive, got {workers} and {threads_per_worker}"
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")  # another port is taken, and announced
         try:
@@ -128,7 +130,7 @@ def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: s
         except (OSError, TimeoutError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise MemoryLimitError(
-                    f"there is no memory to start {workers} workers on this machine; use fewer --workers"
+                    f"there is no memory to start {workers} workers on this machine; use fewer `workers`"
                 ) from error
             raise ClusterError(f"can't start {workers} workers on this machine: {error}") from error
         except (ValueError, OverflowError) as error:

@@ -82,13 +82,13 @@ def guard() -> Iterator[None]:
     except KilledWorker as error:
         raise MemoryLimitError(
             f"workers died again and again on {error.task}, most likely for want of memory; "
-            f"use a smaller --block-size or fewer threads"
+            f"use a smaller `block_size` or fewer threads"
         ) from error
     except (NoWorkerError, FutureCancelledError, FuturesCancelledError, TimeoutError, CommClosedError) as error:
         raise ClusterError(f"the cluster can't finish the work: {error}; check its scheduler and workers") from error
     except Exception as error:
         if is_out_of_memory(error):
-            raise MemoryLimitError("out of memory; use a smaller --block-size or fewer threads") from error
+            raise MemoryLimitError("out of memory; use a smaller `block_size` or fewer threads") from error
         if isinstance(error, OSError):
             raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
         if _comes_from_codec(error):

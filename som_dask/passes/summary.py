@@ -173,7 +173,7 @@ def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> Non
         if missing != "error":
             kind, remedy = "infinite", "they can't be left out; replace them, by NaN if they are missing"
         elif summary.nonfinite == summary.gaps.sum() or not summary.gaps.any():
-            remedy += ", or leave NaN out with missing='drop' or 'mask'"
+            remedy += ', or leave NaN out with `missing="drop"` or `missing="mask"`'
         raise DataError(
             f"{samples.description} holds {summary.nonfinite} {kind} values, in block {blocks}"
             f"{' and perhaps more' if len(summary.bad_blocks) >= MOST_NAMED else ''}; {remedy}"

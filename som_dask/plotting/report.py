@@ -146,7 +146,7 @@ def check_page(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     if not exists(path):
         return
     if not overwrite:
-        raise StorageError(f"{path} exists already; choose another output or allow it with --overwrite")
+        raise StorageError(f"{path} exists already; choose another output or allow it with `overwrite=True`")
     is_folder = not is_url(path) and os.path.isdir(path)
     if is_folder or not read_bytes(path).lstrip()[: len(START)].lower().startswith(START.encode()):
         raise StorageError(f"{path} is not an HTML page and is never overwritten; choose another output")

@@ -20,6 +20,7 @@ PROVENANCE = (
     "samples",
     "sample_dtype",
     "features_named",
+    "features_chosen",
     "data_fingerprint",
     "codebook_sha256",
     "started",

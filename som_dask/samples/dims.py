@@ -82,20 +82,20 @@ def roles_of(
     if feature_dims is None:
         feature_dims = [dim for dim in every if dim not in sample_dims]
     if not sample_dims:
-        raise ParameterError(f"{where} has no dimension left for the samples of {every}; name one with --sample-dims")
+        raise ParameterError(f"{where} has no dimension left for the samples of {every}; name one with `sample_dims`")
     roles = Roles(tuple(sample_dims), tuple(feature_dims))
     for variable in variables:
         for dim in roles.samples:
             if dim not in variable.dims:
                 raise DataError(
                     f"variable {variable.name} lacks the sample dimension {dim!r}, it has {variable.dims}; "
-                    f"leave the variable out or choose other --sample-dims"
+                    f"leave the variable out or choose other `sample_dims`"
                 )
     for dim in every:
         if dim not in (*roles.samples, *roles.features):
             raise ParameterError(
-                f"{where}: the dimension {dim!r} is of neither samples nor features; add it to --sample-dims or "
-                f"--feature-dims"
+                f"{where}: the dimension {dim!r} is of neither samples nor features; add it to `sample_dims` or "
+                f"`feature_dims`"
             )
     return roles
 
@@ -108,8 +108,8 @@ def _guess_feature_dims(every: tuple[str, ...], shared: tuple[str, ...], n_varia
     if len(every) == 2:
         return [every[1]]
     raise ParameterError(
-        f"{where} has dimensions {every}; say which of them are samples with --sample-dims, or which are features "
-        f"with --feature-dims"
+        f"{where} has dimensions {every}; say which of them are samples with `sample_dims`, or which are features "
+        f"with `feature_dims`"
     )
 
 

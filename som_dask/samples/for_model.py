@@ -6,14 +6,17 @@ import os
 import warnings
 from typing import Any, get_args
 
+import pandas as pd
 import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
-from som_dask.io.models import check_features, open_model
+from som_dask.io.features import check_features
+from som_dask.io.models import open_model
 from som_dask.io.units import check_units
+from som_dask.samples.align import align_features
 from som_dask.samples.dims import VARIABLE
-from som_dask.samples.open import open_samples
+from som_dask.samples.open import as_names, open_samples
 from som_dask.samples.sources import open_source, variable_names_of
 from som_dask.samples.table import Samples
 
@@ -49,7 +52,7 @@ def open_for_model(
     if missing is not None and missing not in get_args(Missing):
         raise ParameterError(f"missing must be one of {get_args(Missing)}, got {missing!r}")
     model = open_model(model)
-    samples = open_samples_for(model, data, **options)
+    samples = align_features(open_samples_for(model, data, **options), model)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     check_units(model, samples.feature_units, samples.description)
     return samples, model, missing or model.attrs.get("missing", "error")
@@ -71,6 +74,8 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     """
     if isinstance(source, Samples):
         return open_samples(source, **options)
+    if options.get("features") is None and _are_columns(model, source):
+        options = {**options, "features": [str(name) for name in model["feature"].values]}
     if options.get("nodata") is None and "nodata" in model.attrs:
         options = {**options, "nodata": model.attrs["nodata"]}
     names = options.get("variables") or options.get("variable")
@@ -80,21 +85,30 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     dims = model.attrs.get("feature_dims")
     if dims is None or options.get("sample_dims") or options.get("feature_dims"):
         return open_samples(source, **options)
-    names = [names] if isinstance(names, str) else names
+    names, features = as_names(names), as_names(options.get("features"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same warnings come when the samples are opened
-        variables = open_source(source, names, allow_missing=True).variables
+        variables = open_source(source, names, True, features).variables
     every = list(dict.fromkeys(str(dim) for v in variables for dim in v.dims))
     if set(dims) <= set(every):
         options = {**options, "sample_dims": [dim for dim in every if dim not in dims]}
     return open_samples(source, **options)
 
 
+def _are_columns(model: xr.Dataset, source: Any) -> bool:
+    """Return whether the features that training chose are columns of a DataFrame, which may have others of text."""
+    if not model.attrs.get("features_chosen") or not isinstance(source, pd.DataFrame):
+        return False
+    return {str(name) for name in model["feature"].values} <= {str(name) for name in source.columns}
+
+
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
     """Return the variables of training if the source must be asked for them; a single one may have another name."""
     if not isinstance(source, (str, os.PathLike, xr.Dataset)):
         return None
-    if VARIABLE in model.coords:
-        return list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
     names, known = list(model.attrs.get("variables", ())), variable_names_of(source)
+    if VARIABLE in model.coords:
+        used = list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
+        # The features of a single one are called by its name only beside those of others.
+        return used if len(used) > 1 else names
     return names if len(known) > 1 and len(names) == 1 and names[0] in known else None

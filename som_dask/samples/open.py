@@ -13,6 +13,7 @@ import xarray as xr
 from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
+from som_dask.samples.choose import choose_features
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
@@ -21,12 +22,17 @@ from som_dask.samples.stacking import Stack, choose_grid, spread_values, stored_
 from som_dask.samples.table import Samples
 from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
-__all__ = ["DEFAULT_BLOCK_SIZE", "open_samples"]
+__all__ = ["DEFAULT_BLOCK_SIZE", "as_names", "open_samples"]
 
 DEFAULT_BLOCK_SIZE = "64 MiB"
 # Small data are still cut into blocks, so that every core has work. The size of the blocks must not depend on the
 # machine, because the last bits of a codebook from fast sums depend on the blocks.
 USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
+REMEDIES = {  # of values that are not real numbers, by the kind of their dtype
+    "M": "make times numbers first, such as days since a date",
+    "m": "divide durations by a unit first, such as numpy.timedelta64(1, 'h')",
+    "c": "give the real and the imaginary part as two features",
+}
 MOST_PIECES = 10_000_000  # chunks along a dimension, or blocks: a graph of as many takes 10 GB
 
 
@@ -37,6 +43,7 @@ def open_samples(
     variable: str | None = None,
     sample_dims: str | Sequence[str] | None = None,
     feature_dims: str | Sequence[str] | None = None,
+    features: str | Sequence[str] | None = None,
     dtype: Any = None,
     block_size: str | int = DEFAULT_BLOCK_SIZE,
     allow_missing_chunks: bool = False,
@@ -59,6 +66,8 @@ def open_samples(
         Which dimensions are sample dimensions, and which are feature dimensions; those not given are of the other
         kind. If neither is given, the feature dimension is "feature", or the last of two dimensions; with several
         variables, the dimensions that all of them share are the sample dimensions.
+    features : str or sequence of str, optional
+        Names of the features to take, in this order; by default all of them. Variables without any are not read.
     dtype : optional
         Convert the samples to this dtype when they are read.
     block_size : str or int
@@ -94,26 +103,36 @@ def open_samples(
         If the samples are in so many pieces that a list of these would not fit the memory.
     """
     if isinstance(source, Samples):
-        if sample_weights is not None or feature_weights is not None or nodata is not None:
-            raise ParameterError("the samples are opened already; weights and nodata belong where that is done")
+        if not all(given is None for given in (sample_weights, feature_weights, nodata, features)):
+            raise ParameterError(
+                "the samples are opened already; weights, nodata and features belong where that is done"
+            )
         return source
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
     if variable is not None and variables is not None:
-        raise ParameterError("variable and variables say the same; give one of them")
-    found = open_source(source, _as_names(variable if variables is None else variables), allow_missing_chunks)
+        raise ParameterError("`variable` and `variables` say the same; give one of them")
+    asked = as_names(variable if variables is None else variables)
+    names = as_names(features)
+    found = open_source(source, asked, allow_missing_chunks, names)
     missing = parse_nodata(nodata)
     found = found.without(missing)
-    roles = roles_of(found.variables, _as_names(sample_dims), _as_names(feature_dims), found.description)
+    roles = roles_of(found.variables, as_names(sample_dims), as_names(feature_dims), found.description)
+    choice = None if names is None else choose_features(found.variables, roles, names, found.description)
+    opened = tuple(str(v.name) for v in found.variables if v.name is not None)
+    if choice is not None:
+        found = replace(found, variables=choice.variables)
     ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
     _refuse_useless(ordered, roles, found.description)
-    features = features_of(ordered, roles, found.description)
+    told = features_of(ordered, roles, found.description) if choice is None else choice.features
+    columns = None if choice is None else choice.columns
     coords = _sample_coords_of(ordered, roles)
     block_rows = _choose_block_rows(ordered, roles, block_bytes)
     _refuse_endless(ordered, roles, block_rows, found.description)
     grid = choose_grid(found.variables, roles.samples, block_rows)
     # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
     plain = tuple(v.drop_vars(list(v.coords)) for v in ordered)
-    stack = Stack(tuple(v.drop_vars(list(v.coords)) for v in found.variables), plain, roles.samples, wanted)
+    bare = tuple(v.drop_vars(list(v.coords)) for v in found.variables)
+    stack = Stack(bare, plain, roles.samples, wanted, columns)
     table = stack.table(grid)
     weights = None
     if isinstance(sample_weights, str) and sample_weights != AREA:
@@ -125,31 +144,33 @@ def open_samples(
         weights = spread_values(values, roles.samples, grid)
     if feature_weights is not None:
         feature_weights = feature_weights_of(
-            feature_weights, ordered, roles, found.description, found.others.values()
+            feature_weights, ordered, roles, found.description, found.others.values(), columns
         )
     standard_names = {v.attrs.get("standard_name") for v in ordered}
     return Samples(
         table,
-        features.names,
+        told.names,
         roles.samples,
-        roles.features,
+        tuple(dim for dim in roles.features if any(dim in v.dims for v in ordered)),
         coords,
         found.description,
-        _find_stored_rows(found.variables, table, roles),
+        _find_stored_rows(found.variables, table, roles, columns),
         grid=grid if len(grid) > 1 else None,
-        feature_coords=features.coords,
+        feature_coords=told.coords,
         weights=weights,
         feature_weights=feature_weights,
-        feature_units=features.units,
+        feature_units=told.units,
         standard_name=_as_text(standard_names.pop()) if len(standard_names) == 1 else None,
-        variables=tuple(str(v.name) for v in found.variables if v.name is not None),
+        variables=opened,
         nodata=missing,
+        features_chosen=choice is not None,
         place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
         stack=replace(stack, name=table.name),
     )
 
 
-def _as_names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+def as_names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return names as a tuple of text: of one name, or of several; None stays None."""
     if names is None:
         return None
     return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
@@ -175,7 +196,7 @@ def _parse_dtype(dtype: Any) -> np.dtype | None:
     try:
         wanted = np.dtype(dtype)
     except TypeError as error:
-        raise ParameterError(f"dtype {dtype!r} is unknown; use float32 or float64") from error
+        raise ParameterError(f'dtype {dtype!r} is unknown; use `dtype="float32"` or `dtype="float64"`') from error
     if wanted.kind not in "iuf":
         raise ParameterError(f"dtype {dtype!r} is not of real numbers; use float32 or float64")
     return wanted
@@ -185,7 +206,8 @@ def _refuse_useless(variables: Sequence[xr.DataArray], roles: Roles, where: str)
     for variable in variables:
         if variable.dtype.kind not in "iufb":
             one = where if len(variables) == 1 else f"variable {variable.name}"
-            raise DataError(f"{one} has dtype {variable.dtype}; real numbers are needed")
+            remedy = REMEDIES.get(variable.dtype.kind, "convert it with astype, or leave it out")
+            raise DataError(f"{one} has dtype {variable.dtype}, real numbers are needed; {remedy}")
         for dim, size in variable.sizes.items():
             if not size:
                 raise DataError(f"{where} has no {'samples' if dim in roles.samples else 'features'}")
@@ -224,7 +246,9 @@ def _choose_block_rows(variables: Sequence[xr.DataArray], roles: Roles, block_by
     return max(1, min(rows, block_bytes // max(row_bytes, 1)))
 
 
-def _find_stored_rows(variables: Sequence[xr.DataArray], table: Any, roles: Roles) -> StoredRows | None:
+def _find_stored_rows(
+    variables: Sequence[xr.DataArray], table: Any, roles: Roles, columns: np.ndarray | None
+) -> StoredRows | None:
     """Return the rows as they are stored, if the input is a stored table of two dimensions; otherwise None."""
     stored = stored_chunks_of(variables[0])
     if len(variables) > 1 or variables[0].ndim != 2 or len(roles.samples) > 1 or not stored:
@@ -232,4 +256,4 @@ def _find_stored_rows(variables: Sequence[xr.DataArray], table: Any, roles: Role
     array = variables[0].transpose(*roles.samples, *roles.features)
     rows = stored[roles.samples[0]]
     pieces = max(1, PIECE_BYTES // max(rows * array.shape[1] * array.dtype.itemsize, 1))
-    return StoredRows(array.variable, table.dtype, pieces * rows, table.name)
+    return StoredRows(array.variable, table.dtype, pieces * rows, table.name, columns=columns)

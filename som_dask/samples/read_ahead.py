@@ -40,6 +40,8 @@ class StoredRows(BlockSource):
         Name of the dask array that holds the same rows.
     start, stop : int
         First row, and the row after the last.
+    columns : (d,) int, optional
+        The columns of `variable` that are the features, if they are not all of them in order.
     """
 
     variable: xr.Variable
@@ -48,11 +50,12 @@ class StoredRows(BlockSource):
     name: str
     start: int = 0
     stop: int = 0
+    columns: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """Number of rows and of features."""
-        return self.stop - self.start, self.variable.shape[1]
+        return self.stop - self.start, self.variable.shape[1] if self.columns is None else len(self.columns)
 
     def pieces(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the pieces in order, each (rows, D), with the row that it begins at, counted from `start`."""
@@ -71,7 +74,12 @@ class StoredRows(BlockSource):
         last = others[-1] if others else self
         return replace(self, stop=last.stop) if isinstance(last, StoredRows) else super().joined(others)
 
+    def choose(self, columns: np.ndarray, name: str) -> StoredRows:
+        """Return the same rows with some of their features; `name` is that of the dask array that holds them."""
+        return replace(self, columns=columns if self.columns is None else self.columns[columns], name=name)
+
     def read(self, first: int) -> np.ndarray:
         """Read the piece that begins at a row."""
         end = min(first + self.piece_rows, self.stop)
-        return np.asarray(self.variable[first:end].values, dtype=self.dtype)
+        values = self.variable[first:end].values
+        return np.asarray(values if self.columns is None else values[:, self.columns], dtype=self.dtype)

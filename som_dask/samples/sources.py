@@ -9,14 +9,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import dask.array
-import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
 
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.io.stores import open_dataset, open_zarr_node
+from som_dask.samples.frames import as_array, convert_frame, name_dims
 from som_dask.samples.gaps import Number, fill_masked, make_missing
 
 __all__ = ["Source", "open_source", "variable_names_of"]
@@ -70,7 +69,9 @@ class Source:
         return replace(self, variables=make_missing(self.variables, nodata, self.description)) if nodata else self
 
 
-def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -> Source:
+def open_source(
+    source: Any, names: Sequence[str] | None, allow_missing: bool, features: Sequence[str] | None = None
+) -> Source:
     """Open any supported input as variables that are read lazily.
 
     Parameters
@@ -80,6 +81,8 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
         The variables to take from a group or Dataset; needed if it has several.
     allow_missing : bool
         Whether chunks that are not stored may be read as the fill value.
+    features : sequence of str, optional
+        The columns to take from a DataFrame: all others need not be of numbers.
 
     Returns
     -------
@@ -105,13 +108,10 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
         _refuse_unknown(source, str(source.name or "the DataArray"))
         return Source((fill_masked(source),), f"variable {source.name}" if source.name else "the DataArray")
     if isinstance(source, pd.DataFrame):
-        return Source((_convert_frame(source),), "the DataFrame")
-    source = fill_masked(source)
-    if not isinstance(source, dask.array.Array):
-        source = np.asarray(source)
-    kind = "the NumPy array" if isinstance(source, np.ndarray) else "the dask array"
-    _refuse_unknown(source, kind)
-    return Source((xr.DataArray(source, dims=_name_dims(source.ndim)),), kind)
+        return Source((convert_frame(source, features),), "the DataFrame")
+    array, kind = as_array(source)
+    _refuse_unknown(array, kind)
+    return Source((xr.DataArray(array, dims=name_dims(array.ndim)),), kind)
 
 
 def variable_names_of(source: Any) -> tuple[str, ...]:
@@ -125,28 +125,6 @@ def variable_names_of(source: Any) -> tuple[str, ...]:
     if isinstance(source, (str, os.PathLike)):
         source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
     return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
-
-
-def _convert_frame(frame: pd.DataFrame) -> xr.DataArray:
-    """Convert a DataFrame: its columns name the features, and its index, unless a plain range, the samples."""
-    coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
-    if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
-        coords["sample"] = frame.index
-    return xr.DataArray(_numbers_of(frame), dims=_name_dims(2), coords=coords)
-
-
-def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
-    """Return the values of a DataFrame; of columns with a mask (Int64, Float32 ...) as floats, NaN where missing."""
-    every = list(frame.dtypes)
-    masked = any(isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in every)
-    if not masked or not all(map(pd.api.types.is_numeric_dtype, every)):
-        return frame.to_numpy()
-    dtype = np.result_type(*(getattr(own, "numpy_dtype", own) for own in every))
-    return frame.to_numpy(dtype=dtype if dtype.kind == "f" else np.float64, na_value=np.nan)
-
-
-def _name_dims(ndim: int) -> tuple[str, ...]:
-    return ("sample", "feature") if ndim == 2 else tuple(f"dim_{i}" for i in range(ndim))
 
 
 def _refuse_unknown(array: Any, kind: str) -> None:
@@ -173,7 +151,7 @@ def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) 
         known = [name for name in known if dataset[name].ndim] or known
         if len(known) == 1:
             return (known[0],)
-        remedy = "choose one with --variable, or several as features with --variables" if known else "it needs one"
+        remedy = "choose one with `variable`, or several as features with `variables`" if known else "it needs one"
         raise ParameterError(f"{where} has {len(known)} variables {known}; {remedy}")
     for name in names:
         if name not in dataset.variables:
@@ -219,7 +197,7 @@ def _refuse_missing(stored: zarr.Array, description: str) -> None:
     if missing > 0:
         raise StorageError(
             f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
-            f"{stored.fill_value} with --allow-missing-chunks"
+            f"{stored.fill_value} with `allow_missing_chunks=True`"
         )
 
 
@@ -236,7 +214,7 @@ def _wrap_array(node: zarr.Array) -> xr.DataArray:
     """Wrap a bare Zarr array as a DataArray that is read lazily, in the same way as a variable of a group."""
     names = getattr(node.metadata, "dimension_names", None)
     if not (names and all(names)):
-        names = _name_dims(node.ndim)
+        names = name_dims(node.ndim)
     lazy = xr.core.indexing.LazilyIndexedArray(_ZarrBackendArray(node))
     array = xr.DataArray(xr.Variable(names, lazy))
     array.encoding["chunks"] = node.shards or node.chunks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "spread_values",
     "stack_variables",
     "stored_chunks_of",
+    "take_columns",
     "unstack_column",
 ]
 
@@ -166,6 +167,8 @@ class Stack:
     sample_dims : tuple of str
     dtype : numpy.dtype, optional
         What the table is converted to.
+    columns : (d,) int, optional
+        The columns of the table that are taken, if they are not all of them in order.
     name : str
         Name of the dask array that is the table now.
     """
@@ -174,6 +177,7 @@ class Stack:
     ordered: tuple[xr.DataArray, ...]
     sample_dims: tuple[str, ...]
     dtype: np.dtype | None
+    columns: np.ndarray | None = None
     name: str = ""
 
     def grid(self, rows: int) -> Grid:
@@ -183,7 +187,13 @@ class Stack:
     def table(self, grid: Grid) -> Any:
         """Make the table in these blocks: a dask array (n, D)."""
         table = stack_variables(self.ordered, self.sample_dims, grid)
+        if self.columns is not None:
+            table = take_columns(table, self.columns)
         return table if self.dtype is None else table.astype(self.dtype)
+
+    def choose(self, columns: np.ndarray, name: str) -> Stack:
+        """Return what makes a table, of this name, of some columns of this one."""
+        return replace(self, columns=columns if self.columns is None else self.columns[columns], name=name)
 
 
 def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
@@ -199,6 +209,26 @@ def _build_table(parts: Sequence[Any], grid: Grid) -> Any:
         graph[(name, i, 0)] = (stack, *keys)
     columns = sum(math.prod(part.shape[n_dims:]) for part in parts)
     return _build_array(name, graph, parts, (rows_of_blocks(grid), (columns,)), dtype)
+
+
+def take_columns(table: Any, columns: np.ndarray) -> Any:
+    """Take some columns of a table, in the given order, from each of its blocks.
+
+    Parameters
+    ----------
+    table : dask array (n, D)
+    columns : (d,) int
+
+    Returns
+    -------
+    dask array (n, d)
+    """
+    chunks = (table.chunks[0], (len(columns),))
+    return table.map_blocks(_take_block_columns, columns, chunks=chunks, dtype=table.dtype)
+
+
+def _take_block_columns(block: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return refuse_mask(block)[:, columns]
 
 
 def rows_of_blocks(grid: Grid) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from som_dask.samples.stacking import (
     cut_grid,
     even_out_grid,
     regrid_table,
+    take_columns,
     unstack_column,
 )
 
@@ -68,6 +69,8 @@ class Samples:
         What stood for missing values in the input; they are NaN in `array`.
     in_memory : bool
         Whether the workers already hold all blocks.
+    features_chosen : bool
+        Whether the features were chosen by name, of more or in another order.
     place : str, optional
         Path or URL of the store that blocks and coordinates are read from, if they are.
     stack : Stack, optional
@@ -91,6 +94,7 @@ class Samples:
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
     in_memory: bool = False
+    features_chosen: bool = False
     place: str | None = None
     stack: Stack | None = None
 
@@ -159,6 +163,29 @@ class Samples:
         places, inverse = np.unique(table_rows(numbers, self.sample_chunks), return_inverse=True)
         rows = self.array[places].rechunk(-1)
         return rows.map_blocks(np.take, inverse, axis=0, chunks=((len(inverse),), rows.chunks[1]), dtype=rows.dtype)
+
+    def choose_features(self, columns: Any) -> Samples:
+        """Return the same samples with some of their features, in the given order.
+
+        Parameters
+        ----------
+        columns : (d,) int
+        """
+        columns = np.asarray(columns)
+        array = take_columns(self.array, columns)
+        reads = self.stored is not None and self.reads_pieces
+        is_stack = self.stack is not None and self.stack.name == self.array.name
+        return replace(
+            self,
+            array=array,
+            features=None if self.features is None else tuple(self.features[i] for i in columns),
+            stored=self.stored.choose(columns, array.name) if reads else None,  # type: ignore[union-attr]
+            stack=self.stack.choose(columns, array.name) if is_stack else None,  # type: ignore[union-attr]
+            feature_coords={name: variable[columns] for name, variable in self.feature_coords.items()},
+            feature_weights=None if self.feature_weights is None else self.feature_weights[columns],
+            feature_units=tuple(self.feature_units[i] for i in columns) if self.feature_units else (),
+            in_memory=False,
+        )
 
     @property
     def reads_pieces(self) -> bool:

@@ -137,6 +137,7 @@ def feature_weights_of(
     roles: Roles,
     where: str,
     others: Iterable[xr.DataArray] = (),
+    columns: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the weights of the features, (D,) float64: finite, none negative, some positive.
 
@@ -149,6 +150,8 @@ def feature_weights_of(
         Description of the input, for messages.
     others : iterable of DataArray
         Other variables of the input; a latitude among them serves if no coordinate is one.
+    columns : (D,) int, optional
+        Which columns of the variables the features are, if they are not all of them in order.
 
     Raises
     ------
@@ -156,7 +159,8 @@ def feature_weights_of(
         If there are not D weights, or if one of them is negative or not finite, or all are 0.
     """
     fields = [v.isel(dict.fromkeys(roles.samples, 0), drop=True) for v in variables]
-    n_features = sum(field.size for field in fields)
+    columns = np.arange(sum(field.size for field in fields)) if columns is None else columns
+    n_features = len(columns)
     if isinstance(weights, str):
         if weights != AREA:
             raise ParameterError(f"feature weights must be 'area' or a number for each feature, got {weights!r}")
@@ -168,11 +172,11 @@ def feature_weights_of(
             )
             for f in fields
         ]
-        values = np.concatenate(parts)
+        values = np.concatenate(parts)[columns]
     elif isinstance(weights, xr.DataArray) and len(fields) == 1 and weights.dims != ("feature",):
         sizes = {dim: fields[0].sizes[dim] for dim in roles.feature_dims_of(fields[0])}
         _check(weights, {str(c.name): c for c in _coords_of(fields[0])}, sizes, "feature", where)
-        values = _spread_over_features(weights, fields[0], roles)
+        values = _spread_over_features(weights, fields[0], roles)[columns]
     else:
         try:
             values = np.array(fill_masked(weights), dtype=np.float64)

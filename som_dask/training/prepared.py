@@ -14,7 +14,8 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.partial import Partial
 from som_dask.engine.protocol import Engine
 from som_dask.errors import DataError, ParameterError
-from som_dask.io.models import check_features, feature_space_of
+from som_dask.io.features import check_features
+from som_dask.io.models import feature_space_of
 from som_dask.io.units import check_units, feature_units_of
 from som_dask.passes.compute import compute
 from som_dask.passes.draw import draw_samples

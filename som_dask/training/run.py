@@ -251,6 +251,7 @@ class Run:
                 "weighted": samples.weights is not None,
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
+                **({"features_chosen": True} if samples.features_chosen else {}),
                 "variables": list(samples.variables),
                 **nodata_attrs(samples.nodata),
                 "sample_dims": list(samples.sample_dims),

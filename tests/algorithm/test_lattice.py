@@ -103,7 +103,7 @@ def test_unknown_names_are_refused():
 
 
 def test_a_hexagonal_torus_needs_an_even_number_of_rows():
-    with pytest.raises(ParameterError, match="even number of rows, got rows=5"):
+    with pytest.raises(ParameterError, match="even number of rows, got 5"):
         Lattice(5, 4, "hexagonal", "toroidal")
     assert Lattice(5, 4, "rectangular", "toroidal").shape == (5, 4)
 

@@ -21,6 +21,7 @@ WORDS = {
     ),
     *(
         "feature_weights",
+        "features",
         "nodata",
         "name",
         "environment",

@@ -308,7 +308,7 @@ def test_online_training_is_logged_and_registered(tmp_path, rng):
         (["--keep", "stream"], "--keep belongs to the batch rule; leave it out with --algorithm online"),
         (["--device", "gpu"], "--device belongs to the batch rule; leave it out with --algorithm online"),
         (["--sample-weights", "area"], "the online rule takes no weights; use the batch rule"),
-        (["--learning-rate", "2"], "learning_rate must be a number above 0 and at most 1, got 2.0"),
+        (["--learning-rate", "2"], "--learning-rate must be a number above 0 and at most 1, got 2.0"),
         (
             ["--algorithm", "batch", "--learning-rate", "0.2"],
             "--learning-rate belongs to --algorithm online; the batch rule has none",

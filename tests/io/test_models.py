@@ -11,9 +11,8 @@ import xarray as xr
 
 import som_dask
 from som_dask.algorithm.lattice import Lattice
-from som_dask.errors import ParameterError, SchemaError, StorageError
+from som_dask.errors import ParameterError, StorageError
 from som_dask.io.models import (
-    check_features,
     lattice_of,
     model_digest,
     open_model,
@@ -223,16 +222,3 @@ def test_what_is_no_model(tmp_path):
     xr.Dataset({"x": ("t", np.arange(3))}).to_zarr(tmp_path / "x.zarr", consolidated=False)
     with pytest.raises(StorageError, match="not a som_dask model"):
         open_model(tmp_path / "x.zarr")
-
-
-def test_features_are_compared(model):
-    check_features(model, ("a", "b", "c"), 3, np.float32, "it")
-    check_features(model, None, 3, np.float32, "it")
-    for features, dtype, match in [
-        (("a", "b"), np.float32, "2 features"),
-        (("b", "a", "c"), np.float32, "another order"),
-        (("a", "b", "x"), np.float32, "x"),
-        (("a", "b", "c"), np.float64, "--dtype float32"),
-    ]:
-        with pytest.raises(SchemaError, match=match):
-            check_features(model, features, len(features), dtype, "it")

@@ -51,7 +51,7 @@ def test_a_running_cluster_is_used(tmp_path):
 
 def test_ways_exclude_each_other():
     with (
-        pytest.raises(ParameterError, match="--workers and --scheduler"),
+        pytest.raises(ParameterError, match="`workers` and `scheduler`"),
         connect(workers=1, scheduler="tcp://h:1"),
     ):
         pass

@@ -41,8 +41,8 @@ def test_of_several_variables_those_that_all_share_are_samples():
 
 
 REFUSED = [
-    ([("time", "lat", "lon")], None, None, ParameterError, r"\('time', 'lat', 'lon'\).*--sample-dims"),
-    ([("time",)], None, None, ParameterError, "--feature-dims"),
+    ([("time", "lat", "lon")], None, None, ParameterError, r"\('time', 'lat', 'lon'\).*`sample_dims`"),
+    ([("time",)], None, None, ParameterError, "`feature_dims`"),
     ([()], None, None, ParameterError, "dimensions"),
     ([("time", "lat")], ["tme"], None, ParameterError, "no dimension 'tme'"),
     ([("time", "lat")], ["time"], ["time"], ParameterError, "'time' is named twice"),

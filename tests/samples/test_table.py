@@ -222,7 +222,7 @@ def test_several_variables_with_levels(stored, field, rng, tmp_path):
     np.testing.assert_array_equal(samples.array, np.stack(columns, axis=-1).reshape(-1, 4)[numbers])
     assert len(samples.block_rows) > 3
     assert samples.units is None
-    with pytest.raises(ParameterError, match="--variables"):
+    with pytest.raises(ParameterError, match="`variables`"):
         open_samples(source)
     with pytest.raises(DataError, match="variable area lacks the sample dimension 'lon'"):
         open_samples(source, variables=["z", "t2m", "area"], sample_dims=["lon", "time"])

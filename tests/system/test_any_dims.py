@@ -170,7 +170,7 @@ def test_lazy_labels_with_land_can_be_stored(tmp_path):
 
 def test_what_is_missing_is_refused_unless_allowed():
     samples = open_samples(with_land(field()), feature_dims="level")
-    with pytest.raises(DataError, match=r"NaN or infinite values.*--missing"):
+    with pytest.raises(DataError, match=r"NaN or infinite values.*`missing`"):
         infer(samples, MODEL).compute()
     assert infer(samples, MODEL.assign_attrs(missing="mask"))["bmu_row"].isnull().any()
     endless = open_samples(field().where(field() < 2, np.inf), feature_dims="level")

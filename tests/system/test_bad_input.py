@@ -138,7 +138,8 @@ def test_an_output_that_cannot_be_written(folder, capsys):
 
 MISMATCH = [
     ("names", ("a", "b", "x"), np.float64, ["x", "does not know", "a, b, c"]),
-    ("order", ("b", "a", "c"), np.float64, ["another order", "a, b, c"]),
+    ("order", ("b", "a", "c"), np.float64, ["another order", "--features a,b,c"]),
+    ("more", ("b", "x", "a", "c"), np.float64, ["4 features, 1 more", "--features a,b,c"]),
     ("number", ("a", "b"), np.float64, ["2 features", "3"]),
     ("dtype", ("a", "b", "c"), np.float32, ["float32", "--dtype float64"]),
 ]
@@ -426,22 +427,24 @@ BAD = [
         for command in (["info"], ["train", *OUT], ["clusters"], ["infer", "model.zarr", *OUT])
         for name in ("brace.zarr", "list.zarr", "future.zarr", "blank.zarr", "file.txt", "folder", "absent.zarr")
     ),
+    (["train", "nan.npy", *OUT], 5, ["a NumPy file", "zarr.save_array('nan.zarr', numpy.load('nan.npy'))"]),
+    (["infer", "model.zarr", "file.txt", *OUT], 5, ["a text file", "pandas.read_csv('file.txt')"]),
     (["train", "nothing.zarr", *OUT], 2, ["nothing.zarr", "0 variables"]),
-    (["train", "cube.zarr", *OUT], 2, ["--sample-dims"]),
+    (["train", "cube.zarr", *OUT], 2, ["--sample-dims", "--feature-dims"]),
     (["train", "words.zarr", *OUT], 2, ["--sample-dims"]),
     (["train", "wide.zarr", "--allow-missing-chunks", *OUT], 7, ["out of memory"]),
     (["train", "long.zarr", "--allow-missing-chunks", *OUT], 7, ["long.zarr", "10000000000 pieces"]),
     (["train", "longer.zarr", "--allow-missing-chunks", *OUT], 7, ["longer.zarr", "10000000000 pieces"]),
     (["infer", "model.zarr", "long.zarr", "--allow-missing-chunks", *OUT], 7, ["10000000000 pieces"]),
-    (["train", "holes.zarr", *OUT], 5, ["lacks 1 of its chunks"]),
+    (["train", "holes.zarr", *OUT], 5, ["lacks 1 of its chunks", "--allow-missing-chunks"]),
     (["train", "rot.zarr", *OUT], 5, ["damaged"]),
-    (["train", "gap.zarr", *OUT], 4, ["NaN"]),
-    (["infer", "model.zarr", "few.zarr", *OUT], 4, ["2 features"]),
+    (["train", "gap.zarr", *OUT], 4, ["NaN", "--missing drop or --missing mask"]),
+    (["infer", "model.zarr", "few.zarr", *OUT], 4, ["2 features", "lacks c"]),
     (["infer", "model.zarr", "other.zarr", *OUT], 4, [r"\x1b[2J"]),
     (["train", "escape.zarr", "--variable", "\x1b[31m", *OUT], 2, [r"\x1b[31mred"]),
     (["train", "\x1b[31mabsent", *OUT], 5, [r"\x1b[31mabsent"]),
     (["train", "absent\u202etxt.zarr", *OUT], 5, [r"\u202etxt"]),
-    (["info", "line\nfeed"], 5, ["line feed does not exist"]),
+    (["info", "line\nfeed"], 5, [r"'line\nfeed' does not exist"]),
     (["\x1b[31m"], 2, [r"\x1b[31m"]),
     *(
         (["train", "good.zarr", *OUT, option, value], status, words)
@@ -482,6 +485,9 @@ BAD = [
             ("--variable", "absent", 2, ["absent"]),
             ("--variables", ",", 2, ["list of names"]),
             ("--sample-dims", "absent", 2, ["absent"]),
+            ("--features", "a,absent", 2, ["no feature 'absent'", "a, b, c"]),
+            ("--features", "a,a", 2, ["--features", "'a' twice"]),
+            ("--features", ",", 2, ["list of names"]),
             ("--checkpoint-dir", "s3://bucket/x", 2, ["--checkpoint-dir", "URL"]),
             ("--checkpoint-dir", "file.txt", 2, ["file.txt"]),
             ("--log-file", "file.txt", 5, ["file.txt"]),
@@ -547,7 +553,7 @@ BAD = [
     (["models", "show", "no reference", "--registry", "folder"], 2, ["no reference"]),
     (["models", "delete", "a/b", "--registry", "folder"], 2, ["a/b"]),
     (["retrain", "map", "good.zarr"], 2, ["NAME@ENVIRONMENT"]),
-    (["clusters", "model.zarr", "--n-clusters", "0"], 2, ["n_clusters"]),
+    (["clusters", "model.zarr", "--n-clusters", "0"], 2, ["--n-clusters"]),
     (["clusters", "model.zarr", "--n-clusters", "13"], 2, ["13"]),
     (["clusters", "model.zarr", "--seed", "-1", "--method", "kmeans"], 2, ["seed"]),
     (["evaluate", "model.zarr", "good.zarr", "--sample", "-1"], 2, ["--sample"]),

@@ -251,7 +251,7 @@ def test_wrong_options(options, message):
 
 
 def test_wrong_data(values, gappy):
-    with pytest.raises(DataError, match=r"NaN or infinite values.*missing='drop' or 'mask'"):
+    with pytest.raises(DataError, match=r'NaN or infinite values.*`missing="drop"`'):
         trained(gappy)
     infinite = gappy.copy()
     infinite[5, 1] = np.inf
