@@ -14,7 +14,7 @@ from som_dask.errors import ParameterError, StorageError
 from som_dask.io.files import is_url
 from som_dask.io.redaction import check_no_credentials
 
-__all__ = ["LOCAL", "PATHS", "Carried", "Command", "Group", "check_argument"]
+__all__ = ["LOCAL", "PATHS", "Command", "Group", "check_argument"]
 
 # The parameters that are paths, by name, and those of them that can't be URLs.
 LOCAL = {"checkpoint_dir", "config", "initial_codebook", "log_file", "scheduler_file"}
@@ -89,10 +89,6 @@ def _check_path(name: str, path: str, *, local: bool) -> None:
             ) from error
 
 
-class Carried(Exception):
-    """Carries an interrupt, or an end of a file, past click, which would take both for Ctrl-C at a prompt."""
-
-
 class Command(click.Command):
     """A command that runs only with arguments that pass `check_argument`."""
 
@@ -107,10 +103,7 @@ class Command(click.Command):
         """Check all arguments, then run the command."""
         for param in self.params:
             check_argument(param, ctx.params.get(str(param.name)))
-        try:
-            return super().invoke(ctx)
-        except (EOFError, KeyboardInterrupt) as error:
-            raise Carried from error
+        return super().invoke(ctx)
 
 
 class Group(click.Group):

@@ -32,6 +32,7 @@ from som_dask.cli.options import (
 )
 from som_dask.cli.parameters import worded_option
 from som_dask.cli.progress import EpochBar
+from som_dask.cli.signals import finish_first
 from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import EventLog
@@ -151,6 +152,7 @@ def train(
                 )
                 if log.run_id is not None:
                     model.attrs["run_id"] = log.run_id
+                finish_first()
                 if output is not None:
                     save_model(model, output, overwrite=overwrite)
                 key = target.save(model) if target is not None else None
