@@ -24,7 +24,7 @@ from som_dask.plotting.kinds import PictureKind, draw_picture_of_kind, save_pict
 from som_dask.plotting.report import write_report
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.retrain import RetrainingConfig, retrain
-from som_dask.training.run import Epoch
+from som_dask.training.run import Epoch, Resume
 from som_dask.training.train import epochs, train
 
 __all__ = ["Algorithm", "KohonenMap", "PictureKind"]
@@ -109,7 +109,7 @@ class KohonenMap:
         feature_weights: Any = None,
         codebook: Any = None,
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
-        resume: bool = False,
+        resume: Resume = False,
         on_epoch: Callable[[Epoch], None] | None = None,
         **options: Any,
     ) -> KohonenMap:
@@ -126,8 +126,8 @@ class KohonenMap:
             Codebook to start from, in the data's units, such as the `codebook` of another map.
         checkpoints : path or CheckpointFolder, optional
             Where to save the state.
-        resume : bool
-            Continue from the newest checkpoint in `checkpoints`.
+        resume : bool or "auto"
+            Continue from the newest checkpoint in `checkpoints`; "auto" begins a new run where there is none.
         on_epoch : callable, optional
             Called with each `Epoch`.
         **options

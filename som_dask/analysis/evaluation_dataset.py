@@ -22,7 +22,7 @@ from som_dask.passes.deviations import Deviations
 from som_dask.passes.summary import DataSummary
 from som_dask.samples.table import Samples
 
-__all__ = ["SCALARS", "make_evaluation"]
+__all__ = ["FORMAT", "SCALARS", "make_evaluation"]
 
 FORMAT = "som_dask evaluation 1"
 MOST_NODES = 10_000  # the cost of the topographic product grows with the square of the number of nodes

@@ -14,7 +14,7 @@ from som_dask.errors import ParameterError, StorageError
 from som_dask.io.files import is_url, local_path
 from som_dask.io.redaction import check_no_credentials
 
-__all__ = ["LOCAL", "PATHS", "Carried", "Command", "Group", "check_argument"]
+__all__ = ["LOCAL", "PATHS", "Command", "Group", "check_argument"]
 
 # The parameters that are paths, by name, and those of them that can't be URLs.
 LOCAL = {"config", "initial_codebook", "log_file", "scheduler_file"}
@@ -89,10 +89,6 @@ def _check_path(name: str, path: str, *, local: bool) -> None:
             ) from error
 
 
-class Carried(Exception):
-    """Carries an interrupt, or an end of a file, past click, which would take both for Ctrl-C at a prompt."""
-
-
 class Command(click.Command):
     """A command that runs only with arguments that pass `check_argument`."""
 
@@ -110,10 +106,7 @@ class Command(click.Command):
             check_argument(param, ctx.params.get(name))
             if name in PATHS and isinstance(ctx.params.get(name), str):
                 ctx.params[name] = local_path(ctx.params[name])
-        try:
-            return super().invoke(ctx)
-        except (EOFError, KeyboardInterrupt) as error:
-            raise Carried from error
+        return super().invoke(ctx)
 
 
 class Group(click.Group):

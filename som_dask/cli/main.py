@@ -1,135 +1,39 @@
-"""The command line, som-dask: how it starts, its errors and its exit status.
+"""The command line, som-dask: where it starts.
 
-Little is imported here, so that `main` is there to deal with whatever happens while the commands are imported.
+Next to nothing is imported here, so that signals are caught from the first moment on.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
-from typing import Any, NoReturn
 
-import click
-
-from som_dask.cli.signals import catch_signals, hold_interrupts, is_stopping
-from som_dask.cli.spelling import spell_for_shell
-from som_dask.cli.terminal import echo, standard_streams
-from som_dask.errors import Interrupted, MemoryLimitError, ParameterError, SomError, StorageError, is_out_of_memory
-from som_dask.io.redaction import redact
+from som_dask.cli.signals import INTERRUPTED, catch_signals, let_go
+from som_dask.errors import Interrupted
 
 __all__ = ["main"]
 
-NUMBA_CACHE = os.path.join("numba", "core", "caching.py")
-LEAST_MEMORY = 512 * 2**20  # of the address space
-INTERRUPTED = "interrupted; nothing was left half-written"
-FOR_MORE = "run with --log-level debug --log-file FILE for the traceback"
-
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line, and end the process with the exit status of the error, if there is one."""
-    warnings.showwarning = _show_warning
-    sys.unraisablehook = _note_unraisable
+    """Run the command line, and end the process with the exit status of the error, if there is one.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        By default those of the process, which then ends with the command.
+    """
+    status = Interrupted.exit_status
     try:
         catch_signals()
-        with standard_streams():
-            _check_limit()
-            with hold_interrupts():
-                from som_dask.cli.commands import cli
-            cli.main(arguments, prog_name="som-dask", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(ParameterError.exit_status)
-    except (Exception, KeyboardInterrupt) as error:
-        try:
-            _end(*_describe(error))
-        except MemoryError:  # not even for that
-            os.write(2, b"som-dask: out of memory; allow more\n")
-            sys.exit(MemoryLimitError.exit_status)
+        from som_dask.cli.ends import run
 
-
-def _check_limit() -> None:
-    """Refuse a limit under which the libraries can't be loaded: some of them wait forever for memory."""
-    try:
-        import resource
-    except ImportError:  # as on Windows
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
-        raise MemoryLimitError(
-            f"out of memory: the limit of {limit / 2**20:.0f} MiB on this process is too low to load NumPy and Dask; "
-            f"allow {LEAST_MEMORY / 2**20:.0f} MiB or more with ulimit -v"
-        )
-
-
-def _describe(error: BaseException) -> tuple[str, int]:
-    """Return the line that tells of an error, and the exit status."""
-    if type(error).__name__ == "Carried" and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, Interrupted):
-        return str(error), error.exit_status
-    if is_stopping() or isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return INTERRUPTED, Interrupted.exit_status
-    if is_out_of_memory(error):
-        text = spell_for_shell(str(error)) if isinstance(error, MemoryLimitError) else _tell_of_memory(error)
-        return text, MemoryLimitError.exit_status
-    if isinstance(error, SomError):
-        return spell_for_shell(str(error)), error.exit_status
-    if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx else "som-dask"
-        return f"{error.format_message()} See {path} --help.", ParameterError.exit_status
-    if isinstance(error, click.ClickException):
-        return error.format_message(), ParameterError.exit_status
-    return _describe_unforeseen(error)
-
-
-def _describe_unforeseen(error: BaseException) -> tuple[str, int]:
-    if "no locator available" in str(error):
-        remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
-        return f"there is no place to keep compiled code; {remedy}", StorageError.exit_status
-    if _comes_from(error, NUMBA_CACHE):
-        remedy = "empty that folder, or set NUMBA_CACHE_DIR to another one"
-        text = f"compiled code that numba kept can't be used ({type(error).__name__}: {error}); {remedy}"
-        return text, StorageError.exit_status
-    if isinstance(error, OSError) and error.errno is not None:
-        place = "" if error.filename is None else f" {error.filename}"
-        return f"reading or writing{place} failed: {error.strerror}; check the disk", StorageError.exit_status
-    if isinstance(error, UnicodeEncodeError):
-        text = f"the encoding {error.encoding} lacks {error.object[error.start : error.end]!r}"
-        return f"{text}; set PYTHONUTF8=1", ParameterError.exit_status
-    return f"internal error: {type(error).__name__}: {error}; {FOR_MORE}", SomError.exit_status
-
-
-def _tell_of_memory(error: BaseException) -> str:
-    return (
-        f"out of memory ({error or type(error).__name__}); use a smaller map or smaller blocks, or allow more memory"
-    )
-
-
-def _comes_from(error: BaseException, file: str) -> bool:
-    """Return whether an error was raised in a file whose path ends like this, or below it."""
-    frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename.endswith(file):
-            return True
-        frame = frame.tb_next
-    return False
-
-
-def _end(message: str, status: int) -> NoReturn:
-    with standard_streams():
-        echo(f"som-dask: {' '.join(redact(message).split())}", err=True)
-    sys.exit(status)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    echo(f"som-dask: warning: {' '.join(redact(spell_for_shell(str(message))).split())}", err=True)
-
-
-def _note_unraisable(unraisable: Any) -> None:
-    """Log, and do not print, an exception that goes nowhere, such as one in a destructor."""
-    logging.getLogger("som_dask").debug("%s: %s", unraisable.err_msg, unraisable.exc_value)
+        status = run(arguments)
+    except KeyboardInterrupt:  # before there is anything else to tell of it, or while an error was told
+        os.write(2, f"som-dask: {INTERRUPTED}\n".encode())
+    finally:
+        let_go(status if arguments is None else None)
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

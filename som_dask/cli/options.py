@@ -17,7 +17,7 @@ from som_dask.cli.arguments import check_argument
 from som_dask.cli.job_file import load_job
 from som_dask.cli.parameters import AreaOrNumbers, Names, Nodata, Numbers, combine_options, worded_option
 from som_dask.cli.terminal import echo
-from som_dask.errors import Interrupted, ParameterError
+from som_dask.errors import ParameterError
 from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
 from som_dask.samples.open import DEFAULT_BLOCK_SIZE, open_samples
 from som_dask.samples.table import Samples
@@ -188,12 +188,21 @@ def connect_as_asked(
     with connect(**options) as client:
         if client is not None:
             echo(f"dashboard: {client.dashboard_link}", err=True)
-        try:
+        with _no_complaints():
             yield
-        except (KeyboardInterrupt, Interrupted):
-            # The client complains of the tasks it leaves behind; that they are left is what was asked for.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            raise
+
+
+@contextlib.contextmanager
+def _no_complaints() -> Iterator[None]:
+    """Drop what asyncio tells of tasks that a client has left behind: the run's own error is all that matters.
+
+    An interrupted client tells of them at once, or whenever they are collected, so the level stays.
+    """
+    log = logging.getLogger("asyncio")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield  # and no finally
+    log.setLevel(before)
 
 
 def is_given(name: str) -> bool:

@@ -7,12 +7,13 @@ import warnings
 import click
 import xarray as xr
 
+from som_dask.analysis.evaluation_dataset import FORMAT
 from som_dask.cli.arguments import Command
 from som_dask.cli.models import open_named, registry_option
 from som_dask.cli.options import job_option, log_options, with_telemetry
 from som_dask.cli.parameters import worded_option
 from som_dask.cli.terminal import echo
-from som_dask.errors import StorageError
+from som_dask.errors import SchemaError, StorageError
 from som_dask.io.stores import open_zarr_node
 from som_dask.plotting.report import check_page, write_report
 
@@ -58,6 +59,8 @@ def report(
         for name, path in (("evaluation", evaluation), ("clusters", clusters), ("labels", labels))
         if path is not None
     }
+    if evaluation is not None and others["evaluation"].attrs.get("format") != FORMAT:
+        raise SchemaError(f"{evaluation} is not an evaluation; give the output of som-dask evaluate")
     write_report(opened, output, overwrite=overwrite, title=title or f"Map {model}", **others)
     echo(f"report              {output}")
 

@@ -32,6 +32,7 @@ from som_dask.cli.options import (
 )
 from som_dask.cli.parameters import worded_option
 from som_dask.cli.progress import EpochBar
+from som_dask.cli.signals import finish_first
 from som_dask.cli.terminal import echo
 from som_dask.errors import Interrupted, ParameterError
 from som_dask.io.event_log import EventLog
@@ -81,6 +82,11 @@ ROWS, COLS = 20, 20  # of a map whose size is not given
     default_words=f"{USUAL_EVERY[MapConfig]}, or {USUAL_EVERY[OnlineConfig]} by the online rule",
 )
 @click.option("--resume", is_flag=True, help="Continue the unfinished run whose checkpoints are there.")
+@click.option(
+    "--resume-or-start",
+    is_flag=True,
+    help="Continue the unfinished run whose checkpoints are there, or start a new one where there are none.",
+)
 @overwrite_option
 @input_options
 @sample_weights_option
@@ -88,7 +94,15 @@ ROWS, COLS = 20, 20  # of a map whose size is not given
 @cluster_options
 @log_options
 @with_telemetry
-def train(input: str, output: str | None, overwrite: bool, resume: bool, log: EventLog, **options: Any) -> None:
+def train(
+    input: str,
+    output: str | None,
+    overwrite: bool,
+    resume: bool,
+    resume_or_start: bool,
+    log: EventLog,
+    **options: Any,
+) -> None:
     """Train a map on the samples in INPUT.
 
     INPUT is a Zarr store: a path or fsspec URL.
@@ -96,6 +110,8 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     from som_dask.io.checkpoints import CheckpointFolder
     from som_dask.io.models import save_model
 
+    if resume and resume_or_start:
+        raise ParameterError("--resume and --resume-or-start exclude each other; give one")
     lattice = take(Lattice, options)
     check_map_fits(lattice, 1, options["epochs"])  # before the radii of all epochs take the memory
     config = take(MapConfig, options)
@@ -113,7 +129,7 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
     with lock(name):
         samples = open_input(input, options)
         check_map_fits(lattice, samples.n_features, config.epochs)
-        if not resume and checkpoints.files():
+        if not (resume or resume_or_start) and checkpoints.files():
             if not overwrite:
                 raise ParameterError(
                     f"{folder} holds the checkpoints of an unfinished run; continue it with --resume, "
@@ -130,16 +146,19 @@ def train(input: str, output: str | None, overwrite: bool, resume: bool, log: Ev
                     codebook=codebook,
                     checkpoints=checkpoints,
                     checkpoint_every=every,
-                    resume=resume,
+                    resume="auto" if resume_or_start else resume,
                     on_epoch=bar,
                 )
                 if log.run_id is not None:
                     model.attrs["run_id"] = log.run_id
+                finish_first()
                 if output is not None:
                     save_model(model, output, overwrite=overwrite)
                 key = target.save(model) if target is not None else None
             except KeyboardInterrupt as error:
-                raise _make_interruption(bar.done, config.epochs, checkpoints.files() != []) from error
+                raise _make_interruption(
+                    bar.done, config.epochs, checkpoints.files() != [], resume_or_start
+                ) from error
         checkpoints.clear()
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
@@ -209,10 +228,12 @@ def _choose_rule(
     return OnlineConfig(epochs=config.epochs, seed=config.seed, learning_rate=learning_rate), None
 
 
-def _make_interruption(done: int, epochs: int, can_resume: bool) -> Interrupted:
-    """Make the error that says how an interrupted run is continued."""
+def _make_interruption(done: int, epochs: int, can_resume: bool, resumes: bool) -> Interrupted:
+    """Make the error that says how an interrupted run is continued, also if its command `resumes` by itself."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    command = shlex.join(["som-dask", *arguments, *(["--resume"] if can_resume else [])])
+    if can_resume and not resumes:
+        arguments.append("--resume")
+    command = shlex.join(["som-dask", *arguments])
     state = f"stopped after {done} of {epochs} epochs" if done else "stopped"
     return Interrupted(f"{state}; {'continue' if can_resume else 'start again'} with: {command}")
 

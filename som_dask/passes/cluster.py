@@ -8,33 +8,18 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 import dask
-import yaml
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
-from som_dask.errors import ClusterError, MemoryLimitError, ParameterError, is_out_of_memory
+from som_dask.errors import ClusterError, MemoryLimitError, ParameterError, SomError, is_out_of_memory
+from som_dask.passes.compute import safe_settings, wait_for_workers
 from som_dask.passes.memory import worker_memory
 
-__all__ = ["connect", "safe_settings"]
-
-CONNECT_SECONDS = 60
-
-
-def safe_settings() -> dict[str, Any]:
-    """Return the Dask settings in ``dask.yaml`` of this package, by dotted name, for `dask.config.set`."""
-    return dict(_flatten(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
-
-
-def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+__all__ = ["connect"]
 
 
 @contextlib.contextmanager
@@ -72,7 +57,8 @@ def connect(
     ParameterError
         If several ways are given, or a number is not positive.
     ClusterError
-        If the scheduler can't be reached, or no worker comes within a minute.
+        If the scheduler can't be reached within ``distributed.comm.timeouts.connect`` of Dask's configuration, or no
+        worker comes within ``som-dask.workers-timeout``.
     """
     ways = {"workers": workers, "scheduler": scheduler, "scheduler_file": scheduler_file}
     given = [f"`{name}`" for name, value in ways.items() if value is not None]
@@ -81,20 +67,55 @@ def connect(
     if not given:
         yield None
         return
-    with dask.config.set(safe_settings()), contextlib.ExitStack() as stack:
+    with dask.config.set(_settings()), contextlib.ExitStack() as stack:
         if workers is not None:
             cluster = stack.enter_context(_start_cluster(workers, threads_per_worker, memory_limit))
             yield stack.enter_context(Client(cluster))
             return
-        address = scheduler if scheduler_file is None else _read_address(scheduler_file)
+        address = str(scheduler) if scheduler_file is None else _read_address(scheduler_file)
+        _check_certificates(address)
         try:
             # A client that fails to connect would remain the default client, so the first one is not made so.
-            with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as first:
-                first.wait_for_workers(1, timeout=CONNECT_SECONDS)
-            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
-        except (OSError, ValueError, TimeoutError) as error:
-            raise ClusterError(f"can't work with the scheduler at {address}: {error}; check it") from error
+            with Client(address, set_as_default=False) as first:
+                wait_for_workers(first)
+            client = stack.enter_context(Client(address))
+        except SomError:
+            raise
+        except Exception as error:  # each protocol raises errors of its own
+            reason = error if str(error) else type(error).__name__
+            raise ClusterError(
+                f"can't work with the scheduler at {address}: {reason}; check it, and its protocol (tcp or tls)"
+            ) from error
         yield client
+
+
+def _settings() -> dict[str, Any]:
+    """Return the safe settings, apart from those of this package that the user has set."""
+    return {
+        name: value
+        for name, value in safe_settings().items()
+        if not name.startswith("som-dask.") or dask.config.get(name, None) is None
+    }
+
+
+def _check_certificates(address: str) -> None:
+    """Refuse an address that needs certificates if there are none: the client would leave a thread that never ends.
+
+    Raises
+    ------
+    ClusterError
+    """
+    if not address.startswith(("tls://", "wss://")):
+        return
+    try:
+        context = Security().get_connection_args("client").get("ssl_context")
+    except Exception as error:  # files that are absent, unreadable or no certificates
+        raise ClusterError(f"the certificates in Dask's configuration can't be used: {error}") from error
+    if context is None:
+        raise ClusterError(
+            f"the scheduler at {address} needs certificates, and Dask's configuration has none; "
+            f"set distributed.comm.tls.ca-file, and cert and key of distributed.comm.tls.client"
+        )
 
 
 def _read_address(scheduler_file: str | os.PathLike[str]) -> str:

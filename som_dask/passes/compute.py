@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from importlib import resources
 from typing import Any
 
 import dask
+import yaml
+from dask.utils import parse_timedelta
 from distributed import KilledWorker, get_client
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
@@ -16,9 +19,20 @@ from threadpoolctl import threadpool_limits
 
 from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
 
-__all__ = ["active_client", "compute", "guard", "single_threaded_blas", "wait_for_workers"]
+__all__ = ["active_client", "compute", "guard", "safe_settings", "single_threaded_blas", "wait_for_workers"]
 
-WORKER_SECONDS = 60  # as long as `som_dask.passes.cluster.connect` waits
+
+def safe_settings() -> dict[str, Any]:
+    """Return the Dask settings in ``dask.yaml`` of this package, by dotted name, for `dask.config.set`."""
+    return dict(_flatten(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def active_client() -> Any:
@@ -44,14 +58,16 @@ def wait_for_workers(client: Any) -> None:
     Raises
     ------
     ClusterError
-        If none comes within a minute.
+        If none comes within ``som-dask.workers-timeout`` of Dask's configuration.
     """
+    name = "som-dask.workers-timeout"
+    seconds = parse_timedelta(dask.config.get(name, safe_settings()[name]))
     try:
-        client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        client.wait_for_workers(1, timeout=seconds)
     except TimeoutError as error:
         raise ClusterError(
-            f"the cluster at {client.scheduler.address} has no workers, and none has come within {WORKER_SECONDS} "
-            f"seconds; start some"
+            f"the cluster at {client.scheduler.address} has no workers, and none has come within {seconds:g} "
+            f"seconds; start some, or set {name} in Dask's configuration"
         ) from error
 
 

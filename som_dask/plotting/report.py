@@ -10,7 +10,7 @@ import xarray as xr
 from som_dask.errors import SchemaError, StorageError
 from som_dask.io.files import exists, is_url, read_bytes, write_bytes
 from som_dask.io.leftovers import remove_leftovers
-from som_dask.io.models import lattice_of
+from som_dask.io.models import lattice_of, model_digest
 from som_dask.io.outputs import check_apart, lock
 from som_dask.plotting.fields import list_fields
 from som_dask.plotting.report_page import START, Section, render_page
@@ -81,9 +81,9 @@ def report_html(
         If one of the Datasets does not belong to this map.
     """
     shape = lattice_of(model).shape
-    _check_dataset(evaluation, "evaluation", shape, None)
-    _check_dataset(clusters, "clusters", shape, "cluster")
-    _check_dataset(labels, "labels", shape, "class_count")
+    _check_dataset(evaluation, "evaluation", model, None)
+    _check_dataset(clusters, "clusters", model, "cluster")
+    _check_dataset(labels, "labels", model, "class_count")
     return render_page(
         title or f"Self-organizing map of {shape[0]} x {shape[1]} nodes",
         list_facts(model),
@@ -152,10 +152,11 @@ def check_page(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise StorageError(f"{path} is not an HTML page and is never overwritten; choose another output")
 
 
-def _check_dataset(dataset: xr.Dataset | None, what: str, shape: tuple[int, int], needed: str | None) -> None:
-    """Refuse a Dataset that lacks the variable `needed` or is of a map of another shape."""
+def _check_dataset(dataset: xr.Dataset | None, what: str, model: xr.Dataset, needed: str | None) -> None:
+    """Refuse a Dataset that lacks the variable `needed`, or is of another map as its size or its digest tells."""
     if dataset is None:
         return
+    shape = lattice_of(model).shape
     if needed is not None and needed not in dataset:
         raise SchemaError(
             f"the {what} have no variable {needed}, only {', '.join(map(str, dataset)) or 'none'}"
@@ -167,6 +168,9 @@ def _check_dataset(dataset: xr.Dataset | None, what: str, shape: tuple[int, int]
             f"what is given as {what} is of a map of {found[0]} x {found[1]} nodes, "
             f"this one has {shape[0]} x {shape[1]}"
         )
+    digest = dataset.attrs.get("model_codebook_sha256")
+    if digest is not None and digest != model_digest(model):
+        raise SchemaError(f"what is given as {what} is of another map; give {MAKERS[what]} for this one")
 
 
 def _make_sections(

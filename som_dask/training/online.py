@@ -17,6 +17,7 @@ from som_dask.algorithm.quality import hit_histogram
 from som_dask.engine.cpu import CPU_EXACT
 from som_dask.errors import MemoryLimitError, ParameterError
 from som_dask.passes.compute import compute
+from som_dask.passes.map_memory import check_map_fits
 from som_dask.passes.memory import process_memory
 from som_dask.passes.summary import summarize
 from som_dask.samples.open import open_samples
@@ -95,7 +96,14 @@ def _prepare(data: Any) -> PreparedData:
 
 
 def _choose_codebook(codebook: Any, data: PreparedData, lattice: Lattice, config: OnlineConfig) -> np.ndarray:
-    """Return the codebook to start from, (M, D) float64: the one given, or a random one."""
+    """Return the codebook to start from, (M, D) float64: the one given, or a random one.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the map does not fit the memory.
+    """
+    check_map_fits(lattice, data.samples.n_features, config.epochs)
     if codebook is None:
         return draw_codebook(lattice, data.samples.n_features, config.seed)
     return check_codebook(codebook, lattice, data.samples.n_features)

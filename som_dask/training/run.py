@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,9 @@ from som_dask.io.models import model_dataset
 from som_dask.samples.gaps import nodata_attrs
 from som_dask.training.prepared import PreparedData
 
-__all__ = ["Checkpointing", "Epoch", "Run"]
+__all__ = ["Checkpointing", "Epoch", "Resume", "Run"]
+
+Resume = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -81,22 +83,24 @@ class Checkpointing:
         Where checkpoints are saved and looked for.
     every : int
         Number of epochs between checkpoints.
-    resume : bool
-        Continue from the newest checkpoint.
+    resume : bool or "auto"
+        Continue from the newest checkpoint; "auto" begins a new run where there is none.
 
     Raises
     ------
     ParameterError
-        If `every` is not positive, or there is no folder to resume from.
+        If `every` is not positive, `resume` is something else, or there is no folder to resume from.
     """
 
     folder: CheckpointFolder | None = None
     every: int = 1
-    resume: bool = False
+    resume: Resume = False
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ParameterError(f"checkpoint_every must be at least 1, got {self.every}")
+        if self.resume not in (False, True, "auto"):
+            raise ParameterError(f"resume must be False, True or 'auto', got {self.resume!r}")
         if self.resume and self.folder is None:
             raise ParameterError("resume needs a folder of checkpoints")
 
@@ -157,10 +161,12 @@ class Run:
         Raises
         ------
         CheckpointError
-            If there is no checkpoint, or it belongs to another run.
+            If there is no checkpoint and one is required, or it belongs to another run.
         """
-        if checkpointing.resume and checkpointing.folder is not None:
-            self.state = checkpointing.folder.resume(self.identity, like=self.state)
+        folder, resume = checkpointing.folder, checkpointing.resume
+        if folder is None or not resume or (resume == "auto" and not folder.files()):
+            return
+        self.state = folder.resume(self.identity, like=self.state)
 
     def follow(
         self,

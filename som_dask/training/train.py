@@ -14,7 +14,7 @@ from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.training.batch import batch_epochs, train_batch
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.online import online_epochs, train_online
-from som_dask.training.run import Checkpointing, Epoch
+from som_dask.training.run import Checkpointing, Epoch, Resume
 
 __all__ = ["epochs", "train"]
 
@@ -33,7 +33,7 @@ def train(
     base: xr.Dataset | None = None,
     checkpoints: CheckpointFolder | None = None,
     checkpoint_every: int | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> xr.Dataset:
     """Train a map to the end and return it as a labeled Dataset.
@@ -65,8 +65,9 @@ def train(
         Where to save the state from time to time, and when the run is interrupted.
     checkpoint_every : int, optional
         Number of epochs between checkpoints; by default 1, and 10 by the online rule.
-    resume : bool
+    resume : bool or "auto"
         Continue from the newest checkpoint in `checkpoints`; the result has the same bits as without the break.
+        "auto" begins a new run where there is no checkpoint.
     on_epoch : callable, optional
         Called with each `Epoch`, for example to show progress or to write a log.
 
@@ -79,7 +80,7 @@ def train(
     Raises
     ------
     CheckpointError
-        If `resume` finds no checkpoint, or one of another configuration or other data.
+        If `resume` is true and there is no checkpoint, or if the newest is of another configuration or other data.
     MemoryLimitError
         If the samples take more than half of the free memory, by the online rule; or if workers run out of memory.
     ParameterError, DataError, StorageError, ClusterError

@@ -85,10 +85,13 @@ def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):
     assert run("retrain", "--config", "jobs/retrain.toml") == 0
     assert "registered          dev/flower/0.1.0/1/2" in capsys.readouterr().out
     assert run("clusters", "--config", "jobs/clusters.toml") == 0
+    assert run("report", "--config", "jobs/report.toml") == 4  # the evaluation is of the map before
+    assert run("evaluate", "--config", "jobs/evaluate.toml", "--overwrite") == 0
     assert run("report", "--config", "jobs/report.toml") == 0
     page = Path("som_dask_demo/job_report.html").read_text(encoding="utf-8")
     assert "6 clusters" in page
     assert "trustworthiness" in page
     events = read_events("som_dask_demo/log.jsonl")
-    assert list(events.loc[events["event"] == "run_started", "command"]) == ["train", "infer", "evaluate", "retrain"]
+    commands = ["train", "infer", "evaluate", "retrain", "evaluate"]
+    assert list(events.loc[events["event"] == "run_started", "command"]) == commands
     assert set(events.loc[events["event"] == "run_finished", "status"]) == {"completed"}

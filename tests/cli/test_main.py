@@ -171,6 +171,36 @@ def test_an_unfinished_run_is_continued_or_discarded(monkeypatch, capsys):
     xr.testing.assert_identical(open_model("model.zarr").drop_attrs(), resumed.drop_attrs())
 
 
+def test_one_command_for_the_start_and_every_time_in_the_queue_after_it(monkeypatch, capsys):
+    command = ["train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "4", "--resume-or-start"]
+    plain = EpochBar.__call__
+    ends = [-1, 1]  # before the first checkpoint, and after two of them
+
+    def interrupt(self, epoch):
+        plain(self, epoch)
+        if epoch.index == ends[0]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EpochBar, "__call__", interrupt)
+        patched.setattr(EpochBar, "__enter__", lambda self: self if ends[0] >= 0 else stop())
+        patched.setattr(sys, "argv", ["som-dask", *command])
+        for word in ("interrupted", "continue with"):
+            assert run(*command) == Interrupted.exit_status
+            (line,) = capsys.readouterr().err.splitlines()
+            assert word in line
+            ends.pop(0)
+    assert line.endswith(f"som-dask {' '.join(command)}")
+    assert run(*command) == 0
+    model = open_model("model.zarr")
+    assert run(*command, "--overwrite") == 0
+    xr.testing.assert_identical(open_model("model.zarr").drop_attrs(), model.drop_attrs())
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
 def test_checkpoints_go_when_the_model_is_there(folder):
     assert run("train", "cells.zarr", "--output", "model.zarr", *MAP, "--epochs", "2") == 0
     assert sorted(path.name for path in folder.iterdir()) == ["cells.zarr", "model.zarr"]

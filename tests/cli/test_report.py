@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis.evaluation_dataset import FORMAT
 from som_dask.io.models import save_model
 from som_dask.io.registry import Registry
 from tests.plotting.pictures import model_of
@@ -18,7 +19,11 @@ def folder(tmp_path, monkeypatch):
     save_model(model_of(Lattice(2, 3)), "model.zarr")
     clusters = xr.Dataset({"cluster": (("row", "col"), np.arange(6).reshape(2, 3) % 2)})
     clusters.to_zarr("clusters.zarr", zarr_format=3, consolidated=False)
-    xr.Dataset({"distortion": 2.5}).to_zarr("evaluation.zarr", zarr_format=3, consolidated=False)
+    xr.Dataset({"distortion": 2.5}, attrs={"format": FORMAT}).to_zarr(
+        "evaluation.zarr", zarr_format=3, consolidated=False
+    )
+    attrs = {"format": FORMAT, "model_codebook_sha256": "0" * 64}
+    xr.Dataset({"distortion": 2.5}, attrs=attrs).to_zarr("of_another.zarr", zarr_format=3, consolidated=False)
     return tmp_path
 
 
@@ -43,6 +48,8 @@ def test_a_report_of_a_store(capsys, folder):
         (["none.zarr"], 5, "none.zarr does not exist"),
         (["model.zarr", "--clusters", "none.zarr"], 5, "none.zarr does not exist"),
         (["model.zarr", "--clusters", "evaluation.zarr"], 4, "no variable cluster"),
+        (["model.zarr", "--evaluation", "model.zarr"], 4, "not an evaluation"),
+        (["model.zarr", "--evaluation", "of_another.zarr"], 4, "of another map"),
         (["model.zarr", "--output", "model.zarr", "--overwrite"], 5, "not an HTML page"),
         (["photo@dev"], 2, "there is no registry"),
     ],

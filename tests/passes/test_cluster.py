@@ -1,13 +1,17 @@
 """Cluster: safe settings, on this machine only, and clear words where there is none."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import dask
 import pytest
+from distributed import Client, Scheduler
+from distributed.security import Security
 
 from som_dask.errors import ClusterError, ParameterError
-from som_dask.passes import cluster
-from som_dask.passes.cluster import connect, safe_settings
+from som_dask.passes.cluster import connect
+from som_dask.passes.compute import safe_settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,11 +68,58 @@ def test_numbers_that_are_none(options):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_scheduler(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
-    with pytest.raises(ClusterError, match="scheduler at tcp"), connect(scheduler="tcp://127.0.0.1:9"):
+def test_no_scheduler(tmp_path):
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with soon, pytest.raises(ClusterError, match="scheduler at tcp"), connect(scheduler="tcp://127.0.0.1:9"):
         pass
     with pytest.raises(ClusterError, match="does not exist"), connect(scheduler_file=tmp_path / "none.json"):
+        pass
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory):
+    """The address of a scheduler that speaks TLS, and the security with which its clients can."""
+    pytest.importorskip("cryptography")
+    security = Security.temporary()
+    ready, done, found = threading.Event(), threading.Event(), []
+
+    async def serve():
+        async with Scheduler(host="127.0.0.1", protocol="tls", security=security, dashboard=False) as scheduler:
+            found.append(scheduler.address)
+            ready.set()
+            while not done.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(60)
+    yield found[0]
+    done.set()
+    thread.join()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("protocol", "words"), [("tls", "certificates"), ("tcp", "its protocol")])
+def test_an_encrypted_scheduler_needs_certificates(protocol, words, encrypted):
+    address = encrypted.replace("tls://", f"{protocol}://")
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with soon, pytest.raises(ClusterError, match=words), connect(scheduler=address):
+        pass
+
+
+def test_certificates_that_are_none(tmp_path):
+    bad = dask.config.set({"distributed.comm.tls.ca-file": str(tmp_path / "absent.pem")})
+    with bad, pytest.raises(ClusterError, match="certificates"), connect(scheduler="tls://127.0.0.1:9"):
+        pass
+
+
+def test_patience_is_that_of_the_configuration():
+    with (
+        Client(processes=False, n_workers=0, dashboard_address=":0") as client,
+        dask.config.set({"som-dask.workers-timeout": "300ms"}),
+        pytest.raises(ClusterError, match=r"within 0.3 seconds"),
+        connect(scheduler=client.scheduler.address),
+    ):
         pass
 
 

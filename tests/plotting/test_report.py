@@ -188,6 +188,7 @@ def test_what_is_too_much_is_told():
         ("clusters", xr.Dataset({"x": 1}), "clusters have no variable cluster, only x"),
         ("clusters", xr.Dataset({"cluster": 1}), "clusters is of a map of None x None"),
         ("labels", xr.Dataset(), "labels have no variable class_count, only none"),
+        ("evaluation", xr.Dataset(attrs={"model_codebook_sha256": "0" * 64}), "evaluation is of another map"),
         ("evaluation", xr.Dataset({"x": (("row", "col"), np.zeros((4, 3)))}), "evaluation is of a map of 4 x 3"),
     ],
 )

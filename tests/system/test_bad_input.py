@@ -69,6 +69,7 @@ TRAIN = [
     ("two clusters", 2, ["--workers", "--scheduler"], ["good.zarr", "--workers", "2", "--scheduler", "tcp://h:1"]),
     ("no scheduler file", 6, ["s.json"], ["good.zarr", "--scheduler-file", "s.json"]),
     ("nothing to resume", 3, ["no checkpoint"], ["good.zarr", "--resume"]),
+    ("two ways to resume", 2, ["--resume-or-start"], ["good.zarr", "--resume", "--resume-or-start"]),
     ("no codebook file", 2, ["w.npy"], ["good.zarr", "--initial-codebook", "w.npy"]),
 ]
 

@@ -303,7 +303,7 @@ import sys
 import dask
 from som_dask.passes import cluster
 from som_dask.errors import ClusterError
-cluster.CONNECT_SECONDS = 1
+dask.config.set({"distributed.comm.timeouts.connect": "1s"})
 try:
     with cluster.connect(**{sys.argv[1]: sys.argv[2]}):
         pass

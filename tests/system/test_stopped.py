@@ -1,5 +1,7 @@
 """Runs that are asked to stop: one line that tells how to go on, and the same result when they have."""
 
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,9 @@ import pytest
 import xarray as xr
 
 from som_dask.analysis.labels import infer
+from som_dask.cli import signals
+from som_dask.cli.progress import EpochBar
+from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model
 from tests.system.test_bad_input import run, store
 
@@ -95,3 +100,122 @@ def test_training_on_processes_that_is_stopped_goes_on_to_the_same_bits(folder):
     assert run(*command, "--resume") == 0  # where it goes on does not matter
     assert run(*command[:3], "whole.zarr", *options) == 0
     assert open_model("model.zarr").attrs["codebook_sha256"] == open_model("whole.zarr").attrs["codebook_sha256"]
+
+
+MOMENTS = 16
+MAP = ["--rows", "3", "--cols", "4", "--epochs", "3"]
+
+
+def run_signaled(number, moment, *command):
+    """Run a command that gets a signal at the call of its so-many-th function.
+
+    Returns
+    -------
+    status : int
+    calls : int
+        Number of functions that were called.
+    awaited : bool
+        Whether the signal came while the command was to be stopped by it.
+    """
+    calls, awaited = 0, False
+
+    def count(_, event, __):
+        nonlocal calls, awaited
+        if event == "call":
+            calls += 1
+            if calls == moment:
+                awaited = bool(signals._before) and not signals._finishing
+                signal.raise_signal(number)
+
+    before = signal.signal(number, signal.SIG_IGN)  # for when the command has let go
+    sys.setprofile(count)
+    try:
+        return run(*command), calls, awaited
+    finally:
+        sys.setprofile(None)
+        signal.signal(number, before)
+
+
+def test_no_signal_is_lost_whenever_it_comes(folder, capsys):
+    store("few.zarr", np.random.default_rng(1).normal(size=(200, 3)))
+    command = ["train", "few.zarr", *MAP, "--resume-or-start", "--output"]
+    assert run(*command, "first.zarr") == 0  # after this nothing is compiled any more
+    status, calls, _ = run_signaled(signal.SIGTERM, None, *command, "whole.zarr")
+    assert status == 0
+    whole = open_model("whole.zarr").attrs["codebook_sha256"]
+    here = {path.name for path in folder.iterdir()}
+    choose = random.Random(7)
+    for _ in range(MOMENTS):
+        capsys.readouterr()
+        number = choose.choice([signal.SIGTERM, signal.SIGINT])
+        status, _, awaited = run_signaled(number, choose.randrange(1, calls), *command, "model.zarr")
+        assert status == (75 if awaited else 0)
+        err = capsys.readouterr().err
+        assert err.count("\n") == (1 if awaited else 0), err
+        assert run(*command, "model.zarr", *([] if awaited else ["--overwrite"])) == 0
+        assert open_model("model.zarr").attrs["codebook_sha256"] == whole
+        assert {path.name for path in folder.iterdir()} == {*here, "model.zarr"}
+        shutil.rmtree("model.zarr")
+
+
+SWALLOWED = """
+import os, signal, threading
+from som_dask.cli import info
+from som_dask.cli.main import main
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        [None for _ in range(1000)]
+def open_model(*_):
+    HOW
+    threading.Event().wait(100)  # as for a cluster
+info.open_model = open_model
+main()
+"""
+HOW = {
+    "in a destructor": "Dropped()",
+    "by a library": """
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        [None for _ in range(1000)]
+    except BaseException:
+        pass
+""",
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_an_interrupt_that_was_swallowed_comes_again(how, folder):
+    script = SWALLOWED.replace("    HOW", f"    {HOW[how].strip()}")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "info", "x"], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == "som-dask: interrupted; nothing was left half-written\n"
+
+
+def test_a_second_signal_does_not_disturb_the_end(folder, capsys, monkeypatch):
+    """Slurm sends SIGTERM to all processes of a job, of which the job script sends it on."""
+    command = ["train", "cells.zarr", *MAP, "--checkpoint-every", "5", "--output", "model.zarr"]
+    plain = CheckpointFolder.save
+
+    def save(self, checkpoint):
+        signal.raise_signal(signal.SIGTERM)
+        return plain(self, checkpoint)
+
+    def stop(self, epoch):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointFolder, "save", save)
+        patched.setattr(EpochBar, "__call__", stop)
+        assert run(*command) == 75
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "continue with" in line
+    assert run(*command, "--resume") == 0
+
+
+def test_the_command_gives_signals_back(folder):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    assert run("info", "absent.zarr") == 5
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before

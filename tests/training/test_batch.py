@@ -200,6 +200,25 @@ def test_a_checkpoint_of_other_data_or_another_map_is_refused(values, tmp_path):
         train(values[:, :2], LATTICE, CONFIG, checkpoints=folder, resume=True)
 
 
+def test_resume_auto_starts_or_goes_on(values, tmp_path):
+    folder, seen = CheckpointFolder(tmp_path / "c"), []
+    whole = train(values, LATTICE, CONFIG)
+
+    def stop(epoch):
+        if epoch.index == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(values, LATTICE, CONFIG, checkpoints=folder, resume="auto", on_epoch=stop)
+    model = train(values, LATTICE, CONFIG, checkpoints=folder, resume="auto", on_epoch=seen.append)
+    assert seen[0].index == 2
+    assert model.attrs["codebook_sha256"] == whole.attrs["codebook_sha256"]
+    with pytest.raises(CheckpointError, match="seed"):  # never discarded in silence
+        train(values, LATTICE, dataclasses.replace(CONFIG, seed=7), checkpoints=folder, resume="auto")
+    with pytest.raises(ParameterError, match="'yes'"):
+        train(values, LATTICE, CONFIG, checkpoints=folder, resume="yes")
+
+
 def test_resume_needs_checkpoints(values, tmp_path):
     with pytest.raises(ParameterError, match="folder"):
         train(values, LATTICE, CONFIG, resume=True)

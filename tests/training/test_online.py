@@ -17,7 +17,7 @@ from som_dask.errors import CheckpointError, DataError, Interrupted, MemoryLimit
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model, save_model
 from som_dask.training.config import MapConfig
-from som_dask.training.train import train
+from som_dask.training.train import epochs, train
 from tests.system.test_bad_input import run
 from tests.training.test_batch import Stop, stopped_after
 
@@ -93,6 +93,16 @@ def test_a_checkpoint_of_another_run_is_refused(values, tmp_path):
         train(values, LATTICE, CONFIG, codebook=np.zeros((7, 20, 3)), checkpoints=folder, resume=True)
     with pytest.raises(ParameterError, match="folder"):
         train(values, LATTICE, CONFIG, resume=True)
+
+
+def test_a_map_that_does_not_fit_the_memory_is_refused(values):
+    for lattice, config in ((Lattice(10**7, 10**7), CONFIG), (LATTICE, OnlineConfig(epochs=10**15))):
+        with pytest.raises(MemoryLimitError, match="take a smaller one"):
+            train(values, lattice, config)
+        with pytest.raises(MemoryLimitError, match="take a smaller one"):
+            next(epochs(values, lattice, config))
+    with pytest.raises(MemoryLimitError, match="take a smaller one"):  # a codebook that is given as well
+        train(values, LATTICE, OnlineConfig(epochs=10**15), codebook=np.zeros((7, 20, 3)))
 
 
 def test_a_codebook_may_be_given(values, rng):
