@@ -28,8 +28,7 @@ from tests.system.writers import (
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for open files in /proc")
 STEPS = os.environ.get("SOM_DASK_STEPS", "some")
-SOME = {"killed": 5, "full": 3, "broken": 3}  # steps tried of each command
-LAST = 2  # of them that are the last ones, in which what is written is published
+SOME = {"killed": (2, 2), "full": (2, 0), "broken": (1, 1)}  # spread over all kinds of steps, and the last ones
 
 
 @dataclass
@@ -62,23 +61,24 @@ class Workshop:
 
     def __init__(self, server, folder, prepared):
         self.server, self.folder, self.prepared = server, folder, prepared
-        self.undisturbed = {}
 
     def run_undisturbed(self, writer):
         """Return what is in a command's folder before and after it, and its steps."""
-        if writer.name not in self.undisturbed:
-            folder = self.folder / f"{WRITERS.index(writer)}"
-            copy_given(writer, self.prepared, folder)
-            before = look(folder)
-            (ended,) = self.server.run([Run(str(folder), writer.arguments)])
-            assert (ended.status, ended.err) == (0, "")
-            check_log(writer, self.prepared, folder, whole=True)
-            self.undisturbed[writer.name] = before, look(folder), ended.steps
-        return self.undisturbed[writer.name]
+        folder = self.folder / f"{WRITERS.index(writer)}"
+        copy_given(writer, self.prepared, folder)
+        before = look(folder)
+        (ended,) = self.server.run([Run(str(folder), writer.arguments)])
+        assert (ended.status, ended.err) == (0, "")
+        check_log(writer, self.prepared, folder, whole=True)
+        return before, look(folder), ended.steps
 
-    def try_steps(self, writer, fault, numbers, folder):
-        """Run a command once for each of some steps, at which the fault hits it."""
-        runs = [Run(str(folder / f"{number}"), writer.arguments, fault, number) for number in numbers]
+    def try_steps(self, writer, chosen, folder):
+        """Run a command once for each of some faults and steps, at which the fault hits it."""
+        runs = [
+            Run(str(folder / f"{fault}-{number}"), writer.arguments, fault, number)
+            for fault, numbers in chosen.items()
+            for number in numbers
+        ]
         for run in runs:
             copy_given(writer, self.prepared, Path(run.folder))
         return [Trial(run, Path(run.folder), ended) for run, ended in zip(runs, self.server.run(runs), strict=True)]
@@ -114,15 +114,16 @@ def workshop(tmp_path_factory):
 
 
 def choose(steps, fault, first):
-    """Choose numbers of steps: the first of each kind, or some of these and the last ones."""
+    """Choose numbers of steps; those that are spread are others for each command, the `first` of its list."""
     if STEPS == "all":
         return list(range(1, len(steps) + 1))
     kinds = [kind_of(step) for step in steps]
     numbers = [kinds.index(kind) + 1 for kind in dict.fromkeys(kinds)]
     if STEPS == "kinds":
         return numbers
-    gap = -(-len(numbers) // (SOME[fault] - LAST))
-    return sorted({*numbers[first % gap :: gap], *numbers[-LAST:]})
+    spread, last = SOME[fault]
+    gap = -(-len(numbers) // spread)
+    return sorted({*numbers[first % gap :: gap], *numbers[len(numbers) - last :]})
 
 
 def check_line(ended):
@@ -141,16 +142,15 @@ def check_advice(advice, ended):
     assert advice is not None, f"run again: {ended.status} {ended.err}"
 
 
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("writer", WRITERS, ids=str)
-def test_nothing_is_lost(writer, fault, workshop, tmp_path):
+def test_nothing_is_lost(writer, workshop, tmp_path):
     before, after, steps = workshop.run_undisturbed(writer)
-    numbers = choose(steps, fault, WRITERS.index(writer))
-    trials = workshop.try_steps(writer, fault, numbers, tmp_path)
+    chosen = {fault: choose(steps, fault, WRITERS.index(writer)) for fault in FAULTS}
+    trials = workshop.try_steps(writer, chosen, tmp_path)
     listed = workshop.list_models(trials) if "registry" in writer.given else [None] * len(trials)
     undone = []
     for trial, models in zip(trials, listed, strict=True):
-        trial.check(check_killed if fault == "killed" and trial.step != "none" else check_line, trial.ended)
+        trial.check(check_killed if trial.run.fault == "killed" and trial.step != "none" else check_line, trial.ended)
         done = trial.ended.status == 0
         trial.check(check_unfinished, writer, after if done else before, after, trial.folder, models)
         trial.check(check_log, writer, workshop.prepared, trial.folder, whole=done and not trial.ended.err)
