@@ -138,6 +138,8 @@ def test_a_killed_run_does_only_what_is_missing(cells, model, tmp_path, monkeypa
     script = "import som_dask.samples.open as s; s.MIN_BLOCK_ROWS = 1000\n" + KILLED
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
     assert not os.path.exists("labels.zarr")
+    cut_off = tmp_path / ".labels.zarr.partial" / "labels.zarr" / "distance" / "c" / "3.0123456789abcdef.partial"
+    cut_off.write_bytes(b"as Zarr names what it is writing")
     done, plain = [], label_region.label_block
 
     def counted(block, *rest):
@@ -149,6 +151,7 @@ def test_a_killed_run_does_only_what_is_missing(cells, model, tmp_path, monkeypa
     assert summary.blocks == 9
     assert summary.blocks_before == 3
     assert len(done) == 6
+    assert not list((tmp_path / "labels.zarr").rglob("*.partial"))
     np.testing.assert_array_equal(opened("labels.zarr")["distance"], infer(cells, model)["distance"].compute())
 
 
