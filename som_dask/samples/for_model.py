@@ -43,6 +43,8 @@ def open_for_model(
     ------
     SchemaError
         If the features are not those that the model was trained on, or have other units.
+    StorageError
+        If the store of the samples lacks chunks, and missing values are an error.
     ParameterError
         If `missing` is none of these.
     """
@@ -52,7 +54,8 @@ def open_for_model(
     samples = open_samples_for(model, data, **options)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     check_units(model, samples.feature_units, samples.description)
-    return samples, model, missing or model.attrs.get("missing", "error")
+    how: Missing = missing or model.attrs.get("missing", "error")
+    return samples.allow_for(how), model, how
 
 
 def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
@@ -83,7 +86,7 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     names = [names] if isinstance(names, str) else names
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same warnings come when the samples are opened
-        variables = open_source(source, names, allow_missing=True).variables
+        variables = open_source(source, names).variables
     every = list(dict.fromkeys(str(dim) for v in variables for dim in v.dims))
     if set(dims) <= set(every):
         options = {**options, "sample_dims": [dim for dim in every if dim not in dims]}

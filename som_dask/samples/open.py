@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
+from som_dask.samples.absent import refuse_absent
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
@@ -64,7 +66,8 @@ def open_samples(
         chunk of a store is never cut.
     allow_missing_chunks : bool
         Read a Zarr chunk that is not in the store as the fill value. By default this is an error, because a lost
-        chunk looks the same as one that was never written.
+        chunk looks the same as one that was never written. Where the fill value is read as a missing value, the
+        samples remember such chunks, and they are an error only where missing values are one.
     sample_weights : optional
         How much each sample counts: "area" for the cosine of the latitude, known by its units or name, along sample
         dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples; a DataArray on
@@ -83,7 +86,7 @@ def open_samples(
     Raises
     ------
     StorageError
-        If a store can't be opened or has chunks missing.
+        If a store can't be opened, or lacks chunks that are not read as missing values.
     DataError
         If the input has no rows, no features or no real numbers, or if variables don't fit together.
     ParameterError
@@ -98,9 +101,15 @@ def open_samples(
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
     if variable is not None and variables is not None:
         raise ParameterError("variable and variables say the same; give one of them")
-    found = open_source(source, _as_names(variable if variables is None else variables), allow_missing_chunks)
+    found = open_source(source, _as_names(variable if variables is None else variables))
     missing = parse_nodata(nodata)
     found = found.without(missing)
+    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
+    other = None if beside is None else found.find_other(beside)
+    absent = () if allow_missing_chunks else found.find_absent(beside)
+    if wanted is not None and wanted.kind != "f":  # no integer says that it is missing
+        absent = tuple(replace(each, missing=False) for each in absent)
+    refuse_absent(absent, None)
     roles = roles_of(found.variables, _as_names(sample_dims), _as_names(feature_dims), found.description)
     ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
     _refuse_useless(ordered, roles, found.description)
@@ -114,12 +123,10 @@ def open_samples(
     if wanted is not None:
         table = table.astype(wanted)
     weights = None
-    if isinstance(sample_weights, str) and sample_weights != AREA:
-        sample_weights = found.find_other(sample_weights, allow_missing_chunks)
     if sample_weights is not None:
         sizes = {dim: ordered[0].sizes[dim] for dim in roles.samples}
-        others = found.others.values()
-        values = sample_weights_of(sample_weights, coords, sizes, found.description, others)
+        given, others = sample_weights if other is None else other, found.others.values()
+        values = sample_weights_of(given, coords, sizes, found.description, others)
         weights = spread_values(values, roles.samples, grid)
     if feature_weights is not None:
         feature_weights = feature_weights_of(
@@ -142,6 +149,7 @@ def open_samples(
         standard_name=_as_text(standard_names.pop()) if len(standard_names) == 1 else None,
         variables=tuple(str(v.name) for v in found.variables if v.name is not None),
         nodata=missing,
+        absent=absent,
     )
 
 

@@ -15,8 +15,9 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from som_dask.errors import DataError, ParameterError, StorageError
+from som_dask.errors import DataError, ParameterError
 from som_dask.io.stores import open_dataset, open_zarr_node
+from som_dask.samples.absent import AbsentChunks, find_absent
 from som_dask.samples.gaps import Number, fill_masked, make_missing
 
 __all__ = ["Source", "open_source", "variable_names_of"]
@@ -36,28 +37,41 @@ class Source:
         All variables of the same store or Dataset, by name.
     node : zarr.Group, optional
         The group of the store.
+    stored : tuple of (zarr.Array, str)
+        The arrays of the variables in the store, each with a description for messages.
+    nodata : tuple of numbers
+        Numbers that stand for missing values, which the variables hold no more.
     """
 
     variables: tuple[xr.DataArray, ...]
     description: str
     others: Mapping[Hashable, xr.DataArray] = field(default_factory=dict)
     node: zarr.Group | None = None
+    stored: tuple[tuple[zarr.Array, str], ...] = ()
+    nodata: tuple[Number, ...] = ()
 
-    def find_other(self, name: str, allow_missing: bool) -> xr.DataArray:
+    def find_other(self, name: str) -> xr.DataArray:
         """Return another variable of the same store or Dataset.
 
         Raises
         ------
         ParameterError
             If there is no variable of that name.
-        StorageError
-            If chunks of it are missing.
         """
         if name not in self.others:
             raise ParameterError(f"{self.description} has no variable {name!r} beside it for the weights")
-        if self.node is not None and not allow_missing:
-            _refuse_missing(self.node[name], name)  # type: ignore[arg-type]
         return fill_masked(self.others[name])
+
+    def find_absent(self, other: str | None = None) -> tuple[AbsentChunks, ...]:
+        """Return the chunks that the store lacks of the variables, and perhaps of another variable."""
+        found = [
+            each
+            for array, where in self.stored
+            for each in find_absent(array, where, decoded=self.node is not None, nodata=self.nodata)
+        ]
+        if other is not None and self.node is not None:
+            found += find_absent(self.node[other], other, decoded=True)  # type: ignore[arg-type]
+        return tuple(found)
 
     def without(self, nodata: Sequence[Number]) -> Source:
         """Return the same source with these numbers missing from its variables.
@@ -67,10 +81,13 @@ class Source:
         ParameterError
             If no variable can hold one of the numbers.
         """
-        return replace(self, variables=make_missing(self.variables, nodata, self.description)) if nodata else self
+        if not nodata:
+            return self
+        variables = make_missing(self.variables, nodata, self.description)
+        return replace(self, variables=variables, nodata=tuple(nodata))
 
 
-def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -> Source:
+def open_source(source: Any, names: Sequence[str] | None) -> Source:
     """Open any supported input as variables that are read lazily.
 
     Parameters
@@ -78,8 +95,6 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
     source : as for `som_dask.samples.open.open_samples`
     names : sequence of str, optional
         The variables to take from a group or Dataset; needed if it has several.
-    allow_missing : bool
-        Whether chunks that are not stored may be read as the fill value.
 
     Returns
     -------
@@ -88,14 +103,14 @@ def open_source(source: Any, names: Sequence[str] | None, allow_missing: bool) -
     Raises
     ------
     StorageError
-        If a store can't be opened or has chunks missing.
+        If a store can't be opened.
     ParameterError
         If a variable does not exist.
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _open_zarr(source, names, allow_missing)
+        return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
         chosen = _choose_names(source, names, "the Dataset")
         return Source(_take_variables(source, chosen), _describe_names(chosen), _take_everything(source))
@@ -181,21 +196,17 @@ def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) 
     return tuple(names)
 
 
-def _open_zarr(place: str | os.PathLike[str], names: Sequence[str] | None, allow_missing: bool) -> Source:
+def _open_zarr(place: str | os.PathLike[str], names: Sequence[str] | None) -> Source:
     node = open_zarr_node(place)
     if isinstance(node, zarr.Array):
         if names is not None:
             raise ParameterError(f"variable {names[0]!r} was asked for, but {place} is a single array")
-        if not allow_missing:
-            _refuse_missing(node, f"{place}")
-        return Source((_wrap_array(node),), f"{place}")
+        return Source((_wrap_array(node),), f"{place}", stored=((node, f"{place}"),))
     dataset = _open_group(place)
     chosen = _choose_names(dataset, names, str(place))
     description = f"{place}:{','.join(chosen)}"
-    if not allow_missing:
-        for name in chosen:
-            _refuse_missing(node[name], f"{place}:{name}")
-    return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node)
+    stored = tuple((node[name], f"{place}:{name}") for name in chosen)
+    return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node, stored)
 
 
 def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
@@ -212,24 +223,6 @@ def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
     # Samples need no dates; the labels get the same numbers with their units.
     warnings.warn(f"times of {place} stay numbers: {reason}", stacklevel=2)
     return dataset
-
-
-def _refuse_missing(stored: zarr.Array, description: str) -> None:
-    missing = _count_missing_chunks(stored) if stored.ndim else 0
-    if missing > 0:
-        raise StorageError(
-            f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
-            f"{stored.fill_value} with --allow-missing-chunks"
-        )
-
-
-def _count_missing_chunks(stored: zarr.Array) -> int:
-    """Count the chunks of an array (or its shards, if it has any) that are not in the store."""
-    pieces = stored.shards or stored.chunks
-    # zarr counts a shard as all the chunks that it could hold, including those beyond the edge of the array.
-    in_each = math.prod(pieces) // math.prod(stored.chunks)
-    wanted = math.prod(-(-size // piece) for size, piece in zip(stored.shape, pieces, strict=True))
-    return wanted - stored.nchunks_initialized // in_each
 
 
 def _wrap_array(node: zarr.Array) -> xr.DataArray:

@@ -227,6 +227,8 @@ class Run:
         counts = {"samples": summary.samples}
         if gaps:
             counts |= {"samples_left_out": summary.dropped, "missing_values": int(summary.gaps.sum())}
+        if samples.absent:
+            counts |= {"absent_chunks": sum(each.count for each in samples.absent)}
         if samples.weights is not None:
             counts |= {"samples_of_weight_zero": summary.weightless}
         return model_dataset(
