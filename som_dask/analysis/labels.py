@@ -17,6 +17,7 @@ from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.engines import engine_for
 from som_dask.errors import DataError
+from som_dask.io.attributes import make_plain
 from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
 from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
@@ -171,7 +172,7 @@ class LabelTask:
             som_dask_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return labels
+        return make_plain(labels)
 
     @property
     def _target(self) -> str:

@@ -16,6 +16,7 @@ from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
 from som_dask.errors import ParameterError, SchemaError, StorageError
+from som_dask.io.attributes import make_plain
 from som_dask.io.digest import DIGEST
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
 from som_dask.io.stores import open_zarr_node
@@ -76,7 +77,7 @@ def model_dataset(
         Names of the features.
     lattice : Lattice
     attrs : mapping
-        Parameters and provenance, as JSON values.
+        Parameters and provenance, as JSON values; see `som_dask.io.attributes.make_plain`.
     gaps : (D,) int64, optional
         Number of samples that lack each feature.
     feature_coords : mapping of str to xarray.Variable, optional
@@ -137,7 +138,7 @@ def model_dataset(
             "feature", gaps, {"long_name": "samples that lack the feature", "units": "1"}
         )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
-    return dataset
+    return make_plain(dataset)
 
 
 def describe_hit_share(share: np.ndarray | None, lattice: Lattice) -> dict[str, Any]:

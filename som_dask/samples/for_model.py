@@ -10,6 +10,7 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
+from som_dask.io.attributes import read_attribute
 from som_dask.io.models import check_features, open_model
 from som_dask.io.units import check_units
 from som_dask.samples.dims import VARIABLE
@@ -75,12 +76,12 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     if isinstance(source, Samples):
         return open_samples(source, **options)
     if options.get("nodata") is None and "nodata" in model.attrs:
-        options = {**options, "nodata": model.attrs["nodata"]}
+        options = {**options, "nodata": read_attribute(model.attrs["nodata"])}
     names = options.get("variables") or options.get("variable")
     if not names:
         names = _find_training_variables(model, source)
         options = {**options, "variable": None, "variables": names}
-    dims = model.attrs.get("feature_dims")
+    dims = _names_in(model, "feature_dims")
     if dims is None or options.get("sample_dims") or options.get("feature_dims"):
         return open_samples(source, **options)
     names = [names] if isinstance(names, str) else names
@@ -99,5 +100,11 @@ def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None
         return None
     if VARIABLE in model.coords:
         return list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
-    names, known = list(model.attrs.get("variables", ())), variable_names_of(source)
+    names, known = _names_in(model, "input_variables") or [], variable_names_of(source)
     return names if len(known) > 1 and len(names) == 1 and names[0] in known else None
+
+
+def _names_in(model: xr.Dataset, attribute: str) -> list[str] | None:
+    """Return the names that an attribute of a model lists; None if it has no such attribute."""
+    names = read_attribute(model.attrs.get(attribute))
+    return None if names is None else [str(name) for name in names]

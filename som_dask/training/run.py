@@ -253,7 +253,7 @@ class Run:
                 "weighted": samples.weights is not None,
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
-                "variables": list(samples.variables),
+                "input_variables": list(samples.variables),
                 **nodata_attrs(samples.nodata),
                 "sample_dims": list(samples.sample_dims),
                 "feature_dims": list(samples.feature_dims),
