@@ -17,7 +17,7 @@ from som_dask.errors import DataError
 from som_dask.io.files import make_durable, write_bytes
 from som_dask.passes.summary import summarize_block
 
-__all__ = ["Region", "fingerprint_of_block", "write_block"]
+__all__ = ["Region", "fingerprint_of_block", "write_block", "write_labels"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Region:
 
     Attributes
     ----------
-    store : str
-        Path or URL of the store.
+    store : str or zarr.abc.store.Store
+        The store, or its path or URL.
     index : int
         Index of the block.
     start : int
@@ -38,15 +38,18 @@ class Region:
         Start and size of the region along each of them.
     place : tuple of int
         Index of the block along each of them, which is that of its chunk.
+    group : str, optional
+        Path of the labels in the store; by default its root.
     """
 
-    store: str
+    store: Any
     index: int
     start: int
     dims: tuple[str, ...]
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
     place: tuple[int, ...]
+    group: str | None = None
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -96,6 +99,28 @@ def write_block(
     DataError
         If a value is infinite, or NaN although none may be missing; the message names the block.
     """
+    columns, record = write_labels(block, shared, how, coords, coord_dims, region)
+    make_durable(region.chunk(name, dims) for name, dims in columns.items())
+    write_bytes(note, json.dumps(record).encode())
+
+
+def write_labels(
+    block: np.ndarray,
+    shared: SharedCodebook,
+    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
+    coords: dict[str, np.ndarray],
+    coord_dims: dict[str, tuple[str, ...]],
+    region: Region,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
+    """Label one block and write its region of the store; the parameters are those of `write_block`.
+
+    Returns
+    -------
+    columns : dict of str to tuple of str
+        Names of the variables that were written, and their dimensions.
+    record : dict
+        Numbers of samples and of labels, sum of the distances, and fingerprint of the block, as JSON values.
+    """
     make, wanted = how
     try:
         labels = (make or label_block)(block, shared)
@@ -107,8 +132,7 @@ def write_block(
         dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
         columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
     columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
-    xr.Dataset(columns).to_zarr(region.store, region=region.slices, consolidated=False)
-    make_durable(region.chunk(name, dims) for name, (dims, _) in columns.items())
+    xr.Dataset(columns).to_zarr(region.store, group=region.group, region=region.slices, consolidated=False)
     distance = labels[:, wanted["distance"].first]
     known = ~np.isnan(distance)
     record = {
@@ -117,7 +141,7 @@ def write_block(
         "distance": float(distance[known].sum()),
         "fingerprint": fingerprint_of_block(block, region.start),
     }
-    write_bytes(note, json.dumps(record).encode())
+    return {name: dims for name, (dims, _) in columns.items()}, record
 
 
 def fingerprint_of_block(block: np.ndarray, first_row: int) -> str:

@@ -207,7 +207,7 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     ----------
     data : anything that `som_dask.samples.open.open_samples` takes
         Variables and dimensions are those of training, unless the samples are already open.
-    model : xarray.Dataset, or path or URL of a saved model
+    model : xarray.Dataset, or path, URL or Zarr store of a saved model
     missing : {"error", "drop", "mask"}, optional
         How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared
         by the features that they have, and left out only if they have none. By default as in training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -12,7 +13,9 @@ from som_dask.errors import StorageError
 from som_dask.io.digest import DIGEST, dataset_digest
 from som_dask.io.files import PathOrUrl, beside_for_me, is_url, remove, remove_leftovers
 from som_dask.io.outputs import check_free, publish
+from som_dask.io.store_objects import Place, StoreObject, describe_place, resolve_place
 from som_dask.io.stores import open_dataset
+from som_dask.io.transactions import check_writable, create_in
 
 __all__ = ["read_whole", "save_labeled", "store_encoding"]
 
@@ -22,15 +25,15 @@ def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
 
 
-def save_labeled(
-    dataset: xr.Dataset, place: PathOrUrl, *, overwrite: bool = False, with_digest: bool = False
-) -> None:
+def save_labeled(dataset: xr.Dataset, place: Place, *, overwrite: bool = False, with_digest: bool = False) -> None:
     """Save a labeled result as one Zarr store, written beside its place, read back, and published by one rename.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
+        A store is written to directly, and read back; publishing it, as by the commit of an icechunk session, is left
+        to the caller.
     overwrite : bool
         Replace an existing store; it stays complete until the new one is.
     with_digest : bool
@@ -43,6 +46,10 @@ def save_labeled(
         If the store exists and may not be overwritten, if it can't be written, or if what was written can't be read
         as it was.
     """
+    place = resolve_place(place)
+    if not isinstance(place, (str, os.PathLike)):
+        _save_into(place, dataset, overwrite=overwrite, with_digest=with_digest)
+        return
     check_free(place, overwrite=overwrite)
     temporary = beside_for_me(place)
     dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
@@ -71,12 +78,22 @@ def save_labeled(
         read_whole(place, digest, place)
 
 
-def read_whole(place: PathOrUrl, digest: str | None, name: PathOrUrl) -> xr.Dataset:
+def _save_into(place: StoreObject, dataset: xr.Dataset, *, overwrite: bool, with_digest: bool) -> None:
+    """Save a result in a store object, without a commit or anything like it, and read it back."""
+    check_writable(place, overwrite=overwrite)
+    dataset = dataset.compute().drop_encoding()
+    digest = dataset_digest(dataset) if with_digest else None
+    marked = dataset if digest is None else dataset.assign_attrs({DIGEST: digest})
+    create_in(place, marked, store_encoding(dataset), overwrite=overwrite)
+    read_whole(place, digest, f"what was written to {describe_place(place)}")
+
+
+def read_whole(place: Place, digest: str | None, name: PathOrUrl) -> xr.Dataset:
     """Read all of a saved Dataset, and check that it is the one that was saved.
 
     Parameters
     ----------
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
     digest : str, optional
         Digest of what was saved; by default any will do.
     name : str or path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from som_dask.errors import ParameterError, SchemaError, StorageError
 from som_dask.io.attributes import make_plain
 from som_dask.io.digest import DIGEST
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
+from som_dask.io.store_objects import Place, describe_place
 from som_dask.io.stores import open_zarr_node
 from som_dask.io.units import FEATURE_UNITS, describe_units
 
@@ -275,13 +275,15 @@ def _list_names(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save_model(model: xr.Dataset, place: Place, *, overwrite: bool = False) -> None:
     """Save a model as one Zarr store, written beside its place, read back, and published by one rename.
 
     Parameters
     ----------
     model : xarray.Dataset
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
+        A store is written to directly, and read back; publishing it, as by the commit of an icechunk session, is left
+        to the caller.
     overwrite : bool
         Replace an existing store; it stays complete until the new one is.
 
@@ -302,8 +304,13 @@ def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: b
     save_labeled(model, place, overwrite=overwrite, with_digest=is_model)
 
 
-def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
+def open_model(place: Place | xr.Dataset) -> xr.Dataset:
     """Open a model and check that it is complete, by the digest of all its variables, coordinates and attributes.
+
+    Parameters
+    ----------
+    place : path, fsspec URL, Zarr store, or group in one
+        A Dataset is returned as it is.
 
     Raises
     ------
@@ -312,14 +319,14 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
     """
     if isinstance(place, xr.Dataset):
         return place
-    node = open_zarr_node(place)
+    node, name = open_zarr_node(place), describe_place(place)
     if node.attrs.get("format") != FORMAT:
-        raise StorageError(f"{place} is not a som_dask model; give the output of som-dask train")
+        raise StorageError(f"{name} is not a som_dask model; give the output of som-dask train")
     if DIGEST not in node.attrs:
-        raise StorageError(f"the model {place} has no digest to check it by; save it with som_dask.save_model")
-    model = read_whole(place, node.attrs[DIGEST], f"the model {place}")
+        raise StorageError(f"the model {name} has no digest to check it by; save it with som_dask.save_model")
+    model = read_whole(place, node.attrs[DIGEST], f"the model {name}")
     if not _has_own_codebook(model):
-        raise StorageError(f"the codebook in {place} is not the one that was saved; restore it or train again")
+        raise StorageError(f"the codebook in {name} is not the one that was saved; restore it or train again")
     return model
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any, get_args
 
@@ -12,6 +11,7 @@ from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
 from som_dask.io.attributes import read_attribute
 from som_dask.io.models import check_features, open_model
+from som_dask.io.store_objects import is_stored
 from som_dask.io.units import check_units
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.open import open_samples
@@ -96,7 +96,7 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
 
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
     """Return the variables of training if the source must be asked for them; a single one may have another name."""
-    if not isinstance(source, (str, os.PathLike, xr.Dataset)):
+    if not is_stored(source) and not isinstance(source, xr.Dataset):
         return None
     if VARIABLE in model.coords:
         return list(dict.fromkeys(str(name) for name in model[VARIABLE].values))

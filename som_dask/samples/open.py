@@ -48,8 +48,9 @@ def open_samples(
 
     Parameters
     ----------
-    source : path or URL of a Zarr store (v2 or v3, group or array), xarray Dataset or DataArray, dask or NumPy
-        array, pandas DataFrame (its columns are the features), or Samples (returned as they are)
+    source : path or URL of a Zarr store (v2 or v3, group or array), Zarr store, group or array of any kind, xarray
+        Dataset or DataArray, dask or NumPy array, pandas DataFrame (its columns are the features), or Samples
+        (returned as they are). With a Dask client, an icechunk session must be read-only.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
         become features side by side, each with the feature dimensions that it has.

@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.store_objects import Place, check_can_travel, describe_place, is_stored
 from som_dask.io.stores import open_dataset, open_zarr_node
 from som_dask.samples.absent import AbsentChunks, find_absent
 from som_dask.samples.gaps import Number, fill_masked, make_missing
@@ -109,7 +110,7 @@ def open_source(source: Any, names: Sequence[str] | None) -> Source:
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
-    if isinstance(source, (str, os.PathLike)):
+    if is_stored(source):
         return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
         chosen = _choose_names(source, names, "the Dataset")
@@ -137,7 +138,7 @@ def variable_names_of(source: Any) -> tuple[str, ...]:
     StorageError, DataError
         As for `open_source`.
     """
-    if isinstance(source, (str, os.PathLike)):
+    if is_stored(source):
         source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
     return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
 
@@ -196,20 +197,22 @@ def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) 
     return tuple(names)
 
 
-def _open_zarr(place: str | os.PathLike[str], names: Sequence[str] | None) -> Source:
-    node = open_zarr_node(place)
+def _open_zarr(place: Place, names: Sequence[str] | None) -> Source:
+    node, where = open_zarr_node(place), describe_place(place)
+    if not isinstance(place, (str, os.PathLike)):
+        check_can_travel(node)
     if isinstance(node, zarr.Array):
         if names is not None:
-            raise ParameterError(f"variable {names[0]!r} was asked for, but {place} is a single array")
-        return Source((_wrap_array(node),), f"{place}", stored=((node, f"{place}"),))
+            raise ParameterError(f"variable {names[0]!r} was asked for, but {where} is a single array")
+        return Source((_wrap_array(node),), where, stored=((node, where),))
     dataset = _open_group(place)
-    chosen = _choose_names(dataset, names, str(place))
-    description = f"{place}:{','.join(chosen)}"
-    stored = tuple((node[name], f"{place}:{name}") for name in chosen)
+    chosen = _choose_names(dataset, names, where)
+    description = f"{where}:{','.join(chosen)}"
+    stored = tuple((node[name], f"{where}:{name}") for name in chosen)
     return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node, stored)
 
 
-def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
+def _open_group(place: Place) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # about dates; warned of below if it matters
@@ -219,9 +222,9 @@ def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
     try:
         dataset = open_dataset(place, decode_times=False)
     except ValueError as error:
-        raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
+        raise DataError(f"the variables of {describe_place(place)} don't make a Dataset: {error}") from error
     # Samples need no dates; the labels get the same numbers with their units.
-    warnings.warn(f"times of {place} stay numbers: {reason}", stacklevel=2)
+    warnings.warn(f"times of {describe_place(place)} stay numbers: {reason}", stacklevel=2)
     return dataset
 
 
