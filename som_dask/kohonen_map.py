@@ -20,6 +20,7 @@ from som_dask.analysis.soft_labels import infer_soft
 from som_dask.errors import ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import lattice_of, open_model, save_model
+from som_dask.io.store_objects import Place
 from som_dask.plotting.kinds import PictureKind, draw_picture_of_kind, save_picture_of_kind, show_in_notebook
 from som_dask.plotting.report import write_report
 from som_dask.training.config import Execution, MapConfig
@@ -283,12 +284,12 @@ class KohonenMap:
             lattice.rows, lattice.cols, lattice.topology, lattice.boundary, _model=open_model(model).copy(deep=True)
         )
 
-    def save(self, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Save to a Zarr store at a path or URL; see `som_dask.io.models.save_model`."""
+    def save(self, place: Place, *, overwrite: bool = False) -> None:
+        """Save to a Zarr store, which is given itself or by its path or URL; see `som_dask.io.models.save_model`."""
         save_model(self._require_model(), place, overwrite=overwrite)
 
     @classmethod
-    def load(cls, place: str | os.PathLike[str]) -> KohonenMap:
+    def load(cls, place: Place) -> KohonenMap:
         """Load a map that `save`, `som_dask.save_model` or ``som-dask train`` wrote."""
         return cls.from_dataset(open_model(place))
 

@@ -23,6 +23,7 @@ from som_dask.analysis.node_clustering import (
 from som_dask.analysis.node_counts import flatten_nodes
 from som_dask.analysis.node_summary import bmus_of
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.attributes import make_plain
 from som_dask.io.models import feature_space_of, lattice_of, open_model, scaled_codebook_of
 
 __all__ = ["ClusterMethod", "clusters", "sample_clusters"]
@@ -121,7 +122,7 @@ def clusters(
         model_codebook_sha256=model.attrs["codebook_sha256"],
         som_dask_version=__version__,
     )
-    return result
+    return make_plain(result)
 
 
 def _weights_of_nodes(model: xr.Dataset) -> np.ndarray:
@@ -245,7 +246,7 @@ def sample_clusters(labels: xr.Dataset, clusters: xr.Dataset | xr.DataArray) -> 
     else:
         data = _look_up_clusters(row.values, col.values, values, dtype)
     words = {"long_name": "cluster of the best matching unit", "units": "1"}
-    return xr.DataArray(data, coords=row.coords, dims=row.dims, name="cluster", attrs=words)
+    return make_plain(xr.DataArray(data, coords=row.coords, dims=row.dims, name="cluster", attrs=words))
 
 
 def _look_up_clusters(row: np.ndarray, col: np.ndarray, table: np.ndarray, dtype: Any) -> np.ndarray:

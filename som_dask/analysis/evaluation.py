@@ -49,7 +49,7 @@ def evaluate(
     Parameters
     ----------
     data : anything that `som_dask.samples.open.open_samples` takes
-    model : xarray.Dataset, or path or URL of a saved model
+    model : xarray.Dataset, or path, URL or Zarr store of a saved model
     sample_weights : array, DataArray, name of a variable, or "area", optional
         How much each sample counts, as for `som_dask.train`; by default all count the same. The model does not hold
         the weights of its training. Hits, trustworthiness and neighborhood preservation ignore weights; the share

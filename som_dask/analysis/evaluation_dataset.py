@@ -17,6 +17,7 @@ from som_dask.algorithm.quality import distortion, node_means
 from som_dask.algorithm.rank_measures import preservation_of, topographic_product
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.partial import Partial
+from som_dask.io.attributes import make_plain
 from som_dask.io.models import describe_hit_share, feature_space_of, model_digest
 from som_dask.passes.deviations import Deviations
 from som_dask.passes.summary import DataSummary
@@ -107,7 +108,7 @@ def make_evaluation(
     )
     if lattice.n_nodes > MOST_NODES:
         result["topographic_product"].attrs["comment"] = f"left out for a map of more than {MOST_NODES} nodes"
-    return result
+    return make_plain(result)
 
 
 def _measure_map(

@@ -18,7 +18,7 @@ from som_dask.io.digest import values_digest
 from som_dask.io.files import make_durable, write_bytes
 from som_dask.passes.summary import summarize_block
 
-__all__ = ["Region", "fingerprint_of_part", "write_block"]
+__all__ = ["Region", "fingerprint_of_part", "write_block", "write_labels"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Region:
         Start and size of the region along each of them.
     place : tuple of int
         Index of the block along each of them, which is that of its chunk.
+    group : str, optional
+        Path of the labels in the store; by default its root.
     """
 
     index: int
@@ -45,6 +47,7 @@ class Region:
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
     place: tuple[int, ...]
+    group: str | None = None
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -97,6 +100,30 @@ def write_block(
     DataError
         If a value is infinite, or NaN although none may be missing; the message names the block.
     """
+    columns, record = write_labels(block, shared, how, coords, coord_dims, region, target)
+    if isinstance(target, str):
+        make_durable(region.chunk(target, name, dims) for name, dims in columns.items())
+    write_bytes(note, json.dumps(record).encode())
+
+
+def write_labels(
+    block: np.ndarray,
+    shared: SharedCodebook,
+    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
+    coords: dict[str, np.ndarray],
+    coord_dims: dict[str, tuple[str, ...]],
+    region: Region,
+    target: Any,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
+    """Label one block and write its region of the store; the parameters are those of `write_block`.
+
+    Returns
+    -------
+    columns : dict of str to tuple of str
+        Names of the variables that were written, and their dimensions.
+    record : dict
+        Numbers of samples and of labels, sum of the distances, and fingerprint of the block, as JSON values.
+    """
     make, wanted = how
     try:
         labels = (make or label_block)(block, shared)
@@ -108,9 +135,7 @@ def write_block(
         dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
         columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
     columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
-    xr.Dataset(columns).to_zarr(target, region=region.slices, consolidated=False)
-    if isinstance(target, str):
-        make_durable(region.chunk(target, name, dims) for name, (dims, _) in columns.items())
+    xr.Dataset(columns).to_zarr(target, group=region.group, region=region.slices, consolidated=False)
     distance = labels[:, wanted["distance"].first]
     known = ~np.isnan(distance)
     record = {
@@ -119,7 +144,7 @@ def write_block(
         "distance": float(distance[known].sum()),
         "fingerprint": fingerprint_of_part(block, region.start, coords),
     }
-    write_bytes(note, json.dumps(record).encode())
+    return {name: dims for name, (dims, _) in columns.items()}, record
 
 
 def fingerprint_of_part(block: np.ndarray, first_row: int, coords: dict[str, np.ndarray]) -> str:

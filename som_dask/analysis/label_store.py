@@ -32,6 +32,7 @@ from som_dask.io.draft import Draft, LocalDraft, ObjectDraft
 from som_dask.io.files import exists, is_url, local_path, names_in, read_bytes, write_bytes
 from som_dask.io.models import model_digest, store_encoding
 from som_dask.io.outputs import check_free, lock, work_folder
+from som_dask.io.store_objects import Place, resolve_place
 from som_dask.io.store_state import store_state
 from som_dask.passes.compute import compute
 
@@ -67,7 +68,7 @@ class LabelSummary:
 def infer_to_store(
     data: Any,
     model: Any,
-    place: str | os.PathLike[str],
+    place: Place,
     *,
     overwrite: bool = False,
     missing: Missing | None = None,
@@ -87,7 +88,9 @@ def infer_to_store(
     ----------
     data, model, missing, device
         As for `som_dask.infer`.
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
+        A store is written to directly, without a hidden store beside it: publishing the labels, as by the commit of
+        an icechunk session, is left to the caller, and a run that was killed begins anew.
     soft : mapping, optional
         Infer the k nearest nodes and memberships instead of the best matching unit: "k" and the other options of
         `som_dask.infer_soft`, with its `kind` as "membership".
@@ -113,6 +116,11 @@ def infer_to_store(
     task: LabelTask = LabelTask.of(data, model, missing, device)
     if soft is not None:
         task = SoftTask(task.samples, task.model, task.missing, device, **soft)
+    place = resolve_place(place)
+    if not isinstance(place, (str, os.PathLike)):
+        from som_dask.analysis.label_transaction import infer_into_object
+
+        return infer_into_object(task, place, overwrite=overwrite, inputs=read, on_progress=on_progress)
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
         # Blocks of one size, so that each is one complete chunk of the store of labels.

@@ -17,6 +17,7 @@ from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.engines import engine_for
 from som_dask.errors import DataError
+from som_dask.io.attributes import make_plain
 from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
 from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
@@ -191,7 +192,7 @@ class LabelTask:
             som_dask_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return labels
+        return make_plain(labels)
 
     @property
     def _target(self) -> str:
@@ -226,7 +227,7 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     data : anything that `som_dask.samples.open.open_samples` takes
         Variables and dimensions are those of training, unless the samples are already open. Features that are
         places, as the grid points of fields are, are known by their coordinates, whatever their order.
-    model : xarray.Dataset, or path or URL of a saved model
+    model : xarray.Dataset, or path, URL or Zarr store of a saved model
     missing : {"error", "drop", "mask"}, optional
         How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared
         by the features that they have, and left out only if they have none. By default as in training.

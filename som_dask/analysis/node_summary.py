@@ -14,6 +14,7 @@ from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.node_counts import ClassCounts, NodeMoments
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.attributes import make_plain
 from som_dask.io.models import lattice_of, open_model
 from som_dask.passes.run import run_over_arrays
 from som_dask.samples.gaps import fill_masked
@@ -91,7 +92,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
     entropy = np.where(total > 0, np.maximum(entropy, 0.0), np.nan)
     names = _unify_classes(counts.classes)
     majority = xr.DataArray(names[table.argmax(axis=-1)], dims=BINS).where(xr.DataArray(total > 0, dims=BINS))
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "class_count": (
                 (*BINS, "class"),
@@ -126,6 +127,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
             "som_dask_version": __version__,
         },
     )
+    return make_plain(result)
 
 
 def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weights: Any = None) -> xr.Dataset:
@@ -182,7 +184,7 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
         for kind, (column, attrs) in columns.items():
             attrs = {"long_name": f"{words[kind]} of {name}", **attrs}
             result[f"{name}_{kind}"] = (BINS, column.reshape(lattice.shape), attrs)
-    return result
+    return make_plain(result)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import xarray as xr
 from som_dask.cli.arguments import Command
 from som_dask.cli.options import log_options, with_telemetry
 from som_dask.cli.terminal import echo, echo_json
+from som_dask.io.attributes import read_attributes
 from som_dask.io.models import open_model
 
 __all__ = ["echo_model", "info"]
@@ -33,14 +34,14 @@ def info(model: str, as_json: bool) -> None:
             name: [None if np.isnan(value) else value for value in opened[name].values.tolist()]
             for name in ("quantization_error", "topographic_error", "radius")
         }
-        echo_json({"model": model, **opened.attrs, "features": features, **history})
+        echo_json({"model": model, **read_attributes(opened.attrs), "features": features, **history})
         return
     echo(f"model               {model}")
     echo(f"features            {len(features)}: {', '.join(features[:8])}{' ...' if len(features) > 8 else ''}")
     echo(f"nodes without hits  {int((opened['hits'] == 0).sum())} of {opened['hits'].size}")
     echo(f"quantization error  {opened['quantization_error'].values[-1]:.6g}")
     echo(f"topographic error   {opened['topographic_error'].values[-1]:.4g}")
-    for name, value in opened.attrs.items():
+    for name, value in read_attributes(opened.attrs).items():
         if value is not None:
             echo(f"{name.replace('_', ' '):<19} {value}")
 

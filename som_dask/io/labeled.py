@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from typing import Any
 
@@ -14,7 +15,9 @@ from som_dask.io.digest import DIGEST, dataset_digest
 from som_dask.io.draft import Draft, open_draft
 from som_dask.io.files import PathOrUrl, is_url
 from som_dask.io.outputs import check_free, lock
+from som_dask.io.store_objects import Place, StoreObject, describe_place, resolve_place
 from som_dask.io.stores import open_dataset
+from som_dask.io.transactions import check_writable, create_in
 
 __all__ = ["read_whole", "save_labeled", "store_encoding"]
 
@@ -24,15 +27,15 @@ def store_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {str(name): {"compressors": (ZstdCodec(level=3), Crc32cCodec())} for name in dataset.variables}
 
 
-def save_labeled(
-    dataset: xr.Dataset, place: PathOrUrl, *, overwrite: bool = False, with_digest: bool = False
-) -> None:
+def save_labeled(dataset: xr.Dataset, place: Place, *, overwrite: bool = False, with_digest: bool = False) -> None:
     """Save a labeled result as one Zarr store, read back before readers can see it; see `som_dask.io.draft`.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
+        A store is written to directly, and read back; publishing it, as by the commit of an icechunk session, is left
+        to the caller.
     overwrite : bool
         Replace an existing store; it can be opened until the new one is whole.
     with_digest : bool
@@ -45,6 +48,10 @@ def save_labeled(
         If the store exists and may not be overwritten, if it can't be written, or if what was written can't be read
         as it was.
     """
+    place = resolve_place(place)
+    if not isinstance(place, (str, os.PathLike)):
+        _save_into(place, dataset, overwrite=overwrite, with_digest=with_digest)
+        return
     check_free(place, overwrite=overwrite)
     dataset = dataset.compute().drop_encoding()  # which may be that of another store, in fewer digits
     digest = dataset_digest(dataset) if with_digest else None
@@ -77,12 +84,22 @@ def _write_draft(draft: Draft, dataset: xr.Dataset, place: PathOrUrl) -> None:
         raise StorageError(f"can't write {place}: {reason}; store it as numbers or text, or leave it out") from error
 
 
-def read_whole(place: Any, digest: str | None, name: PathOrUrl) -> xr.Dataset:
+def _save_into(place: StoreObject, dataset: xr.Dataset, *, overwrite: bool, with_digest: bool) -> None:
+    """Save a result in a store object, without a commit or anything like it, and read it back."""
+    check_writable(place, overwrite=overwrite)
+    dataset = dataset.compute().drop_encoding()
+    digest = dataset_digest(dataset) if with_digest else None
+    marked = dataset if digest is None else dataset.assign_attrs({DIGEST: digest})
+    create_in(place, marked, store_encoding(dataset), overwrite=overwrite)
+    read_whole(place, digest, f"what was written to {describe_place(place)}")
+
+
+def read_whole(place: Place, digest: str | None, name: PathOrUrl) -> xr.Dataset:
     """Read all of a saved Dataset, and check that it is the one that was saved.
 
     Parameters
     ----------
-    place : path, fsspec URL or zarr Store
+    place : path, fsspec URL or Zarr store
     digest : str, optional
         Digest of what was saved; by default any will do.
     name : str or path

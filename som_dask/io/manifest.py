@@ -12,6 +12,7 @@ from typing import Any
 
 import xarray as xr
 
+from som_dask.io.attributes import read_attributes
 from som_dask.io.digest import DIGEST, json_digest, to_json
 from som_dask.io.model_key import ModelKey
 
@@ -141,7 +142,7 @@ def provenance(dataset: xr.Dataset) -> dict[str, Any]:
     dict
         Fields of `Entry`.
     """
-    attrs = to_json(dict(dataset.attrs))
+    attrs = to_json(read_attributes(dataset.attrs))
     names = ("input", "samples", "data_fingerprint", "started", "finished")
     commit, modified = _git_commit()
     return {

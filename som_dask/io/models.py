@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,8 +15,10 @@ from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
 from som_dask.errors import ParameterError, StorageError
+from som_dask.io.attributes import make_plain
 from som_dask.io.digest import DIGEST
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
+from som_dask.io.store_objects import Place, describe_place
 from som_dask.io.stores import open_zarr_node
 from som_dask.io.units import FEATURE_UNITS, describe_units
 
@@ -76,7 +77,7 @@ def model_dataset(
         Names of the features.
     lattice : Lattice
     attrs : mapping
-        Parameters and provenance, as JSON values.
+        Parameters and provenance, as JSON values; see `som_dask.io.attributes.make_plain`.
     gaps : (D,) int64, optional
         Number of samples that lack each feature.
     feature_coords : mapping of str to xarray.Variable, optional
@@ -137,7 +138,7 @@ def model_dataset(
             "feature", gaps, {"long_name": "samples that lack the feature", "units": "1"}
         )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
-    return dataset
+    return make_plain(dataset)
 
 
 def describe_hit_share(share: np.ndarray | None, lattice: Lattice) -> dict[str, Any]:
@@ -229,13 +230,15 @@ def model_digest(model: xr.Dataset) -> str:
     return hashlib.sha256(scaled_codebook_of(model).tobytes()).hexdigest()
 
 
-def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save_model(model: xr.Dataset, place: Place, *, overwrite: bool = False) -> None:
     """Save a model as one Zarr store, written beside its place, read back, and published by one rename.
 
     Parameters
     ----------
     model : xarray.Dataset
-    place : path or fsspec URL
+    place : path, fsspec URL or Zarr store
+        A store is written to directly, and read back; publishing it, as by the commit of an icechunk session, is left
+        to the caller.
     overwrite : bool
         Replace an existing store; it stays complete until the new one is.
 
@@ -256,8 +259,13 @@ def save_model(model: xr.Dataset, place: str | os.PathLike[str], *, overwrite: b
     save_labeled(model, place, overwrite=overwrite, with_digest=is_model)
 
 
-def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
+def open_model(place: Place | xr.Dataset) -> xr.Dataset:
     """Open a model and check that it is complete, by the digest of all its variables, coordinates and attributes.
+
+    Parameters
+    ----------
+    place : path, fsspec URL, Zarr store, or group in one
+        A Dataset is returned as it is.
 
     Raises
     ------
@@ -266,14 +274,14 @@ def open_model(place: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
     """
     if isinstance(place, xr.Dataset):
         return place
-    node = open_zarr_node(place)
+    node, name = open_zarr_node(place), describe_place(place)
     if node.attrs.get("format") != FORMAT:
-        raise StorageError(f"{place} is not a som_dask model; give what som-dask train or som_dask.save_model wrote")
+        raise StorageError(f"{name} is not a som_dask model; give what som-dask train or som_dask.save_model wrote")
     if DIGEST not in node.attrs:
-        raise StorageError(f"the model {place} has no digest to check it by; save it with som_dask.save_model")
-    model = read_whole(place, node.attrs[DIGEST], f"the model {place}")
+        raise StorageError(f"the model {name} has no digest to check it by; save it with som_dask.save_model")
+    model = read_whole(place, node.attrs[DIGEST], f"the model {name}")
     if not _has_own_codebook(model):
-        raise StorageError(f"the codebook in {place} is not the one that was saved; restore it or train again")
+        raise StorageError(f"the codebook in {name} is not the one that was saved; restore it or train again")
     return model
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from som_dask.io.attributes import read_attribute
 from som_dask.io.features import feature_places_of
 from som_dask.io.models import name_feature_coordinate
 from som_dask.samples.dims import VARIABLE
@@ -49,7 +50,7 @@ def align_features(samples: Samples, model: xr.Dataset) -> Samples:
     if columns is None:
         return samples
     found = samples.choose_features(columns)
-    dims = tuple(model.attrs.get("feature_dims", ()))
+    dims = tuple(read_attribute(model.attrs.get("feature_dims")) or ())
     same = sorted(dims) == sorted(samples.feature_dims)
     return replace(found, features=names, feature_dims=dims if same else samples.feature_dims)
 

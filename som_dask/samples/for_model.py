@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any, get_args
 
@@ -11,8 +10,10 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.errors import ParameterError
+from som_dask.io.attributes import read_attribute
 from som_dask.io.features import check_features
 from som_dask.io.models import open_model
+from som_dask.io.store_objects import is_stored
 from som_dask.io.units import check_units
 from som_dask.samples.align import align_features
 from som_dask.samples.dims import VARIABLE
@@ -46,6 +47,8 @@ def open_for_model(
     ------
     SchemaError
         If the features are not those that the model was trained on, or have other units.
+    StorageError
+        If the store of the samples lacks chunks, and missing values are an error.
     ParameterError
         If `missing` is none of these.
     """
@@ -55,7 +58,8 @@ def open_for_model(
     samples = align_features(open_samples_for(model, data, **options), model)
     check_features(model, samples.features, samples.n_features, samples.array.dtype, samples.description)
     check_units(model, samples.feature_units, samples.description)
-    return samples, model, missing or model.attrs.get("missing", "error")
+    how: Missing = missing or model.attrs.get("missing", "error")
+    return samples.allow_for(how), model, how
 
 
 def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
@@ -77,18 +81,18 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     if options.get("features") is None and _are_columns(model, source):
         options = {**options, "features": [str(name) for name in model["feature"].values]}
     if options.get("nodata") is None and "nodata" in model.attrs:
-        options = {**options, "nodata": model.attrs["nodata"]}
+        options = {**options, "nodata": read_attribute(model.attrs["nodata"])}
     names = options.get("variables") or options.get("variable")
     if not names:
         names = _find_training_variables(model, source)
         options = {**options, "variable": None, "variables": names}
-    dims = model.attrs.get("feature_dims")
+    dims = _names_in(model, "feature_dims")
     if dims is None or options.get("sample_dims") or options.get("feature_dims"):
         return open_samples(source, **options)
     names, features = as_names(names), as_names(options.get("features"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same warnings come when the samples are opened
-        variables = open_source(source, names, True, features).variables
+        variables = open_source(source, names, features).variables
     every = list(dict.fromkeys(str(dim) for v in variables for dim in v.dims))
     if set(dims) <= set(every):
         options = {**options, "sample_dims": [dim for dim in every if dim not in dims]}
@@ -104,11 +108,17 @@ def _are_columns(model: xr.Dataset, source: Any) -> bool:
 
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
     """Return the variables of training if the source must be asked for them; a single one may have another name."""
-    if not isinstance(source, (str, os.PathLike, xr.Dataset)):
+    if not is_stored(source) and not isinstance(source, xr.Dataset):
         return None
-    names, known = list(model.attrs.get("variables", ())), variable_names_of(source)
+    names, known = _names_in(model, "input_variables") or [], variable_names_of(source)
     if VARIABLE in model.coords:
         used = list(dict.fromkeys(str(name) for name in model[VARIABLE].values))
         # The features of a single one are called by its name only beside those of others.
         return used if len(used) > 1 else names
     return names if len(known) > 1 and len(names) == 1 and names[0] in known else None
+
+
+def _names_in(model: xr.Dataset, attribute: str) -> list[str] | None:
+    """Return the names that an attribute of a model lists; None if it has no such attribute."""
+    names = read_attribute(model.attrs.get(attribute))
+    return None if names is None else [str(name) for name in names]

@@ -14,7 +14,7 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 
-__all__ = ["fill_masked", "make_missing", "nodata_attrs", "parse_nodata"]
+__all__ = ["fill_masked", "is_missing", "make_missing", "nodata_attrs", "parse_nodata"]
 
 Number = int | float
 
@@ -138,6 +138,12 @@ def make_missing(variables: Sequence[xr.DataArray], nodata: Sequence[Number], wh
                 f"nodata {value} is no number of dtype {dtypes}, which {where} has; name a value that it can hold"
             )
     return tuple(_make_missing_in(v, each) for v, each in zip(variables, own, strict=True))
+
+
+def is_missing(value: np.ndarray, nodata: Sequence[Number]) -> bool:
+    """Whether a value as it is read, (1,), is NaN, or one of the numbers that stand for missing values."""
+    own = [_as_number_of(number, value.dtype) for number in nodata]
+    return bool((value != value).any()) or any(number is not None and bool((value == number).any()) for number in own)
 
 
 def _as_number_of(value: Number, dtype: np.dtype) -> Any:

@@ -13,6 +13,7 @@ import xarray as xr
 from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
+from som_dask.samples.absent import refuse_absent
 from som_dask.samples.choose import choose_features
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
@@ -55,8 +56,9 @@ def open_samples(
 
     Parameters
     ----------
-    source : path or URL of a Zarr store (v2 or v3, group or array), xarray Dataset or DataArray, dask or NumPy
-        array, pandas DataFrame (its columns are the features), or Samples (returned as they are)
+    source : path or URL of a Zarr store (v2 or v3, group or array), Zarr store, group or array of any kind, xarray
+        Dataset or DataArray, dask or NumPy array, pandas DataFrame (its columns are the features), or Samples
+        (returned as they are). With a Dask client, an icechunk session must be read-only.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
         become features side by side, each with the feature dimensions that it has.
@@ -75,7 +77,8 @@ def open_samples(
         chunk of a store is never cut.
     allow_missing_chunks : bool
         Read a Zarr chunk that is not in the store as the fill value. By default this is an error, because a lost
-        chunk looks the same as one that was never written.
+        chunk looks the same as one that was never written. Where the fill value is read as a missing value, the
+        samples remember such chunks, and they are an error only where missing values are one.
     sample_weights : optional
         How much each sample counts: "area" for the cosine of the latitude, known by its units or name, along sample
         dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples; a DataArray on
@@ -94,7 +97,7 @@ def open_samples(
     Raises
     ------
     StorageError
-        If a store can't be opened or has chunks missing.
+        If a store can't be opened, or lacks chunks that are not read as missing values.
     DataError
         If the input has no rows, no features or no real numbers, or if variables don't fit together.
     ParameterError
@@ -113,14 +116,20 @@ def open_samples(
         raise ParameterError("`variable` and `variables` say the same; give one of them")
     asked = as_names(variable if variables is None else variables)
     names = as_names(features)
-    found = open_source(source, asked, allow_missing_chunks, names)
+    found = open_source(source, asked, names)
     missing = parse_nodata(nodata)
     found = found.without(missing)
     roles = roles_of(found.variables, as_names(sample_dims), as_names(feature_dims), found.description)
     choice = None if names is None else choose_features(found.variables, roles, names, found.description)
     opened = tuple(str(v.name) for v in found.variables if v.name is not None)
     if choice is not None:
-        found = replace(found, variables=choice.variables)
+        found = found.keep(choice.variables)
+    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
+    other = None if beside is None else found.find_other(beside)
+    absent = () if allow_missing_chunks else found.find_absent(beside)
+    if wanted is not None and wanted.kind != "f":  # no integer says that it is missing
+        absent = tuple(replace(each, missing=False) for each in absent)
+    refuse_absent(absent, None)
     ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
     _refuse_useless(ordered, roles, found.description)
     told = features_of(ordered, roles, found.description) if choice is None else choice.features
@@ -135,12 +144,10 @@ def open_samples(
     stack = Stack(bare, plain, roles.samples, wanted, columns)
     table = stack.table(grid)
     weights = None
-    if isinstance(sample_weights, str) and sample_weights != AREA:
-        sample_weights = found.find_other(sample_weights, allow_missing_chunks)
     if sample_weights is not None:
         sizes = {dim: ordered[0].sizes[dim] for dim in roles.samples}
-        others = found.others.values()
-        values = sample_weights_of(sample_weights, coords, sizes, found.description, others)
+        given, others = sample_weights if other is None else other, found.others.values()
+        values = sample_weights_of(given, coords, sizes, found.description, others)
         weights = spread_values(values, roles.samples, grid)
     if feature_weights is not None:
         feature_weights = feature_weights_of(
@@ -166,6 +173,7 @@ def open_samples(
         features_chosen=choice is not None,
         place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
         stack=replace(stack, name=table.name),
+        absent=absent,
     )
 
 

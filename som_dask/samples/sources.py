@@ -13,8 +13,10 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from som_dask.errors import DataError, ParameterError, StorageError
+from som_dask.errors import DataError, ParameterError
+from som_dask.io.store_objects import Place, check_can_travel, describe_place, is_stored
 from som_dask.io.stores import open_dataset, open_zarr_node
+from som_dask.samples.absent import AbsentChunks, find_absent
 from som_dask.samples.frames import as_array, convert_frame, name_dims
 from som_dask.samples.gaps import Number, fill_masked, make_missing
 
@@ -35,28 +37,49 @@ class Source:
         All variables of the same store or Dataset, by name.
     node : zarr.Group, optional
         The group of the store.
+    stored : tuple of (zarr.Array, str)
+        The arrays of the variables in the store, each with a description for messages.
+    nodata : tuple of numbers
+        Numbers that stand for missing values, which the variables hold no more.
     """
 
     variables: tuple[xr.DataArray, ...]
     description: str
     others: Mapping[Hashable, xr.DataArray] = field(default_factory=dict)
     node: zarr.Group | None = None
+    stored: tuple[tuple[zarr.Array, str], ...] = ()
+    nodata: tuple[Number, ...] = ()
 
-    def find_other(self, name: str, allow_missing: bool) -> xr.DataArray:
+    def keep(self, variables: Sequence[xr.DataArray]) -> Source:
+        """Return the same source with these of its variables alone."""
+        names = {v.name for v in variables}
+        stored = tuple(
+            each for v, each in zip(self.variables, self.stored, strict=bool(self.stored)) if v.name in names
+        )
+        return replace(self, variables=tuple(variables), stored=stored)
+
+    def find_other(self, name: str) -> xr.DataArray:
         """Return another variable of the same store or Dataset.
 
         Raises
         ------
         ParameterError
             If there is no variable of that name.
-        StorageError
-            If chunks of it are missing.
         """
         if name not in self.others:
             raise ParameterError(f"{self.description} has no variable {name!r} beside it for the weights")
-        if self.node is not None and not allow_missing:
-            _refuse_missing(self.node[name], name)  # type: ignore[arg-type]
         return fill_masked(self.others[name])
+
+    def find_absent(self, other: str | None = None) -> tuple[AbsentChunks, ...]:
+        """Return the chunks that the store lacks of the variables, and perhaps of another variable."""
+        found = [
+            each
+            for array, where in self.stored
+            for each in find_absent(array, where, decoded=self.node is not None, nodata=self.nodata)
+        ]
+        if other is not None and self.node is not None:
+            found += find_absent(self.node[other], other, decoded=True)  # type: ignore[arg-type]
+        return tuple(found)
 
     def without(self, nodata: Sequence[Number]) -> Source:
         """Return the same source with these numbers missing from its variables.
@@ -66,12 +89,13 @@ class Source:
         ParameterError
             If no variable can hold one of the numbers.
         """
-        return replace(self, variables=make_missing(self.variables, nodata, self.description)) if nodata else self
+        if not nodata:
+            return self
+        variables = make_missing(self.variables, nodata, self.description)
+        return replace(self, variables=variables, nodata=tuple(nodata))
 
 
-def open_source(
-    source: Any, names: Sequence[str] | None, allow_missing: bool, features: Sequence[str] | None = None
-) -> Source:
+def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str] | None = None) -> Source:
     """Open any supported input as variables that are read lazily.
 
     Parameters
@@ -79,8 +103,6 @@ def open_source(
     source : as for `som_dask.samples.open.open_samples`
     names : sequence of str, optional
         The variables to take from a group or Dataset; needed if it has several.
-    allow_missing : bool
-        Whether chunks that are not stored may be read as the fill value.
     features : sequence of str, optional
         The columns to take from a DataFrame: all others need not be of numbers.
 
@@ -91,14 +113,14 @@ def open_source(
     Raises
     ------
     StorageError
-        If a store can't be opened or has chunks missing.
+        If a store can't be opened.
     ParameterError
         If a variable does not exist.
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
-    if isinstance(source, (str, os.PathLike)):
-        return _open_zarr(source, names, allow_missing)
+    if is_stored(source):
+        return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
         chosen = _choose_names(source, names, "the Dataset")
         return Source(_take_variables(source, chosen), _describe_names(chosen), _take_everything(source))
@@ -122,7 +144,7 @@ def variable_names_of(source: Any) -> tuple[str, ...]:
     StorageError, DataError
         As for `open_source`.
     """
-    if isinstance(source, (str, os.PathLike)):
+    if is_stored(source):
         source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
     return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
 
@@ -159,24 +181,22 @@ def _choose_names(dataset: xr.Dataset, names: Sequence[str] | None, where: str) 
     return tuple(names)
 
 
-def _open_zarr(place: str | os.PathLike[str], names: Sequence[str] | None, allow_missing: bool) -> Source:
-    node = open_zarr_node(place)
+def _open_zarr(place: Place, names: Sequence[str] | None) -> Source:
+    node, where = open_zarr_node(place), describe_place(place)
+    if not isinstance(place, (str, os.PathLike)):
+        check_can_travel(node)
     if isinstance(node, zarr.Array):
         if names is not None:
-            raise ParameterError(f"variable {names[0]!r} was asked for, but {place} is a single array")
-        if not allow_missing:
-            _refuse_missing(node, f"{place}")
-        return Source((_wrap_array(node),), f"{place}")
+            raise ParameterError(f"variable {names[0]!r} was asked for, but {where} is a single array")
+        return Source((_wrap_array(node),), where, stored=((node, where),))
     dataset = _open_group(place)
-    chosen = _choose_names(dataset, names, str(place))
-    description = f"{place}:{','.join(chosen)}"
-    if not allow_missing:
-        for name in chosen:
-            _refuse_missing(node[name], f"{place}:{name}")
-    return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node)
+    chosen = _choose_names(dataset, names, where)
+    description = f"{where}:{','.join(chosen)}"
+    stored = tuple((node[name], f"{where}:{name}") for name in chosen)
+    return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node, stored)
 
 
-def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
+def _open_group(place: Place) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # about dates; warned of below if it matters
@@ -186,28 +206,10 @@ def _open_group(place: str | os.PathLike[str]) -> xr.Dataset:
     try:
         dataset = open_dataset(place, decode_times=False)
     except ValueError as error:
-        raise DataError(f"the variables of {place} don't make a Dataset: {error}") from error
+        raise DataError(f"the variables of {describe_place(place)} don't make a Dataset: {error}") from error
     # Samples need no dates; the labels get the same numbers with their units.
-    warnings.warn(f"times of {place} stay numbers: {reason}", stacklevel=2)
+    warnings.warn(f"times of {describe_place(place)} stay numbers: {reason}", stacklevel=2)
     return dataset
-
-
-def _refuse_missing(stored: zarr.Array, description: str) -> None:
-    missing = _count_missing_chunks(stored) if stored.ndim else 0
-    if missing > 0:
-        raise StorageError(
-            f"{description} lacks {missing} of its chunks; restore them, or read them as the fill value "
-            f"{stored.fill_value} with `allow_missing_chunks=True`"
-        )
-
-
-def _count_missing_chunks(stored: zarr.Array) -> int:
-    """Count the chunks of an array (or its shards, if it has any) that are not in the store."""
-    pieces = stored.shards or stored.chunks
-    # zarr counts a shard as all the chunks that it could hold, including those beyond the edge of the array.
-    in_each = math.prod(pieces) // math.prod(stored.chunks)
-    wanted = math.prod(-(-size // piece) for size, piece in zip(stored.shape, pieces, strict=True))
-    return wanted - stored.nchunks_initialized // in_each
 
 
 def _wrap_array(node: zarr.Array) -> xr.DataArray:

@@ -11,8 +11,10 @@ import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
 
+from som_dask.algorithm.feature_space import Missing
 from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
+from som_dask.samples.absent import AbsentChunks, refuse_absent
 from som_dask.samples.read_ahead import StoredRows
 from som_dask.samples.stacking import (
     Stack,
@@ -67,6 +69,8 @@ class Samples:
         Names of the variables that the samples are made of; empty if the input does not name them.
     nodata : tuple of numbers
         What stood for missing values in the input; they are NaN in `array`.
+    absent : tuple of AbsentChunks
+        Chunks that are not in the store, and that `array` holds as missing values.
     in_memory : bool
         Whether the workers already hold all blocks.
     features_chosen : bool
@@ -93,6 +97,7 @@ class Samples:
     standard_name: str | None = None
     variables: tuple[str, ...] = ()
     nodata: tuple[int | float, ...] = ()
+    absent: tuple[AbsentChunks, ...] = ()
     in_memory: bool = False
     features_chosen: bool = False
     place: str | None = None
@@ -142,6 +147,17 @@ class Samples:
     def box_of(self, index: int) -> BoxRows:
         """Return where a block lies along the sample dimensions."""
         return box_rows(self.sample_chunks, index)
+
+    def allow_for(self, missing: Missing) -> Samples:
+        """Return the samples, if their store is complete or its gaps are allowed for by `missing`.
+
+        Raises
+        ------
+        StorageError
+            If chunks are absent and missing values are an error.
+        """
+        refuse_absent(self.absent, missing)
+        return self
 
     def row_numbers(self) -> list[RowNumbers]:
         """Return the row numbers of each block: small objects that compute them when they are needed."""

@@ -169,6 +169,7 @@ def prepare_data(
         return data
     execution = execution or Execution()
     samples = open_samples(data, sample_weights=sample_weights, feature_weights=feature_weights)
+    samples = samples.allow_for(config.missing)
     if base is not None:
         samples = _take_units(samples, base)
     scaled_by = None if base is None else feature_space_of(base)

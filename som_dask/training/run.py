@@ -233,6 +233,8 @@ class Run:
         counts = {"samples": summary.samples}
         if gaps:
             counts |= {"samples_left_out": summary.dropped, "missing_values": int(summary.gaps.sum())}
+        if samples.absent:
+            counts |= {"absent_chunks": sum(each.count for each in samples.absent)}
         if samples.weights is not None:
             counts |= {"samples_of_weight_zero": summary.weightless}
         return model_dataset(
@@ -258,7 +260,7 @@ class Run:
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
                 **({"features_chosen": True} if samples.features_chosen else {}),
-                "variables": list(samples.variables),
+                "input_variables": list(samples.variables),
                 **nodata_attrs(samples.nodata),
                 "sample_dims": list(samples.sample_dims),
                 "feature_dims": list(samples.feature_dims),

@@ -143,8 +143,9 @@ def test_a_lost_chunk_of_any_variable_is_an_error(name, scaled, tmp_path):
 
 EDITS = {
     "missing": "drop", "metric": "cosine", "scaling": "none", "topology": "rectangular", "boundary": "toroidal",
-    "feature_dims": ["cell"], "sample_dims": ["x"], "variables": ["other"], "features_named": False, "support": 1.0,
-    "sample_dtype": "float32", "codebook_sha256": "0" * 64, "epochs": 3, "content_sha256": "0" * 64, "note": "new",
+    "feature_dims": ["cell"], "sample_dims": ["x"], "input_variables": ["other"], "features_named": False,
+    "support": 1.0, "sample_dtype": "float32", "codebook_sha256": "0" * 64, "epochs": 3, "content_sha256": "0" * 64,
+    "note": "new",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from som_dask.analysis import label_store as inference
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
+from som_dask.io.attributes import read_attribute
 from som_dask.io.models import open_model, save_model, scaled_codebook_of
 from som_dask.io.unstack import unstack_features
 from som_dask.kohonen_map import KohonenMap
@@ -262,7 +263,7 @@ def test_samples_are_opened_as_in_training(tmp_path):
     xr.testing.assert_equal(found, wanted)
     # One variable is chosen among several, and may have another name where it is alone.
     model = train(open_samples(levels, variable="t", sample_dims="time"), Lattice(3, 4), MapConfig(epochs=1))
-    assert model.attrs["variables"] == ["t"]
+    assert read_attribute(model.attrs["input_variables"]) == ["t"]
     wanted = infer(levels["t"], model).compute()
     for source in (levels, levels[["t"]].rename(t="q"), tmp_path / "levels.zarr"):
         xr.testing.assert_equal(infer(source, model).compute(), wanted)
