@@ -13,7 +13,6 @@ import pytest
 import zarr
 
 import som_dask
-from som_dask.cli.train import _name_checkpoints
 from som_dask.io.models import open_model
 from tests.system.test_bad_input import run
 
@@ -115,5 +114,5 @@ def test_scancel_ends_the_job_in_order(job):
     assert state_of(job)["ExitCode"] == "75:0"
     assert "som-dask: stopped after " in said()
     assert "never retrieved" not in said()  # what asyncio says before a traceback; workers may have others
-    assert list(Path(_name_checkpoints("model.zarr")).iterdir())
+    assert list(Path(f"{'model.zarr'}.checkpoints").iterdir())
     assert not os.path.exists("model.zarr")
