@@ -194,15 +194,28 @@ def connect_as_asked(
 
 @contextlib.contextmanager
 def _no_complaints() -> Iterator[None]:
-    """Drop what asyncio tells of tasks that a client has left behind: the run's own error is all that matters.
+    """Drop what asyncio and the client print of lost tasks and connections: the run's own error tells of it.
 
-    An interrupted client tells of them at once, or whenever they are collected, so the level stays.
+    An interrupted client tells of its tasks at once, or whenever they are collected, so the levels stay after an
+    error. A log that was asked for has its own handlers.
     """
-    log = logging.getLogger("asyncio")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
+    import distributed  # noqa: F401 - configures its loggers when it is imported
+
+    loggers = [each for each in list(logging.root.manager.loggerDict.values()) if isinstance(each, logging.Logger)]
+    printing = {
+        handler
+        for logger in loggers
+        if logger.name.partition(".")[0] == "distributed"
+        for handler in logger.handlers
+        if type(handler) is logging.StreamHandler
+    }
+    quieted: list[Any] = [logging.getLogger("asyncio"), *printing]
+    before = [(one, one.level) for one in quieted]
+    for one in quieted:
+        one.setLevel(logging.CRITICAL)
     yield  # and no finally
-    log.setLevel(before)
+    for one, level in before:
+        one.setLevel(level)
 
 
 def is_given(name: str) -> bool:

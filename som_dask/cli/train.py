@@ -34,7 +34,7 @@ from som_dask.cli.parameters import worded_option
 from som_dask.cli.progress import EpochBar
 from som_dask.cli.signals import finish_first
 from som_dask.cli.terminal import echo
-from som_dask.errors import Interrupted, ParameterError
+from som_dask.errors import ClusterError, Interrupted, MemoryLimitError, ParameterError, StorageError
 from som_dask.io.event_log import EventLog
 from som_dask.io.outputs import check_free, lock
 from som_dask.passes.map_memory import check_map_fits
@@ -155,10 +155,15 @@ def train(
                 if output is not None:
                     save_model(model, output, overwrite=overwrite)
                 key = target.save(model) if target is not None else None
-            except KeyboardInterrupt as error:
-                raise _make_interruption(
-                    bar.done, config.epochs, checkpoints.files() != [], resume_or_start
-                ) from error
+            except (KeyboardInterrupt, ClusterError, MemoryLimitError, StorageError) as error:
+                can_resume = checkpoints.files() != []  # they hold what was done, whatever ended the run
+                way = _say_how_to_go_on(can_resume, resume_or_start)
+                if isinstance(error, KeyboardInterrupt):
+                    done = f"stopped after {bar.done} of {config.epochs} epochs" if bar.done else "stopped"
+                    raise Interrupted(f"{done}; {way}") from error
+                if not can_resume:
+                    raise
+                raise type(error)(f"{error}; {bar.done} of {config.epochs} epochs are done; {way}") from error
         checkpoints.clear()
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
@@ -228,14 +233,12 @@ def _choose_rule(
     return OnlineConfig(epochs=config.epochs, seed=config.seed, learning_rate=learning_rate), None
 
 
-def _make_interruption(done: int, epochs: int, can_resume: bool, resumes: bool) -> Interrupted:
-    """Make the error that says how an interrupted run is continued, also if its command `resumes` by itself."""
+def _say_how_to_go_on(can_resume: bool, resumes: bool) -> str:
+    """Say how a run that has ended early is continued, also if its command `resumes` by itself."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     if can_resume and not resumes:
         arguments.append("--resume")
-    command = shlex.join(["som-dask", *arguments])
-    state = f"stopped after {done} of {epochs} epochs" if done else "stopped"
-    return Interrupted(f"{state}; {'continue' if can_resume else 'start again'} with: {command}")
+    return f"{'continue' if can_resume else 'start again'} with: {shlex.join(['som-dask', *arguments])}"
 
 
 def _load_codebook(path: str | None) -> np.ndarray | None:

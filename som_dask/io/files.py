@@ -81,12 +81,14 @@ def resolve_url(url: PathOrUrl) -> tuple[Any, str]:
 
     Raises
     ------
-    ValueError
-        If the protocol is unknown.
-    ImportError
-        If the package for the protocol is not installed.
+    StorageError
+        If the protocol is unknown, or the package for it is not installed; the message names the package.
     """
-    return fsspec.core.url_to_fs(os.fspath(url))
+    try:
+        return fsspec.core.url_to_fs(os.fspath(url))
+    except (ValueError, ImportError) as error:
+        reason = str(error).strip().rstrip(".")
+        raise StorageError(f"can't use {url}: {reason}; check the URL, or install the package for it") from error
 
 
 def beside(path: PathOrUrl, suffix: str) -> str:

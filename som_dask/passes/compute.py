@@ -105,18 +105,20 @@ def guard() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryLimitError("out of memory; use a smaller `block_size` or fewer threads") from error
+        if _comes_from(error, "distributed", "comm"):
+            raise ClusterError(f"the cluster can't be reached: {error}; check its scheduler and workers") from error
         if isinstance(error, OSError):
             raise StorageError(f"reading or writing failed: {error}; check the store and the disk") from error
-        if _comes_from_codec(error):
+        if _comes_from(error, "zarr", "codecs"):  # each codec raises its own kind of error
             raise StorageError(f"a stored chunk is damaged: {error}; restore the store") from error
         raise
 
 
-def _comes_from_codec(error: BaseException) -> bool:
-    """Return whether an error was raised while decoding a chunk: each codec raises its own kind of error."""
-    frame = error.__traceback__
+def _comes_from(error: BaseException, *folders: str) -> bool:
+    """Return whether an error was raised in a package's folder, or below it."""
+    frame, place = error.__traceback__, os.sep.join(["", *folders, ""])
     while frame is not None:
-        if f"{os.sep}zarr{os.sep}codecs{os.sep}" in frame.tb_frame.f_code.co_filename:
+        if place in frame.tb_frame.f_code.co_filename:
             return True
         frame = frame.tb_next
     return False

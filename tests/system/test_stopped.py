@@ -1,5 +1,6 @@
 """Runs that are asked to stop: one line that tells how to go on, and the same result when they have."""
 
+import os
 import random
 import shutil
 import signal
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import LocalCluster
 
 from som_dask.analysis.labels import infer
 from som_dask.cli import signals
@@ -85,6 +87,48 @@ def test_labeling_that_is_stopped_goes_on(signal_sent, folder, capsys):
     found = xr.open_zarr("labels.zarr", chunks=None, consolidated=False)
     np.testing.assert_array_equal(found["distance"], infer("cells.zarr", "model.zarr")["distance"].compute())
     assert sorted(path.name for path in folder.iterdir()) == ["cells.zarr", "labels.zarr", "model.zarr", "script.py"]
+
+
+KILLS_SCHEDULER = """
+import sys
+from som_dask.cli import train
+from som_dask.cli.main import main
+class Bar(train.EpochBar):
+    def __call__(self, epoch):
+        super().__call__(epoch)
+        if epoch.index == 1:
+            print("two epochs", flush=True)
+            sys.stdin.readline()
+train.EpochBar = Bar
+main()
+"""
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_dies_is_told_with_the_way_on(folder):
+    cluster = LocalCluster(1, processes=False, threads_per_worker=1, protocol="tcp", dashboard_address=":0")
+    options = ["--rows", "4", "--cols", "5", "--epochs", "4"]
+    command = ["train", "cells.zarr", "--output", "model.zarr", *options]
+    (folder / "script.py").write_text(KILLS_SCHEDULER)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "script.py", *command, "--scheduler", cluster.scheduler_address],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env={**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"},
+    ) as process:
+        assert process.stdout.readline() == "two epochs\n"
+        cluster.close()
+        _, err = process.communicate("\n")
+    assert process.returncode == 6, err
+    dashboard, line = err.splitlines()
+    assert dashboard.startswith("dashboard: ")
+    assert line.startswith("som-dask: ")
+    assert "2 of 4 epochs are done; continue with: som-dask train cells.zarr" in line
+    assert line.endswith(" --resume")
+    assert run(*command, "--resume") == 0
 
 
 @pytest.mark.cluster
