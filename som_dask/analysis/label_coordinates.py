@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from dask.delayed import Delayed
 
-from som_dask.io.coordinates import make_storable
+from som_dask.io.coordinates import check_names, make_storable
 from som_dask.io.digest import json_digest, values_digest
 from som_dask.samples.table import Samples
 
@@ -23,9 +23,10 @@ def make_all_storable(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray
     Raises
     ------
     DataError
-        If there is text that can't be encoded.
+        If there is text that can't be encoded, or a name that no store can hold.
     """
     found = _split_multi_indexes(coords)
+    check_names({*found, *(str(dim) for c in found.values() for dim in c.dims)}, "the samples")
     for name, c in found.items():
         # What is still in a store came out of one; it may be as long as the samples, and is not read here.
         usual = isinstance(c.dtype, np.dtype) and c.dtype.kind in "biufcmMUST"

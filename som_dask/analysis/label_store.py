@@ -30,7 +30,7 @@ from som_dask.errors import StorageError
 from som_dask.io.digest import json_digest
 from som_dask.io.draft import Draft, LocalDraft, ObjectDraft
 from som_dask.io.files import exists, is_url, local_path, names_in, read_bytes, write_bytes
-from som_dask.io.models import model_digest, store_encoding
+from som_dask.io.models import label_digest, store_encoding
 from som_dask.io.outputs import check_free, lock, work_folder
 from som_dask.io.store_objects import Place, resolve_place
 from som_dask.io.store_state import store_state
@@ -161,7 +161,7 @@ class _LabelStore:
         samples = self.samples
         read = [samples.features, samples.sample_dims, samples.feature_dims, str(samples.array.dtype), samples.nodata]
         return {
-            "model": model_digest(self.task.model),
+            "model": label_digest(self.task.model),
             "input": samples.description,
             "options of reading": json_digest(read),
             "samples": dict(zip(samples.sample_dims, samples.sample_shape, strict=True)),

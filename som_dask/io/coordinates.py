@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,35 @@ import zarr
 from som_dask.errors import DataError
 from som_dask.io.digest import dataset_digest, to_json
 
-__all__ = ["check_text", "is_time_unit", "make_storable"]
+__all__ = ["check_names", "check_text", "is_time_unit", "make_storable"]
 
+OF_STORES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}  # files of a store, not arrays in it
 # Attributes by which a reader turns the stored values into others.
 DECODED_BY = (
     "_ARRAY_DIMENSIONS", "_FillValue", "_Unsigned", "add_offset", "calendar", "coordinates", "dtype", "missing_value",
     "scale_factor",
 )  # fmt: skip
 TIME_UNITS = re.compile(r"(days|hours|minutes|(|milli|micro|nano)seconds)|.* since .*", re.IGNORECASE | re.DOTALL)
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Check that a Zarr store can hold dimensions and coordinates of these names.
+
+    Parameters
+    ----------
+    names : iterable of str
+    where : str
+        What they are of, for messages.
+
+    Raises
+    ------
+    DataError
+        If UTF-8 can't encode a name, or if it is empty, holds a slash, or is that of a file of the store itself.
+    """
+    for name in names:
+        check_text([name], f"a name of {where}")
+        if not name or "/" in name or name in (".", "..") or name in OF_STORES:
+            raise DataError(f"{where} has a dimension or coordinate {name!r}, which no store can hold; rename it")
 
 
 def is_time_unit(units: Any) -> bool:

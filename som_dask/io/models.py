@@ -16,7 +16,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.quality import u_matrix
 from som_dask.errors import ParameterError, StorageError
 from som_dask.io.attributes import make_plain
-from som_dask.io.digest import DIGEST
+from som_dask.io.digest import DIGEST, json_digest, values_digest
 from som_dask.io.labeled import read_whole, save_labeled, store_encoding
 from som_dask.io.store_objects import Place, describe_place
 from som_dask.io.stores import open_zarr_node
@@ -26,6 +26,7 @@ __all__ = [
     "FORMAT",
     "describe_hit_share",
     "feature_space_of",
+    "label_digest",
     "lattice_of",
     "model_dataset",
     "model_digest",
@@ -228,6 +229,13 @@ def _used_features_of(model: xr.Dataset) -> np.ndarray:
 def model_digest(model: xr.Dataset) -> str:
     """Return the digest that identifies the codebook of a model: sha256 of the scaled codebook as float64 bytes."""
     return hashlib.sha256(scaled_codebook_of(model).tobytes()).hexdigest()
+
+
+def label_digest(model: xr.Dataset) -> str:
+    """Return the sha256 of all of a model that labels depend on: nodes, features, and how samples are compared."""
+    names = ("codebook", "scaled_codebook", "feature_center", "feature_scale", "feature_weight", "feature")
+    attrs = {name: model.attrs.get(name) for name in ("metric", "missing", "topology", "boundary", "nodata")}
+    return json_digest([values_digest({name: model[name].values for name in names if name in model}), attrs])
 
 
 def save_model(model: xr.Dataset, place: Place, *, overwrite: bool = False) -> None:

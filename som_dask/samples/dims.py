@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from som_dask.errors import DataError, ParameterError
-from som_dask.io.coordinates import check_text, make_storable
+from som_dask.io.coordinates import check_names, check_text, make_storable
 from som_dask.io.units import units_in
 
 __all__ = ["VARIABLE", "Features", "Roles", "features_of", "roles_of"]
@@ -183,6 +183,7 @@ def features_of(variables: Sequence[xr.DataArray], roles: Roles, where: str) -> 
     }
     if nameless:
         coords = {}
+    check_names(coords, where)
     if several:
         owners = np.array([str(v.name) for v in variables], dtype=object)
         coords[VARIABLE] = xr.Variable("feature", np.repeat(owners, _sizes_of(variables, roles)))

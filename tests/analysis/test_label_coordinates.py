@@ -1,5 +1,7 @@
 """Labels keep the samples' coordinates, whatever their kind, and a bad block costs only itself."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, StorageError
 from som_dask.io.outputs import lock
+from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
 
@@ -113,3 +116,12 @@ def test_one_run_at_a_time(cells, model, tmp_path):
         infer_to_store(cells, model, tmp_path / "labels.zarr")
     infer_to_store(cells, model, tmp_path / "labels.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.zarr"]
+
+
+def test_names_that_no_store_can_hold_are_found_before_any_work(cells, model, tmp_path):
+    for wrong in (cells.rename(cell="a/b"), cells.assign_coords({"..": ("cell", np.arange(cells.sizes["cell"]))})):
+        with pytest.raises(DataError, match="no store can hold; rename it"):
+            infer_to_store(wrong, model, tmp_path / "labels.zarr")
+    with pytest.raises(DataError, match="dimension or coordinate 'a/b', which no store can hold"):
+        open_samples(cells.assign_coords(feature=["x", "y"]).rename(feature="a/b"), feature_dims="a/b")
+    assert os.listdir(tmp_path) == []

@@ -21,7 +21,7 @@ from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError, ParameterError, SchemaError, StorageError
 from som_dask.io import draft
 from som_dask.io.files import exists, names_in, remove
-from som_dask.io.models import save_model, scaled_codebook_of
+from som_dask.io.models import label_digest, model_digest, save_model, scaled_codebook_of
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
@@ -167,6 +167,10 @@ def test_unfinished_labels_of_another_run_are_not_mixed_in(cells, model, tmp_pat
         patched.setattr(draft, "publish", stop)
         with pytest.raises(KeyboardInterrupt):
             infer_to_store(cells, model, place)
+    shifted = train(cells, LATTICE, MapConfig(epochs=2, scaling="zscore"))
+    plain = shifted.assign(feature_center=shifted["feature_center"] + 1)
+    assert model_digest(plain) == model_digest(shifted)
+    assert label_digest(plain) != label_digest(shifted)
     other = train(cells, LATTICE, MapConfig(epochs=3))
     with pytest.raises(StorageError, match=r"another run \(other model\)"):
         infer_to_store(cells, other, place)

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from som_dask.errors import DataError
-from som_dask.io.coordinates import is_time_unit, make_storable
+from som_dask.io.coordinates import check_names, is_time_unit, make_storable
 from som_dask.io.digest import dataset_digest
 
 
@@ -121,6 +121,14 @@ def test_text_that_cannot_be_encoded_is_refused(values):
     with pytest.raises(DataError, match="the coordinate 'gene' has text that can't be stored") as caught:
         make_storable(xr.Variable("feature", objects(values)), "the coordinate 'gene'")
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["a/b", "", ".", "..", "zarr.json", ".zattrs", "a\ud800"])
+def test_names_that_no_store_can_hold_are_refused(name):
+    with pytest.raises(DataError, match=r"of the samples|the samples has a dimension or coordinate") as caught:
+        check_names(["lat", name], "the samples")
+    str(caught.value).encode()
+    check_names(["lat", "a b", "ä", "c", "__x"], "the samples")
 
 
 def test_time_units():
