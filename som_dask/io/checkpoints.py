@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.errors import CheckpointError
+from som_dask.errors import CheckpointError, ParameterError
 from som_dask.io.files import PathOrUrl, is_url, local_path, names_in, read_bytes, remove, remove_all, write_bytes
 from som_dask.io.leftovers import remove_leftovers_in
 from som_dask.io.outputs import check_apart
@@ -91,11 +91,15 @@ class CheckpointFolder:
     ------
     StorageError
         If the folder lies in a Zarr store.
+    ParameterError
+        If `path` is a file.
     """
 
     def __init__(self, path: PathOrUrl, *, on_save: Callable[[Checkpoint, str], None] | None = None) -> None:
         check_apart(path, kind="folder of checkpoints")
         self.path, self.on_save = local_path(path).rstrip("/") or "/", on_save
+        if not is_url(self.path) and os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise ParameterError(f"{self.path} is no folder for checkpoints; choose another")
 
     def files(self) -> list[str]:
         """Return the paths or URLs of the checkpoint files, oldest first."""

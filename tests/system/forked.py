@@ -111,7 +111,11 @@ def _end_threads() -> None:
     import dask.threaded
     from zarr.core import sync
 
+    from som_dask.samples import read_ahead
+
     sync.cleanup_resources()
+    read_ahead._readers().shutdown()
+    read_ahead._readers.cache_clear()
     if dask.threaded.default_pool is not None:
         dask.threaded.default_pool.shutdown()
         dask.threaded.default_pool = None

@@ -491,7 +491,7 @@ BAD = [
             ("--features", "a,absent", 2, ["no feature 'absent'", "a, b, c"]),
             ("--features", "a,a", 2, ["--features", "'a' twice"]),
             ("--features", ",", 2, ["list of names"]),
-            ("--checkpoint-dir", "s3://bucket/x", 2, ["--checkpoint-dir", "URL"]),
+            ("--checkpoint-dir", "nothing://bucket/x", 5, ["--checkpoint-dir", "nothing"]),
             ("--checkpoint-dir", "file.txt", 2, ["file.txt"]),
             ("--log-file", "file.txt", 5, ["file.txt"]),
             ("--log-file", "folder", 5, ["folder"]),
