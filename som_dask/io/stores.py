@@ -57,7 +57,7 @@ def open_zarr_node(path: Place) -> Any:
 def _store_of(path: PathOrUrl) -> str | Store:
     """Return what zarr opens: for a URL, a store that remembers nothing of what was there before."""
     if not is_url(path):
-        return local_path(path)
+        return os.path.abspath(local_path(path))  # workers may run in another folder
     store = FsspecStore.from_url(os.fspath(path), read_only=True)
     store.fs.invalidate_cache(store.path)
     return store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import som_dask
-from som_dask.cli import commands
+from som_dask.cli import ends
 from som_dask.cli.main import main
 from som_dask.cli.spelling import MARKED, OTHER_NAMES, list_options, spell_for_shell
 
@@ -69,7 +69,7 @@ def test_what_the_library_marks_are_options_of_the_shell():
 
 
 def test_warnings_are_spelled_too(monkeypatch, capsys):
-    monkeypatch.setattr(commands.cli, "main", lambda *_, **__: warnings.warn("choose by `variables`", stacklevel=1))
+    monkeypatch.setattr(ends, "_invoke", lambda *_: warnings.warn("choose by `variables`", stacklevel=1))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         main([])

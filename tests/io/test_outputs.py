@@ -11,8 +11,8 @@ from threading import Barrier
 import pytest
 
 from som_dask.errors import StorageError
-from som_dask.io import files, outputs
-from som_dask.io.files import names_in, remove, write_bytes
+from som_dask.io import leftovers, outputs
+from som_dask.io.files import beside_for_me, names_in, remove, write_bytes
 from som_dask.io.outputs import check_apart, check_free, lock, publish
 
 
@@ -300,7 +300,7 @@ def test_killed_where_stores_cannot_be_swapped(published, tmp_path, monkeypatch)
         patched.setattr(outputs, "_try_rename", try_rename)
         with pytest.raises(Killed):
             publish(tmp_path / "new.zarr", tmp_path / "out.zarr", overwrite=True)
-    monkeypatch.setattr(files.psutil, "pid_exists", lambda _: False)
+    monkeypatch.setattr(leftovers.psutil, "pid_exists", lambda _: False)
     with pytest.raises(StorageError, match="exists already"):
         check_free(tmp_path / "out.zarr", overwrite=False)
     assert (tmp_path / "out.zarr" / "zarr.json").read_text() == ("new.zarr" if published else "out.zarr")
@@ -312,7 +312,7 @@ def test_a_probe_that_a_killed_process_left_is_removed(tmp_path, monkeypatch):
         patched.setattr(outputs.Path, "unlink", lambda _: None)
         check_free(tmp_path / "out.zarr", overwrite=False)
     assert os.listdir(tmp_path)
-    write_bytes(kept := files.beside_for_me(tmp_path / "out.zarr"), b"a result that could not be published")
-    monkeypatch.setattr(files.psutil, "pid_exists", lambda _: False)
+    write_bytes(kept := beside_for_me(tmp_path / "out.zarr"), b"a result that could not be published")
+    monkeypatch.setattr(leftovers.psutil, "pid_exists", lambda _: False)
     check_free(tmp_path / "out.zarr", overwrite=False)
     assert os.listdir(tmp_path) == [os.path.basename(kept)]

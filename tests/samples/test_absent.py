@@ -57,7 +57,7 @@ def test_land_that_is_not_stored_is_missing(name, ocean, tmp_path):
     assert model.attrs["absent_chunks"] == 4
     assert "absent_chunks" not in same.attrs
     assert model.attrs["codebook_sha256"] == same.attrs["codebook_sha256"]
-    with pytest.raises(StorageError, match=r"sst lacks 4 of its chunks; restore them, .*--missing mask.*-chunks"):
+    with pytest.raises(StorageError, match=r'sst lacks 4 of its chunks; restore them, .*`missing="mask"`.*_chunks'):
         som.train(samples, LATTICE, som.MapConfig(epochs=2))
 
 
@@ -114,7 +114,7 @@ def test_bare_arrays_and_numbers_for_missing_values(dtype, fill_value, nodata, t
     samples = open_samples(tmp_path / "a.zarr", nodata=nodata)
     assert np.isnan(samples.array.compute()[10:]).all()
     assert som.train(samples, LATTICE, som.MapConfig(**QUICK)).attrs["samples_left_out"] == 10
-    with pytest.raises(StorageError, match=r"lacks 1 of its chunks.*--missing mask"):
+    with pytest.raises(StorageError, match=r'lacks 1 of its chunks.*`missing="mask"`'):
         som.train(samples, LATTICE)
 
 

@@ -9,6 +9,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.evaluation import evaluate
 from som_dask.analysis.labels import infer
 from som_dask.errors import SchemaError
+from som_dask.io.attributes import read_attribute
 from som_dask.io.models import open_model, save_model
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
@@ -94,7 +95,7 @@ def test_a_model_that_is_trained_on_has_the_dimensions_that_it_had(field, model)
     found, _ = retrain(field[:, ::-1].transpose("time", "lon", "lat"), model)
     wanted, _ = retrain(field, model)
     xr.testing.assert_identical(found["codebook"], wanted["codebook"])
-    assert found.attrs["feature_dims"] == ["lat", "lon"]
+    assert read_attribute(found.attrs["feature_dims"]) == ["lat", "lon"]
 
 
 def test_times_are_places_too(rng):

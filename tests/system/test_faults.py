@@ -15,6 +15,7 @@ from som_dask.analysis import label_store as inference
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.errors import ParameterError, SomError, StorageError
+from som_dask.io import draft
 from som_dask.io import outputs as storage
 from som_dask.io.checkpoints import Checkpoint, CheckpointFolder
 from som_dask.io.models import open_model, save_model
@@ -103,7 +104,7 @@ def test_killed_while_the_old_store_is_removed(values, model, monkeypatch):
 
 def test_killed_just_after_publishing(values, model, monkeypatch):
     """The store is published, its partial folder still there: the same command must not lose the store."""
-    plain = inference.remove
+    plain = draft.remove
 
     def remove(place):
         if os.path.exists("labels.zarr"):
@@ -111,7 +112,7 @@ def test_killed_just_after_publishing(values, model, monkeypatch):
         plain(place)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inference, "remove", remove)
+        patched.setattr(draft, "remove", remove)
         with pytest.raises(Killed):
             infer_to_store(values, model, "labels.zarr")
     infer_to_store(values, model, "labels.zarr", overwrite=True)

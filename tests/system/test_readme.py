@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
+import som_dask
 from tests.system.test_bad_input import run, store
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -148,14 +150,27 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys, rng):
     cells = xr.DataArray(values, dims=("cell", "marker"), coords={"marker": names}, name="expression")
     cells.chunk(cell=500).to_dataset().to_zarr("cells.zarr", zarr_format=2)
     blocks = python_of("From Python and Jupyter")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
-    for block in blocks[:3]:  # the last connects to a cluster
+    for block in blocks[:3]:  # the fourth connects to a cluster
         exec(block, names)
     assert len(capsys.readouterr().out.splitlines()) == 20
     assert names["labels"].sizes == {"cell": 2000}
     assert (tmp_path / "model.zarr").is_dir()
     assert (tmp_path / "colored.zarr").is_dir()
+
+
+def test_the_example_of_icechunk_runs(tmp_path, monkeypatch, rng):
+    icechunk = pytest.importorskip("icechunk")
+    repo = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "repo")))
+    session = repo.writable_session("main")
+    xr.Dataset({"cells": (("cell", "feature"), rng.normal(size=(500, 3)))}).to_zarr(session.store, consolidated=False)
+    session.commit("cells")
+    block = python_of("From Python and Jupyter")[4]
+    names = {"som": som_dask, "zarr": zarr, "repo": repo, "lattice": som_dask.Lattice(3, 4)}
+    exec(block, names)
+    found = som_dask.open_model(zarr.storage.StorePath(repo.readonly_session("main").store, "model"))
+    xr.testing.assert_identical(found, names["model"])
 
 
 def test_the_session_with_a_registry_runs(tmp_path, monkeypatch, capsys, rng):
