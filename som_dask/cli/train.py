@@ -71,6 +71,7 @@ ROWS, COLS = 20, 20  # of a map whose size is not given
 @add_options(Execution)
 @worded_option(
     "--checkpoint-dir",
+    type=click.Path(),
     metavar="PATH",
     help="Save checkpoints in this folder, a path or fsspec URL.",
     default_words="OUTPUT.checkpoints, or else NAME@ENVIRONMENT.checkpoints",
