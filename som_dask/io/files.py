@@ -95,7 +95,7 @@ def remove_leftovers(path: PathOrUrl) -> None:
 def exists(path: PathOrUrl) -> bool:
     """Whether there is a file or folder at `path`."""
     if not is_url(path):
-        return os.path.lexists(path)
+        return os.path.lexists(os.fspath(path).rstrip("/") or path)  # with a slash at its end a file is not found
     filesystem, inner = resolve_url(path)
     return bool(filesystem.exists(inner))
 
