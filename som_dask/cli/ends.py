@@ -98,9 +98,10 @@ def _describe_unforeseen(error: BaseException) -> tuple[str, int]:
     if "no locator available" in str(error):
         remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
         return f"there is no place to keep compiled code; {remedy}", StorageError.exit_status
-    if _comes_from(error, NUMBA_CACHE):
-        remedy = "empty that folder, or set NUMBA_CACHE_DIR to another one"
-        text = f"compiled code that numba kept can't be used ({type(error).__name__}: {error}); {remedy}"
+    folder = _find_cache(error)
+    if folder is not None:
+        remedy = "remove that folder, or set NUMBA_CACHE_DIR to another one"
+        text = f"compiled code that numba kept in {folder} can't be used ({type(error).__name__}: {error}); {remedy}"
         return text, StorageError.exit_status
     if isinstance(error, OSError) and error.errno is not None:
         place = "" if error.filename is None else f" {error.filename}"
@@ -117,14 +118,15 @@ def _tell_of_memory(error: BaseException) -> str:
     )
 
 
-def _comes_from(error: BaseException, file: str) -> bool:
-    """Return whether an error was raised in a file whose path ends like this, or below it."""
-    frame = error.__traceback__
+def _find_cache(error: BaseException) -> str | None:
+    """Return the folder whose compiled code could not be used, if that is where an error was raised."""
+    frame, found = error.__traceback__, None
     while frame is not None:
-        if frame.tb_frame.f_code.co_filename.endswith(file):
-            return True
+        if frame.tb_frame.f_code.co_filename.endswith(NUMBA_CACHE):
+            cache = frame.tb_frame.f_locals.get("self")
+            found = getattr(cache, "_cache_path", None) or getattr(cache, "cache_path", None) or found or "its cache"
         frame = frame.tb_next
-    return False
+    return found
 
 
 def _tell(message: str, status: int) -> int:

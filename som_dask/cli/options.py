@@ -65,6 +65,8 @@ def _list_kinds(option: click.ParamType) -> tuple[type, ...]:
         return (int, float)
     if isinstance(option, Nodata):
         return (list, str, int, float)
+    if isinstance(option, click.Path):
+        return (str,)  # an integer would be the number of an open file
     return (list, str) if isinstance(option, (Numbers, Names)) else (str, int)
 
 

@@ -119,7 +119,8 @@ def exists(path: PathOrUrl) -> bool:
         If the storage at a URL can't be reached.
     """
     if not is_url(path):
-        return os.path.lexists(local_path(path))
+        # With a slash at its end a file is not found.
+        return os.path.lexists(local_path(path).rstrip("/") or "/")
     with _reaching(path, "reach", "check the address, and that the credentials are set"):
         filesystem, inner = _resolve_anew(path)
         return bool(filesystem.exists(inner))

@@ -72,6 +72,8 @@ class ModelFolders:
 
     def environments(self) -> list[str]:
         """Names of all environments that contain something, sorted."""
+        if not is_url(self.root) and os.path.lexists(self.root) and not os.path.isdir(self.root):
+            raise StorageError(f"{self.root} is not a folder; check the registry")
         return sorted(name for name in self._parts(self.root) if self._parts(f"{self.root}/{name}"))
 
     def keys(self, environment: str, wanted: Reference | None = None) -> Iterator[ModelKey]:

@@ -21,7 +21,7 @@ from som_dask.io.files import is_url, read_bytes
 from som_dask.io.manifest import Entry, provenance
 from som_dask.io.model_folders import ModelFolders
 from som_dask.io.model_key import ModelKey, Reference, check_name
-from som_dask.io.outputs import check_free
+from som_dask.io.outputs import check_apart, check_free
 from som_dask.io.revisions import model_to_dataset, open_revision, write_revision
 
 __all__ = ["ENVIRONMENT", "MODEL_VERSION", "PROMOTED", "Registry", "resolve"]
@@ -305,6 +305,7 @@ class Registry:
         """
         key = ModelKey(self.environment, name, __version__, model_version, 1)
         folder = os.path.dirname(self._folders.folder(key))
+        check_apart(folder, kind="registry")
         if not is_url(folder):
             try:
                 os.makedirs(folder, exist_ok=True)

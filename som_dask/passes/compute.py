@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import os
+import threading
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import dask
 import yaml
 from dask.utils import parse_timedelta
-from distributed import KilledWorker, get_client
+from distributed import Future, KilledWorker, get_client
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
@@ -24,7 +27,12 @@ __all__ = ["active_client", "compute", "guard", "safe_settings", "single_threade
 
 def safe_settings() -> dict[str, Any]:
     """Return the Dask settings in ``dask.yaml`` of this package, by dotted name, for `dask.config.set`."""
-    return dict(_flatten(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
+    return dict(_read_settings())
+
+
+@functools.cache
+def _read_settings() -> tuple[tuple[str, Any], ...]:
+    return tuple(_flatten(yaml.safe_load(resources.files("som_dask").joinpath("dask.yaml").read_text())))
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -72,6 +80,46 @@ def wait_for_workers(client: Any) -> None:
 
 
 @contextlib.contextmanager
+def _watch_workers(client: Any) -> Iterator[None]:
+    """Give up what is computed within a ``with`` block if all workers of a client have been gone for too long.
+
+    A scheduler waits for new ones forever, unless it was started with ``distributed.scheduler.no-workers-timeout``.
+    That setting, as it is in this process, or else as in `safe_settings`, is how long is waited here.
+
+    Raises
+    ------
+    ClusterError
+    """
+    if client is None:
+        yield
+        return
+    name = "distributed.scheduler.no-workers-timeout"
+    seconds = parse_timedelta(dask.config.get(name, None) or safe_settings()[name])
+    before, lost = set(client.futures), threading.Event()
+
+    async def watch() -> None:
+        gone = 0.0
+        while gone <= seconds:
+            await asyncio.sleep(step := min(1.0, seconds / 4))
+            gone = 0.0 if (await client.scheduler.identity())["workers"] else gone + step
+        lost.set()
+        await client.cancel([Future(key, client) for key in client.futures if key not in before], force=True)
+
+    watching = asyncio.run_coroutine_threadsafe(watch(), client.loop.asyncio_loop)
+    try:
+        yield
+    except (FutureCancelledError, FuturesCancelledError) as error:
+        if not lost.is_set():
+            raise
+        raise ClusterError(
+            f"the cluster at {client.scheduler.address} has lost its workers, and none has come within {seconds:g} "
+            f"seconds; start some, or set {name} in Dask's configuration"
+        ) from error
+    finally:
+        watching.cancel()
+
+
+@contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS in this process to one thread: tasks fill the cores, and results don't depend on their number."""
     with threadpool_limits(limits=1, user_api="blas"):
@@ -91,7 +139,7 @@ def guard() -> Iterator[None]:
         client = active_client()
         if client is not None:
             wait_for_workers(client)
-        with single_threaded_blas():
+        with single_threaded_blas(), _watch_workers(client):
             yield
     except SomError:
         raise

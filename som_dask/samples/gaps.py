@@ -91,15 +91,16 @@ def _parse_number(value: Any) -> Number:
     try:
         if isinstance(value, str):
             try:
-                return int(value)  # of 64 bits not all are whole as floats
+                value = int(value)  # of 64 bits not all are whole as floats
             except ValueError:
                 return float(value)
         value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
         if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            float(value)  # OverflowError, if it is too large for any dtype
             return int(value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     raise ParameterError(f"nodata must be a number or a list of numbers, got {value!r}")
 

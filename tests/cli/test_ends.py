@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,3 +172,92 @@ def test_memory_is_recognized():
     assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
     assert not is_out_of_memory(caused(ValueError("a"), caused(KeyError("b"), None)))
     assert not is_out_of_memory(None)
+
+
+COMPILES = """
+import numpy as np
+from som_dask.cli import info
+from som_dask.cli.main import main
+def open_model(*_):
+    from som_dask.numerics.hashing import mix
+    assert mix(np.uint64(1)) == np.uint64(6238072747940578789), mix(np.uint64(1))
+    raise SystemExit
+info.open_model = open_model
+main(["info", "x"])
+"""
+
+
+def test_compiled_code_that_is_damaged_is_told_with_its_folder(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert in_process(COMPILES, env=environment).stderr == ""
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.nb?")}
+    assert {path.suffix for path in whole} == {".nbc", ".nbi"}
+    for suffix, length in ((".nbi", 0), (".nbc", 40)):
+        for path, content in whole.items():
+            path.write_bytes(content[:length] if path.suffix == suffix else content)
+        done = in_process(COMPILES, env=environment)
+        assert done.returncode == 5
+        (line,) = done.stderr.splitlines()
+        assert f"in {path.parent} can't be used" in line
+    shutil.rmtree(path.parent)  # the remedy
+    assert in_process(COMPILES, env=environment).stderr == ""
+
+
+WITHOUT_PACKAGES = """
+import sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("s3fs", "aiohttp", "requests"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Finder())
+import som_dask as som
+from som_dask.cli.main import main
+for command in COMMANDS:
+    try:
+        main(command)
+    except SystemExit as end:
+        print(end.code)
+    else:
+        print(0)
+model = som.open_model("model.zarr")
+for url in ("s3://b/x", "https://h/x"):
+    for use in (
+        lambda: som.open_samples(url),
+        lambda: som.save_model(model, url),
+        lambda: som.open_model(url),
+        lambda: som.Registry(url).load("a"),
+        lambda: som.infer_to_store([[1.0, 2.0, 3.0]], model, url),
+        lambda: som.report(model, url),
+    ):
+        try:
+            use()
+        except som.SomError as error:
+            assert error.exit_status == 5
+            assert ("s3fs" if url.startswith("s3") else "aiohttp") in str(error)
+        else:
+            raise AssertionError(url)
+"""
+
+
+def test_a_package_that_a_url_needs_is_named(model):
+    commands = [
+        command
+        for url in ("s3://b/x", "https://h/x")
+        for command in (
+            ["train", url, "--output", "out.zarr"],
+            ["train", "good.zarr", "--output", url],
+            ["train", "good.zarr", "--name", "a", "--registry", url],
+            ["info", url],
+            ["infer", model, "good.zarr", "--output", url],
+            ["evaluate", model, url],
+            ["models", "list", "--registry", url],
+            ["report", model, "--output", url],
+            ["report", model, "--evaluation", url],
+        )
+    ]
+    done = in_process(WITHOUT_PACKAGES.replace("COMMANDS", repr(commands)))
+    assert (done.returncode, done.stdout.split()) == (0, ["5"] * len(commands)), done.stderr
+    lines = done.stderr.splitlines()
+    assert ["s3fs" in line for line in lines] == [True] * 9 + [False] * 9
+    assert ["aiohttp" in line for line in lines] == [False] * 9 + [True] * 9
+    assert not [name for name in os.listdir() if name.startswith(("s3", "http", "out"))]

@@ -1,6 +1,7 @@
 """Computations on a client that can't work end in clear words, and not in waiting."""
 
 import asyncio
+import threading
 
 import dask
 import pytest
@@ -41,3 +42,28 @@ def test_a_lack_of_memory_has_one_name(error, monkeypatch):
     monkeypatch.setattr("som_dask.passes.cluster.LocalCluster", fail)
     with pytest.raises(MemoryError), connect(workers=2):
         pass
+
+
+SHARED = {}
+
+
+def go_away():
+    """A task that ends its own worker."""
+    SHARED["cluster"].scale(0)
+    SHARED["done"].wait()
+
+
+def test_workers_that_go_and_never_come_back_are_not_waited_for_for_ever():
+    """As when a notebook is interrupted: the signal reaches the workers too."""
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
+        mine = client.submit(abs, -1, pure=False)
+        assert mine.result() == 1
+        SHARED.update(cluster=client.cluster, done=threading.Event())
+        with (
+            dask.config.set({"distributed.scheduler.no-workers-timeout": "200ms"}),
+            pytest.raises(ClusterError, match=r"has lost its workers.*no-workers-timeout"),
+        ):
+            compute(dask.delayed(go_away)())
+        assert not mine.cancelled()  # what is another's is let alone
+        SHARED.pop("done").set()
+        SHARED.clear()

@@ -322,6 +322,7 @@ JOBS = {
     "numbers": b"variables = [1]",
     "words": b'radii = ["x"]',
     "negative": b"rows = -1",
+    "pathnumber": b"checkpoint_dir = 3",
 }
 
 
@@ -551,8 +552,18 @@ BAD = [
     (["models", "list", "--registry", "a\0b"], 2, ["NUL"]),
     (["info", "x" * 5000], 5, ["does not exist"]),
     (["train", "good.zarr", "--output", "x" * 300], 5, ["can't write"]),
+    (["train", "good.zarr", "--output", "file.txt/"], 5, ["file.txt/ exists already"]),
+    (["train", "good.zarr", "--output", "file.txt/", "--overwrite"], 5, ["file.txt/ is not a Zarr store"]),
+    (["infer", "model.zarr", "good.zarr", "--output", "file.txt/"], 5, ["file.txt/ exists already"]),
+    (["train", "good.zarr", *OUT, "--nodata", "9" * 400], 2, ["--nodata", "not a number"]),
+    (["train", "good.zarr", *OUT, "--nodata", "x"], 2, ["--nodata", "not a number"]),
+    (["report", "model.zarr", "--evaluation", "good.zarr"], 4, ["good.zarr", "not an evaluation"]),
+    (["report", "model.zarr", "--evaluation", "model.zarr"], 4, ["model.zarr", "not an evaluation"]),
     (["models", "show", "map@dev", "--registry", "folder"], 5, ["map"]),
     (["models", "show", "map@dev"], 2, ["--registry"]),
+    (["models", "list", "--registry", "file.txt"], 5, ["file.txt is not a folder"]),
+    (["train", "good.zarr", "--name", "map", "--registry", "good.zarr"], 5, ["lies in the Zarr store"]),
+    (["train", "good.zarr", "--name", "map", "--registry", "file.txt"], 5, ["can't write to file.txt"]),
     (["models", "show", "no reference", "--registry", "folder"], 2, ["no reference"]),
     (["models", "delete", "a/b", "--registry", "folder"], 2, ["a/b"]),
     (["retrain", "map", "good.zarr"], 2, ["NAME@ENVIRONMENT"]),
