@@ -41,10 +41,7 @@ class ModelFolders:
         if not path:
             raise ParameterError("the registry's root is empty; give a path or URL")
         if is_url(path):
-            try:
-                resolve_url(path)
-            except (ValueError, ImportError) as error:
-                raise StorageError(f"can't use the registry {path}: {error}") from error
+            resolve_url(path)
         self.root = path.rstrip("/") or "/"
 
     # Paths

@@ -59,11 +59,8 @@ def check_free(path: PathOrUrl, *, overwrite: bool, inputs: Iterable[Any] = ()) 
     """
     if os.path.basename(local_path(path).rstrip("/")) in ("", ".", ".."):
         raise StorageError(f"{os.fspath(path)!r} is no name for an output; give a path such as model.zarr")
-    try:
-        _put_back(path)
-        present = exists(path)
-    except (ValueError, ImportError) as error:
-        raise StorageError(f"can't use the output {path}: {error}") from error
+    _put_back(path)
+    present = exists(path)
     check_apart(path, inputs)
     is_store = present and bool(ROOTS & set(names_in(path)))
     if present and not is_store and is_url(path) and exists(work_folder(path)):
@@ -180,7 +177,7 @@ def publish(temporary: PathOrUrl, path: PathOrUrl, *, overwrite: bool) -> None:
     StorageError
         If `path` exists and may not be replaced, or if the rename fails; then nothing has changed.
     """
-    temporary, path = local_path(temporary), local_path(path)
+    temporary, path = local_path(temporary), local_path(path).rstrip("/")
     if exists(path) and not overwrite:
         raise StorageError(f"{path} has appeared in the meantime; the result is kept at {temporary}")
     try:
