@@ -172,6 +172,25 @@ def test_all_that_others_reach_is_encrypted_with_a_certificate_of_the_job(job):
         assert answer.read() == b"ok"
 
 
+def test_one_job_of_an_array_is_put_back_alone(folder, monkeypatch):
+    monkeypatch.setenv("SIZES", "10x10")
+    monkeypatch.setenv("SEEDS", "0 1")
+    options = ["--array=0-1", "--output=job.txt"]
+    array = submit("sweep", "cells.zarr", "maps", "--epochs", "400", options=options)
+    both = [f"{array}_{number}" for number in (0, 1)]
+    try:
+        until(lambda: os.path.exists("job.txt") and said().count("epoch 1 of 400") == 2, both[0])
+        # The one whose own number is that of the whole array.
+        alone, other = sorted(both, key=lambda job: state_of(job)["JobId"] != array)
+        assert state_of(alone)["JobId"] == array
+        call("scancel", "--signal=USR1", "--batch", alone)
+        until(lambda: state_of(alone)["Restarts"] == "1", alone)
+        assert state_of(other)["Restarts"] == "0"
+        assert state_of(other)["JobState"] == "RUNNING"
+    finally:
+        call("scancel", "--quiet", array)
+
+
 def finished(*jobs):
     """Wait until jobs have ended, as they should."""
     for job in jobs:
