@@ -17,7 +17,7 @@ from som_dask.io.redaction import check_no_credentials
 __all__ = ["LOCAL", "PATHS", "Command", "Group", "check_argument"]
 
 # The parameters that are paths, by name, and those of them that can't be URLs.
-LOCAL = {"config", "initial_codebook", "log_file", "scheduler_file"}
+LOCAL = {"config", "initial_codebook", "log_file", "scheduler_file", "tls_ca_file", "tls_cert", "tls_key"}
 PATHS = {"checkpoint_dir", "clusters", "evaluation", "input", "labels", "model", "output", "registry"} | LOCAL
 FREE = {"seed"}  # of any size
 LARGEST = 2**63 - 1

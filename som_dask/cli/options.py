@@ -140,6 +140,18 @@ cluster_options = combine_options(
     click.option("--memory-limit", default=AUTO, help="Memory limit of each of these workers, such as 4 GiB."),
     click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at this address."),
     click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster whose scheduler wrote this file."),
+    worded_option(
+        "--interface", metavar="NAME", help="Network interface on which these workers listen.", default_words="lo"
+    ),
+    worded_option(
+        "--tls-ca-file",
+        type=click.Path(),
+        metavar="FILE.pem",
+        help="Encrypt all connections of the cluster; this authority has signed its certificates.",
+        default_words="as in Dask's configuration",
+    ),
+    click.option("--tls-cert", type=click.Path(), metavar="FILE.pem", help="Own certificate in the cluster."),
+    click.option("--tls-key", type=click.Path(), metavar="FILE.pem", help="Key of that certificate."),
 )
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output, and discard what an unfinished run has left."
@@ -183,13 +195,16 @@ def connect_as_asked(
 ) -> Iterator[None]:
     """Connect to the cluster that the options ask for, and tell where its dashboard is."""
     from som_dask.passes.cluster import connect
+    from som_dask.passes.dashboard import describe_dashboard
 
     if workers is None and (threads is not None or memory_limit != AUTO):
         raise ParameterError("--threads and --memory-limit are for the workers that --workers starts; give it too")
     options |= {"workers": workers, "threads_per_worker": threads, "memory_limit": memory_limit}
     with connect(**options) as client:
         if client is not None:
-            echo(f"dashboard: {client.dashboard_link}", err=True)
+            dashboard = describe_dashboard(client)
+            if dashboard is not None:
+                echo(f"dashboard: {dashboard}", err=True)
         with _no_complaints():
             yield
 

@@ -1,13 +1,15 @@
-"""Progress of a run on the terminal."""
+"""Progress of a run on the terminal, or in plain lines where there is none."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import click
 
 from som_dask.cli.signals import stop_if_asked
+from som_dask.cli.terminal import echo
 from som_dask.io.event_log import EventLog
 from som_dask.training.run import Epoch
 
@@ -20,10 +22,14 @@ def is_watched(log: EventLog | None) -> bool:
 
 
 class EpochBar:
-    """A progress bar of training: epoch, radius, errors, time left. It is hidden where nobody watches."""
+    """Progress of training: epoch, radius, errors, time left.
+
+    It is a bar on a terminal, a line for each epoch in a file or a batch job's output, and nothing where the log's
+    events go to standard error.
+    """
 
     def __init__(self, epochs: int, log: EventLog | None = None) -> None:
-        self.log = log
+        self.log, self.epochs = log, epochs
         self.bar = click.progressbar(
             length=epochs,
             label="training",
@@ -31,7 +37,9 @@ class EpochBar:
             file=sys.stderr,
             hidden=not is_watched(log),
         )
+        self.told_in_lines = not is_watched(log) and not (log and log.stderr)
         self.done = 0
+        self._begun: tuple[int, float] | None = None  # epochs done when the first was told, and when that was
 
     @staticmethod
     def _show(epoch: Epoch | None) -> str | None:
@@ -52,4 +60,34 @@ class EpochBar:
             self.log.epoch(epoch)
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
         self.done = epoch.index + 1
+        if self.told_in_lines:
+            echo(self._describe(epoch), err=True)
         stop_if_asked()
+
+    def _describe(self, epoch: Epoch) -> str:
+        told = [f"quantization error {epoch.quantization_error:.4g}"]
+        if epoch.topographic_error is not None:
+            told.append(f"topographic error {epoch.topographic_error:.3g}")
+        told.append(f"radius {epoch.radius:.3g}")
+        if self.done < self.epochs:
+            told.append(f"{describe_seconds(self._seconds_left(epoch))} left")
+        return f"epoch {self.done} of {self.epochs}: {', '.join(told)}"
+
+    def _seconds_left(self, epoch: Epoch) -> float:
+        """Return the time until the last epoch, at the speed of the epochs since the first that was told."""
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (self.done, now)
+            return (self.epochs - self.done) * epoch.seconds
+        first, begun = self._begun
+        return (self.epochs - self.done) * (now - begun) / (self.done - first)
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a duration in words of two units at most, such as ``2 min 5 s``."""
+    whole = round(seconds)
+    hours, minutes = divmod(round(whole / 60), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

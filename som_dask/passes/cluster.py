@@ -13,9 +13,10 @@ from typing import Any
 import dask
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
-from distributed.security import Security
+from distributed.utils import get_ip_interface
 
 from som_dask.errors import ClusterError, MemoryLimitError, ParameterError, SomError, is_out_of_memory
+from som_dask.passes.certificates import certificate_settings, check_certificates, is_encrypted
 from som_dask.passes.compute import safe_settings, wait_for_workers
 from som_dask.passes.memory import worker_memory
 
@@ -30,13 +31,17 @@ def connect(
     memory_limit: str = "auto",
     scheduler: str | None = None,
     scheduler_file: str | os.PathLike[str] | None = None,
+    interface: str | None = None,
+    tls_ca_file: str | os.PathLike[str] | None = None,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
 ) -> Iterator[Client | None]:
     """Provide a client for the work inside the ``with`` block, by at most one of the ways to get one.
 
     Parameters
     ----------
     workers : int, optional
-        Start a cluster with this many processes on this machine; it listens on 127.0.0.1 only.
+        Start a cluster with this many processes on this machine; it listens on 127.0.0.1 only, or on `interface`.
     threads_per_worker : int, optional
         Threads of each of these processes; by default the cores are divided among them.
     memory_limit : str
@@ -46,6 +51,13 @@ def connect(
         Connect to the scheduler at this address.
     scheduler_file : path, optional
         Connect to the scheduler that wrote this file.
+    interface : str, optional
+        Network interface on which the cluster that is started listens, such as ``"ib0"``. One that others reach
+        needs certificates.
+    tls_ca_file, tls_cert, tls_key : path, optional
+        PEM files with which all connections are encrypted: the authority that signed the certificates of the others,
+        the own certificate, and its key. What is not given is taken from ``distributed.comm.tls`` of Dask's
+        configuration.
 
     Yields
     ------
@@ -55,25 +67,39 @@ def connect(
     Raises
     ------
     ParameterError
-        If several ways are given, or a number is not positive.
+        If several ways are given, a number is not positive, there is no such interface, or certificates are given
+        for a scheduler that has none.
     ClusterError
-        If the scheduler can't be reached within ``distributed.comm.timeouts.connect`` of Dask's configuration, or no
-        worker comes within ``som-dask.workers-timeout``.
+        If certificates are needed and can't be used, the scheduler can't be reached within
+        ``distributed.comm.timeouts.connect`` of Dask's configuration, or no worker comes within
+        ``som-dask.workers-timeout``.
     """
     ways = {"workers": workers, "scheduler": scheduler, "scheduler_file": scheduler_file}
     given = [f"`{name}`" for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise ParameterError(f"{' and '.join(given)} exclude each other; give one")
+    tls = certificate_settings(tls_ca_file=tls_ca_file, tls_cert=tls_cert, tls_key=tls_key)
+    if interface is not None and workers is None:
+        raise ParameterError("`interface` is where the cluster listens that `workers` starts; give it too")
+    if tls and not given:
+        raise ParameterError("certificates are for clusters; give `workers`, `scheduler` or `scheduler_file` too")
     if not given:
         yield None
         return
-    with dask.config.set(_settings()), contextlib.ExitStack() as stack:
+    with dask.config.set(_settings() | tls), contextlib.ExitStack() as stack:
         if workers is not None:
-            cluster = stack.enter_context(_start_cluster(workers, threads_per_worker, memory_limit))
+            where = _choose_where(interface, encrypted=bool(tls))
+            cluster = stack.enter_context(_start_cluster(workers, threads_per_worker, memory_limit, where))
             yield stack.enter_context(Client(cluster))
             return
         address = str(scheduler) if scheduler_file is None else _read_address(scheduler_file)
-        _check_certificates(address)
+        if is_encrypted(address):
+            check_certificates(f"the scheduler at {address}")
+        elif tls:
+            raise ParameterError(
+                f"certificates are given, but the scheduler at {address} does not encrypt; start it with them, "
+                f"and give its address with tls://"
+            )
         try:
             # A client that fails to connect would remain the default client, so the first one is not made so.
             with Client(address, set_as_default=False) as first:
@@ -98,26 +124,6 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _check_certificates(address: str) -> None:
-    """Refuse an address that needs certificates if there are none: the client would leave a thread that never ends.
-
-    Raises
-    ------
-    ClusterError
-    """
-    if not address.startswith(("tls://", "wss://")):
-        return
-    try:
-        context = Security().get_connection_args("client").get("ssl_context")
-    except Exception as error:  # files that are absent, unreadable or no certificates
-        raise ClusterError(f"the certificates in Dask's configuration can't be used: {error}") from error
-    if context is None:
-        raise ClusterError(
-            f"the scheduler at {address} needs certificates, and Dask's configuration has none; "
-            f"set distributed.comm.tls.ca-file, and cert and key of distributed.comm.tls.client"
-        )
-
-
 def _read_address(scheduler_file: str | os.PathLike[str]) -> str:
     """Read the address that a scheduler wrote to its file."""
     try:
@@ -132,7 +138,26 @@ def _read_address(scheduler_file: str | os.PathLike[str]) -> str:
         ) from error
 
 
-def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: str) -> LocalCluster:
+def _choose_where(interface: str | None, *, encrypted: bool) -> dict[str, Any]:
+    """Return where a new cluster listens, as options of `LocalCluster`: never in the open on a network."""
+    where: dict[str, Any] = {"host": dask.config.get("som-dask.host")}
+    if interface is not None:
+        try:
+            own = get_ip_interface(interface)
+        except ValueError as error:
+            raise ParameterError(f"`interface` can't be used: {error}") from error
+        # What workers tell over HTTP is never encrypted.
+        where = {"interface": interface, "worker_dashboard_address": "127.0.0.1:0"}
+        encrypted = encrypted or not own.startswith("127.")
+    if encrypted:
+        check_certificates("a cluster that others can reach" if interface else "a cluster")
+        where["protocol"] = "tls://"
+    return where
+
+
+def _start_cluster(
+    workers: int, threads_per_worker: int | None, memory_limit: str, where: dict[str, Any]
+) -> LocalCluster:
     if workers < 1 or (threads_per_worker is not None and threads_per_worker < 1):
         raise ParameterError(
             f"`workers` and `threads_per_worker` must be positive, got {workers} and {threads_per_worker}"
@@ -144,7 +169,7 @@ def _start_cluster(workers: int, threads_per_worker: int | None, memory_limit: s
                 n_workers=workers,
                 threads_per_worker=threads_per_worker,
                 memory_limit=_limit_of_worker(memory_limit, workers),
-                host=dask.config.get("som-dask.host"),
+                **where,
                 dashboard_address=dask.config.get("som-dask.dashboard-address"),
                 silence_logs=logging.ERROR,
             )

@@ -31,6 +31,7 @@ WORDS = {
         "title",
         "memory_limit",
         "scheduler",
+        "interface",
         "radii",
     ),
 }

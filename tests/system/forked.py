@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from tests.epoch_lines import apart_from_epochs
 from tests.system.file_steps import FileSteps
 
 __all__ = ["Ended", "ForkServer", "Run"]
@@ -140,7 +141,7 @@ def _run_all(runs: list[Run]) -> list[dict]:
             ended[number] = {
                 "status": os.waitstatus_to_exitcode(status),
                 "out": Path(out).read_text(),
-                "err": Path(err).read_text(),
+                "err": apart_from_epochs(Path(err).read_text()),
                 "steps": Path(steps).read_text().splitlines(),
             }
     return [ended[number] for number in range(len(runs))]

@@ -17,6 +17,7 @@ from som_dask.cli import signals
 from som_dask.cli.progress import EpochBar
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model
+from tests.epoch_lines import apart_from_epochs
 from tests.system.test_bad_input import run, store
 
 
@@ -69,7 +70,7 @@ def stopped(script, *command, signal_sent=signal.SIGTERM):
         assert process.stdout.readline()
         process.send_signal(signal_sent)
         _, err = process.communicate()
-        return process.returncode, err.splitlines()
+        return process.returncode, apart_from_epochs(err).splitlines()
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGTERM, signal.SIGINT])
@@ -123,7 +124,7 @@ def test_a_scheduler_that_dies_is_told_with_the_way_on(folder):
         cluster.close()
         _, err = process.communicate("\n")
     assert process.returncode == 6, err
-    dashboard, line = err.splitlines()
+    dashboard, line = apart_from_epochs(err).splitlines()
     assert dashboard.startswith("dashboard: ")
     assert line.startswith("som-dask: ")
     assert "2 of 4 epochs are done; continue with: som-dask train cells.zarr" in line
@@ -194,7 +195,7 @@ def test_no_signal_is_lost_whenever_it_comes(folder, capsys):
         number = choose.choice([signal.SIGTERM, signal.SIGINT])
         status, _, awaited = run_signaled(number, choose.randrange(1, calls), *command, "model.zarr")
         assert status == (75 if awaited else 0)
-        err = capsys.readouterr().err
+        err = apart_from_epochs(capsys.readouterr().err)
         assert err.count("\n") == (1 if awaited else 0), err
         assert run(*command, "model.zarr", *([] if awaited else ["--overwrite"])) == 0
         assert open_model("model.zarr").attrs["codebook_sha256"] == whole
