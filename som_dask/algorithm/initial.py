@@ -10,7 +10,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
 from som_dask.numerics.eigen import principal_components
 
-__all__ = ["Initialization", "check_codebook", "draw_rows", "plane_codebook", "random_codebook"]
+__all__ = ["Initialization", "check_codebook", "draw_rows", "plane_codebook", "random_codebook", "spread_over_plane"]
 
 Initialization = Literal["pca", "random", "sample"]
 
@@ -70,7 +70,27 @@ def plane_codebook(lattice: Lattice, mean: np.ndarray, covariance: np.ndarray) -
     -------
     (M, D) float64
     """
-    deviations, directions = principal_components(covariance)
+    return spread_over_plane(lattice, mean, *principal_components(covariance))
+
+
+def spread_over_plane(
+    lattice: Lattice, mean: np.ndarray, deviations: np.ndarray, directions: np.ndarray
+) -> np.ndarray:
+    """Place the weights on a plane, as `plane_codebook` does, whose two components are known.
+
+    Parameters
+    ----------
+    lattice : Lattice with M nodes
+    mean : (D,) float64
+    deviations : (k,) float64
+        Standard deviations along the components, largest first. k is 2, or 1 if D = 1.
+    directions : (k, D) float64
+        Unit vectors.
+
+    Returns
+    -------
+    (M, D) float64
+    """
     place = lattice.positions()
     low, high = place.min(axis=0), place.max(axis=0)
     side = high - low

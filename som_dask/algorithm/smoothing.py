@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import RIM, Neighborhood
-from som_dask.numerics.matmul import product
+from som_dask.numerics.matmul import WORTH_A_THREAD, product
+from som_dask.numerics.threads import core_count, run_in_threads
 
 __all__ = ["INHIBITION", "smooth", "smooth_sums"]
 
@@ -104,7 +107,7 @@ def _parities(lattice: Lattice) -> int:
     return min(lattice.rows, 2) if lattice.topology == "hexagonal" else 1
 
 
-def _add_along_x(target: np.ndarray, weights: np.ndarray, source: np.ndarray) -> None:
+def _add_along_x(target: np.ndarray, weights: np.ndarray, source: np.ndarray, *, alone: bool = False) -> None:
     """Smooth the rows of `source` in x and add them to `target`, in place.
 
     Parameters
@@ -112,9 +115,11 @@ def _add_along_x(target: np.ndarray, weights: np.ndarray, source: np.ndarray) ->
     target, source : (n, K, cols) float64
     weights : (cols, cols) float64
         h between the columns of a target row and those of a source row.
+    alone : bool
+        As for `som_dask.numerics.matmul.product`.
     """
     cols = source.shape[-1]
-    product(source.reshape(-1, cols), weights.T, onto=target.reshape(-1, cols))
+    product(source.reshape(-1, cols), weights.T, onto=target.reshape(-1, cols), alone=alone)
 
 
 def _column_offsets(lattice: Lattice, other: int) -> np.ndarray:
@@ -171,30 +176,64 @@ def _multiples(offsets: np.ndarray, unit: float) -> np.ndarray:
 def _smooth_rowwise(
     grids: list[np.ndarray], lattice: Lattice, neighborhood: Neighborhood, radius: float
 ) -> list[np.ndarray]:
-    """Smooth with any neighborhood, one distance between rows after the other; see `_smooth_separable`."""
-    rows, step = lattice.rows, len(grids)
-    reach = neighborhood.reach(radius) * (1 + RIM)
+    """Smooth with any neighborhood, one distance between rows after the other; see `_smooth_separable`.
+
+    Each thread smooths some of the rows. A map of few rows leaves it to each product to use all threads.
+    """
+    step, reach = len(grids), neighborhood.reach(radius) * (1 + RIM)
     along_x = [np.unique(_column_offsets(lattice, other), return_inverse=True) for other in range(step)]
-    tables: dict[int, np.ndarray] = {}
-    results = [np.zeros(grid.shape) for grid in grids]
     # Ascending, so that nodes that reach the same others add them in the same order and stay equal.
-    for shift in range(1 - rows, rows):
-        distance = min(abs(shift), rows - abs(shift)) if lattice.boundary == "toroidal" else abs(shift)
-        y = distance * lattice.row_height
-        if y > reach:
-            continue
-        distinct, where = along_x[shift % step]
-        if distance not in tables:
-            tables[distance] = neighborhood.weights(distinct * distinct + y * y, radius)
-        weights = tables[distance][where.reshape(lattice.cols, lattice.cols)]
-        for parity, result in enumerate(results):
-            other = (parity + shift) % step
-            grid, moved = (
-                grids[other],
-                (parity + shift - other) // step,
-            )  # row i takes row i + moved
-            low, high = max(0, -moved), min(len(result), len(grid) - moved)
-            if low < high:
-                matrix = weights.T if parity > other else weights
-                _add_along_x(result[low:high], matrix, grid[low + moved : high + moved])
+    distances = {shift: _row_distance(lattice, shift) for shift in range(1 - lattice.rows, lattice.rows)}
+    distances = {shift: y for shift, y in distances.items() if y <= reach}
+    tables = {}
+    for shift, y in distances.items():
+        if y not in tables:
+            tables[y] = neighborhood.weights(along_x[shift % step][0] ** 2 + y * y, radius)
+    results = [np.zeros(grid.shape) for grid in grids]
+
+    def smooth_rows(start: int, stop: int) -> None:
+        for shift, y in distances.items():
+            where = along_x[shift % step][1]
+            weights = tables[y][where.reshape(lattice.cols, lattice.cols)]
+            for parity, result in enumerate(results):
+                other = (parity + shift) % step
+                grid, moved = grids[other], (parity + shift - other) // step  # row i takes row i + moved
+                low, high = (max(0, -(-(row - parity) // step)) for row in (start, stop))
+                low, high = max(low, -moved), min(high, len(grid) - moved)
+                if low < high:
+                    matrix = weights.T if parity > other else weights
+                    _add_along_x(result[low:high], matrix, grid[low + moved : high + moved], alone=len(parts) > 1)
+
+    parts = _share_rows(lattice, list(distances), grids[0].shape[1])
+    run_in_threads(smooth_rows, parts)
     return results
+
+
+def _row_distance(lattice: Lattice, shift: int) -> float:
+    """Return |y_i - y_j| between a row and the one that is `shift` rows further on."""
+    distance = min(abs(shift), lattice.rows - abs(shift)) if lattice.boundary == "toroidal" else abs(shift)
+    return distance * lattice.row_height
+
+
+def _share_rows(lattice: Lattice, shifts: list[int], width: int) -> list[tuple[int, int]]:
+    """Share the rows among threads, so that each has about the same number of row pairs to multiply.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    shifts : list of int
+        A row takes the rows that are so many further on.
+    width : int
+        K, the number of values of a node.
+
+    Returns
+    -------
+    list of (int, int)
+        The first row of each thread, and the row after its last one.
+    """
+    sources = np.arange(lattice.rows)[:, None] + np.array(shifts)
+    pairs = np.cumsum(((sources >= 0) & (sources < lattice.rows)).sum(axis=1))
+    cores, work = core_count(), int(pairs[-1]) * width * lattice.cols**2
+    threads = min(cores, work // WORTH_A_THREAD) if lattice.rows >= 2 * cores else 1
+    ends = [int(np.searchsorted(pairs, pairs[-1] * i // threads)) + 1 for i in range(1, threads)]
+    return list(pairwise([0, *ends, lattice.rows])) if ends else [(0, lattice.rows)]

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
 
 from som_dask.numerics.matmul import product
 
-__all__ = ["principal_components"]
+__all__ = ["iterate_components", "principal_components"]
 
 DIRECT = 64  # with more features than this, only some of the eigenvectors are computed, by iteration
 BLOCK = 32  # vectors in that iteration; how fast it converges depends on the 33rd largest variance
@@ -47,11 +48,26 @@ def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray
     _, exponent = math.frexp(np.abs(covariance).max())
     half = -(-exponent // 2)
     scaled = np.ldexp(np.ldexp(covariance, -half), -half)
-    variances, vectors = _diagonalize(scaled) if len(scaled) <= DIRECT else _iterate(scaled)
+    size = len(scaled)
+    if size <= DIRECT:
+        deviations, directions = _first_two(*_diagonalize(scaled))
+    else:
+        deviations, directions = iterate_components(
+            lambda vectors: product(vectors, scaled),
+            size,
+            vectors=BLOCK,
+            rounds=ITERATIONS,
+            tolerance=size * EPSILON,
+        )
+    return np.ldexp(deviations, half), directions
+
+
+def _first_two(variances: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the deviations and directions of the first two components, as `principal_components` does."""
     variances, vectors = variances[:2], vectors[:2]
     largest = np.abs(vectors).argmax(axis=1)
     signs = np.where(vectors[np.arange(len(vectors)), largest] < 0, -1.0, 1.0)
-    return np.ldexp(np.sqrt(np.maximum(variances, 0.0)), half), vectors * signs[:, None]
+    return np.sqrt(np.maximum(variances, 0.0)), vectors * signs[:, None]
 
 
 def _diagonalize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,23 +80,42 @@ def _diagonalize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[order], vectors[order]
 
 
-def _iterate(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest eigenvalues and their eigenvectors, in the form that `_diagonalize` has."""
-    size = len(matrix)
-    vectors = np.random.default_rng(0).integers(0, 2, size=(BLOCK, size)) * 2.0 - 1.0
-    values = np.zeros(BLOCK)
-    for _ in range(ITERATIONS):
-        _orthonormalize(vectors)
-        images = product(vectors, matrix)
-        values, turn = _diagonalize(product(images, vectors.T))
-        vectors, images = product(turn, vectors), product(turn, images)
-        residuals = (images[:2] - values[:2, None] * vectors[:2]).T
-        if np.abs(residuals).max() * math.sqrt(size) <= size * EPSILON * values[0]:
+def iterate_components(
+    multiply: Callable[[np.ndarray], np.ndarray], size: int, *, vectors: int, rounds: int, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the two largest principal components by subspace iteration, without the covariance as an array.
+
+    Parameters
+    ----------
+    multiply : callable
+        Multiplies vectors, the rows of (vectors, size), by the covariance. Its variances must be finite, and so must
+        their squares.
+    size : int
+        D, the number of features.
+    vectors : int
+        Number of vectors that are multiplied in each round.
+    rounds : int
+        Maximum number of rounds.
+    tolerance : float
+        The iteration ends when the first two vectors meet ``|C v - s^2 v| <= tolerance s_1^2``.
+
+    Returns
+    -------
+    deviations, directions
+        As `principal_components` returns them.
+    """
+    basis = np.random.default_rng(0).integers(0, 2, size=(vectors, size)) * 2.0 - 1.0
+    values = np.zeros(vectors)
+    for _ in range(rounds):
+        _orthonormalize(basis)
+        images = multiply(basis)
+        values, turn = _diagonalize(product(images, basis.T))
+        turned, images = product(turn, basis), product(turn, images)
+        residuals = (images[:2] - values[:2, None] * turned[:2]).T
+        if np.abs(residuals).max() * math.sqrt(size) <= tolerance * values[0]:
             break
-        vectors, kept = images, vectors
-    else:
-        vectors = kept
-    return values, vectors
+        basis = images
+    return _first_two(values, turned)
 
 
 @numba.njit(cache=True)

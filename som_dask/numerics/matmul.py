@@ -7,10 +7,6 @@ and the number of threads. Here each sum has one fixed order.
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
 from __future__ import annotations
 
-import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numba
 import numpy as np
 from llvmlite import ir
@@ -18,8 +14,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from som_dask.numerics.simd import DOUBLE, INDEX, Vectors
+from som_dask.numerics.threads import core_count, run_in_threads
 
-__all__ = ["product"]
+__all__ = ["WORTH_A_THREAD", "product"]
 
 WIDTH = 8
 DOUBLES = Vectors(DOUBLE, WIDTH)
@@ -30,7 +27,7 @@ GROUP = 8  # panels, each a vector wide, of b that are held in the cache togethe
 WORTH_A_THREAD = 1 << 20  # multiplications; with fewer, handing them to a thread takes a good part of the time
 
 
-def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.ndarray:
+def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None, *, alone: bool = False) -> np.ndarray:
     r"""Compute the matrix product ``a @ b``, the same bits on every machine and for any number of threads.
 
     Each element is a chain of fused multiply-adds in ascending order of the inner index,
@@ -44,6 +41,8 @@ def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.
     b : (k, n) float64, finite
     onto : (m, n) float64, C-contiguous, finite and without -0, optional
         The product is added to this array, in place, instead of to zero.
+    alone : bool
+        Whether the calling thread does all the work, because others like it fill the cores.
 
     Returns
     -------
@@ -64,35 +63,13 @@ def product(a: np.ndarray, b: np.ndarray, onto: np.ndarray | None = None) -> np.
     elif onto.shape != shape or onto.dtype != np.float64 or not onto.flags.c_contiguous:
         raise ValueError(f"a product of shape {shape} adds to a C-contiguous float64 array of this shape only")
     work = a.size * shape[1]
-    threads = min(_cores(), work // WORTH_A_THREAD) if work >= 2 * WORTH_A_THREAD else 1
-    if threads <= 1:
-        _multiply(a, b, onto, 0, shape[0], 0, shape[1])
-        return onto
+    threads = 1 if alone or work < 2 * WORTH_A_THREAD else min(core_count(), work // WORTH_A_THREAD)
     by_rows = shape[0] * WIDTH > shape[1] * TILE
     unit, length = (TILE, shape[0]) if by_rows else (WIDTH, shape[1])
     ends = [min(-(-length // unit) * i // threads * unit, length) for i in range(threads + 1)]
-    parts = [(*ends[i : i + 2], 0, shape[1]) if by_rows else (0, shape[0], *ends[i : i + 2]) for i in range(threads)]
-    pool = _pool(os.getpid())
-    running = [pool.submit(_multiply, a, b, onto, *part) for part in parts[1:]]
-    _multiply(a, b, onto, *parts[0])
-    for part in running:
-        part.result()
+    ranges = [(*ends[i : i + 2], 0, shape[1]) if by_rows else (0, shape[0], *ends[i : i + 2]) for i in range(threads)]
+    run_in_threads(_multiply, [(a, b, onto, *part) for part in ranges])
     return onto
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Return the threads that compute large products.
-
-    They are kept, because starting them takes longer than many products do. `process` is the process's id: threads do
-    not survive a fork, so a new process needs threads of its own.
-    """
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="product")
 
 
 def _row_pointers(builder, address, row_bytes, last):

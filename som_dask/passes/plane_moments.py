@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,12 +34,15 @@ class Quantizer:
         The weight that counts as 1; 0 for samples without weights.
     most_weight : int
         Largest integer weight of one sample.
+    most_level : int
+        Levels are between this and its negative.
     """
 
     center: np.ndarray
     step: np.ndarray
     weight_step: float = 0.0
     most_weight: int = 1
+    most_level: int = QUANTA
 
     @classmethod
     def of(cls, summary: DataSummary, space: FeatureSpace) -> Quantizer:
@@ -61,9 +64,15 @@ class Quantizer:
             return cls(center, step, 1.0, int(heaviest))
         return cls(center, step, heaviest / most, most)
 
+    def around(self, mean: np.ndarray) -> Quantizer:
+        """Return the rule with the same steps whose level 0 is the mean, (K,), of each feature."""
+        return replace(self, center=mean, most_level=2 * QUANTA)
+
     def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return the levels (n, K), NaN where missing, and the weights (n,): integers as float64."""
-        levels = np.clip(np.rint((part.values - self.center) / self.step), -QUANTA, QUANTA)
+        with np.errstate(over="ignore"):  # beyond all numbers is beyond the last level
+            levels = np.rint((part.values - self.center) / self.step)
+        levels = np.clip(levels, -self.most_level, self.most_level)
         if not self.weight_step or part.weights is None:
             return levels, np.ones(len(levels))
         return levels, np.minimum(np.rint(part.weights / self.weight_step), self.most_weight)

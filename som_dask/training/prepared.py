@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from som_dask.algorithm.feature_space import FeatureSpace
-from som_dask.algorithm.initial import check_codebook, draw_rows, plane_codebook, random_codebook
+from som_dask.algorithm.initial import check_codebook, draw_rows, random_codebook, spread_over_plane
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.partial import Partial
 from som_dask.engine.protocol import Engine
-from som_dask.errors import DataError, ParameterError
+from som_dask.errors import ParameterError
 from som_dask.io.features import check_features
 from som_dask.io.models import feature_space_of
 from som_dask.io.units import check_units, feature_units_of
@@ -21,7 +21,7 @@ from som_dask.passes.compute import compute
 from som_dask.passes.draw import draw_samples
 from som_dask.passes.epoch import epoch_sums
 from som_dask.passes.map_memory import check_map_fits
-from som_dask.passes.plane_moments import Quantizer, measure_plane
+from som_dask.passes.plane import find_plane
 from som_dask.passes.residency import keep_on_device, keep_samples
 from som_dask.passes.scaling import fit_space
 from som_dask.passes.summary import DataSummary, summarize
@@ -86,15 +86,7 @@ class PreparedData:
             return space.to_sphere(random_codebook(lattice, least, most, config.seed))
         if config.initialization == "sample":
             return space.to_sphere(self._draw_points(lattice, config.seed))
-        quantizer = Quantizer.of(summary, space)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, covariance = measure_plane(self.samples, quantizer, space).mean_and_covariance(quantizer)
-        if not np.isfinite(covariance).all():
-            raise DataError(
-                f"{self.samples.description} has values too large for a covariance in float64; "
-                f"scale them, or use another initialization than pca"
-            )
-        return space.to_sphere(plane_codebook(lattice, mean, covariance))
+        return space.to_sphere(spread_over_plane(lattice, *find_plane(self.samples, summary, space)))
 
     def _draw_points(self, lattice: Lattice, seed: int) -> np.ndarray:
         """Draw samples at random as points without gaps: a missing value becomes the mean of the other samples."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from som_dask.algorithm import smoothing
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.neighborhood import Neighborhood
 from som_dask.algorithm.smoothing import INHIBITION, smooth, smooth_sums
@@ -106,6 +107,35 @@ def test_nodes_that_reach_the_same_others_stay_equal(topology, boundary, rng):
 def test_a_tiny_radius_leaves_each_node_alone(neighborhood, rng):
     values = rng.normal(size=(12, 2))
     np.testing.assert_array_equal(smooth(values, Lattice(3, 4), neighborhood, 1e-170), values)
+
+
+@pytest.mark.parametrize("kernel", ["bubble", "triangle"])
+@pytest.mark.parametrize(
+    "lattice",
+    [Lattice(40, 41), Lattice(40, 40, "hexagonal", "toroidal"), Lattice(41, 40, "rectangular"), Lattice(3, 300)],
+    ids=name_of,
+)
+def test_rows_are_shared_among_all_threads_with_the_same_bits(lattice, kernel, rng, monkeypatch):
+    values, found, shares = rng.normal(size=(lattice.n_nodes, 20)), [], []
+    run = smoothing.run_in_threads
+    monkeypatch.setattr(smoothing, "run_in_threads", lambda f, parts: shares.append(parts) or run(f, parts))
+    for cores in (1, 2, 5, 16):
+        monkeypatch.setattr(smoothing, "core_count", lambda cores=cores: cores)
+        found.append(smooth(values, lattice, Neighborhood(kernel), 12.0))
+        np.testing.assert_array_equal(found[-1], found[0])
+    assert [len(parts) for parts in shares] == ([1, 2, 5, 16] if lattice.rows > 3 else [1] * 4)
+    assert all([a for a, _ in parts] == [0, *(b for _, b in parts[:-1])] for parts in shares)
+    assert all(parts[-1][1] == lattice.rows for parts in shares)
+
+
+def test_rows_at_an_edge_cost_less_and_are_more_in_a_share(monkeypatch):
+    monkeypatch.setattr(smoothing, "core_count", lambda: 4)
+    shares = smoothing._share_rows(Lattice(100, 100), list(range(-99, 100)), 10)
+    assert shares == [(0, 25), (25, 50), (50, 75), (75, 100)]  # every row reaches all others
+    shares = smoothing._share_rows(Lattice(100, 100), list(range(-50, 51)), 10)
+    lengths = [b - a for a, b in shares]
+    assert lengths[0] > lengths[1]
+    assert lengths[3] > lengths[2]
 
 
 def test_endless_support_is_none(rng):

@@ -1,6 +1,5 @@
 """Ordered arithmetic: each sum is the chain of fused multiply-adds that it is said to be, whatever the shape."""
 
-import os
 from fractions import Fraction
 
 import numpy as np
@@ -81,14 +80,18 @@ def test_the_number_of_threads_does_not_matter(shape, rng, monkeypatch):
     a, b = rng.normal(size=(m, k)), rng.normal(size=(k, n))
     results = []
     for cores in (1, 2, 3, 7):
-        monkeypatch.setattr(ordered, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(ordered, "core_count", lambda cores=cores: cores)
         results.append(product(a, b))
     assert all(same_bits(results[0], result) for result in results)
 
 
-def test_threads_are_started_anew_in_a_fork():
-    assert ordered._pool(os.getpid()) is ordered._pool(os.getpid())
-    assert ordered._pool(os.getpid()) is not ordered._pool(-1)
+def test_alone_hands_nothing_to_other_threads(rng, monkeypatch):
+    a, b, shares = rng.normal(size=(300, 300)), rng.normal(size=(300, 300)), []
+    run = ordered.run_in_threads
+    monkeypatch.setattr(ordered, "core_count", lambda: 4)
+    monkeypatch.setattr(ordered, "run_in_threads", lambda f, parts: shares.append(len(parts)) or run(f, parts))
+    assert same_bits(product(a, b), product(a, b, alone=True))
+    assert shares == [4, 1]
 
 
 def test_layout_and_type_do_not_matter(rng):
