@@ -37,7 +37,7 @@ class BlockSource(ABC):
         """Yield the parts in order, each an array (rows, D) with the row that it starts at."""
 
     def joined(self, others: Sequence[BlockSource]) -> BlockSource:
-        """Join these rows and those of the neighbors behind them to one source."""
+        """Join these rows and those of the blocks behind them to one source."""
         return _JoinedSources((self, *others)) if others else self
 
 
@@ -59,7 +59,7 @@ class ArrayRows(BlockSource):
 
 @dataclass(frozen=True, eq=False)
 class _JoinedSources(BlockSource):
-    """Neighboring sources of any kind, one behind the other."""
+    """Sources of any kind, one behind the other."""
 
     parts: tuple[BlockSource, ...]
 
@@ -136,7 +136,7 @@ class Block:
 
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
-        """Join neighboring blocks to one."""
+        """Join blocks to one, in their order."""
         first, *others = blocks
         if not others:
             return first
@@ -144,7 +144,7 @@ class Block:
         return cls(
             first.source.joined([block.source for block in others]),
             np.concatenate(weights) if weights else None,
-            join_rows([block.numbers for block in blocks]),
+            join_rows([block.numbers for block in blocks], [len(block) for block in blocks]),
         )
 
     def __len__(self) -> int:

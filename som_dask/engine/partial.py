@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,6 +48,9 @@ class NodeWeights:
     def arrays(self) -> list[np.ndarray]:
         """List the arrays that there are."""
         return [array for array in (self.complete, self.incomplete, self.known) if array is not None]
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sum(array.nbytes for array in self.arrays())
 
     def map(self, function: Callable[..., Any], *others: NodeWeights) -> NodeWeights:
         """Apply a function to each array, together with those of others of the same kind."""
@@ -96,6 +100,9 @@ class Partial:
     topographic_misses: float
     samples: int
     weights: NodeWeights | None = None
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + _bytes_of(self)
 
     def __add__(self, other: Partial) -> Partial:
         weights = None
@@ -202,6 +209,9 @@ class ExactPartial:
     fingerprint: int
     weights: NodeWeights | None = None
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + _bytes_of(self)
+
     def __add__(self, other: ExactPartial) -> ExactPartial:
         empty = ExactPartial(
             _zeros(self.numerator),
@@ -261,6 +271,11 @@ class ExactPartial:
             self.samples,
             weights,
         )
+
+
+def _bytes_of(sums: Partial | ExactPartial) -> int:
+    """Bytes of the arrays, which Dask asks for to know what a result takes in memory and on the network."""
+    return sums.numerator.nbytes + sums.hits.nbytes + (0 if sums.weights is None else sys.getsizeof(sums.weights))
 
 
 def _zeros(array: np.ndarray) -> np.ndarray:

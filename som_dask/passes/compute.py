@@ -172,7 +172,7 @@ def _comes_from(error: BaseException, *folders: str) -> bool:
     return False
 
 
-def compute(*values: Any) -> tuple[Any, ...]:
+def compute(*values: Any, **options: Any) -> tuple[Any, ...]:
     """Call `dask.compute` on the active distributed client, or else on threads, and raise clear errors."""
     with guard():
-        return dask.compute(*values)
+        return dask.compute(*values, **options)

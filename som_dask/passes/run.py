@@ -1,6 +1,6 @@
 """Run a pass over all samples: one task for each group of blocks, and a tree that adds up their results.
 
-Every pass of the package runs here. How work is grouped and placed is decided in this file alone.
+Every pass of the package runs here, as one graph of plain tasks that is built in time linear in the blocks.
 """
 
 from __future__ import annotations
@@ -8,41 +8,35 @@ from __future__ import annotations
 import functools
 import operator
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import dask
 import dask.array
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
-from dask.system import CPU_COUNT
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from som_dask.engine.block import Block
 from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers
 from som_dask.errors import DataError
-from som_dask.passes.compute import active_client, compute
-from som_dask.samples.table import Samples
+from som_dask.passes.compute import compute
+from som_dask.passes.groups import share_out
+from som_dask.samples.table import Samples, tasks_of
 
-__all__ = ["Group", "Pass", "group_blocks", "run_over_arrays", "run_pass"]
+__all__ = ["Group", "Pass", "run_over_arrays", "run_pass"]
 
 FAN_IN = 8
-GROUPS_A_THREAD = 4  # so that threads end at about the same time
-# Maximum size of a group that must be in memory before its task can start, so that memory does not grow with the
-# number of samples. There is no use in less than the size of the resulting sums.
-GROUP_BYTES = 2**23
 
 
 @dataclass(frozen=True)
 class Group:
-    """Neighboring blocks that one task processes.
+    """Blocks that one task processes: neighbors, or blocks that one worker holds.
 
     Attributes
     ----------
     blocks : sequence of Block
-    index : int
-        Index of the first block.
+    indices : sequence of int
+        Which blocks they are, in ascending order.
     own : sequence
         What the pass was given for each of these blocks.
     description : str
@@ -50,7 +44,7 @@ class Group:
     """
 
     blocks: Sequence[Block]
-    index: int
+    indices: Sequence[int]
     own: Sequence[Any]
     description: str
 
@@ -65,7 +59,7 @@ class Group:
         rows = f"{n} rows from number {numbers.first} on"
         if isinstance(numbers, ConsecutiveRows):
             rows = f"rows {numbers.first} to {numbers.first + n - 1}"
-        return f"block {self.index + place} ({rows})"
+        return f"block {self.indices[place]} ({rows})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +73,8 @@ class Pass:
     of_group : callable
         Called with a `Group` and with what all groups share; returns the result of the group.
     joins : bool
-        Whether neighboring blocks may form one group, because results don't depend on the grouping. Otherwise each
-        block is a group of its own, on every machine.
+        Whether several blocks may form one group, because results depend neither on the grouping nor on the order.
+        Otherwise each block is a group of its own and they are added up in their order, on every machine.
     nodes : int
         Number of rows of the arrays in a result. If there are few samples compared with it, there are few groups.
     device : {"cpu", "gpu"}
@@ -110,25 +104,29 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
     Returns
     -------
     object
-        The sum of the results of all groups, added up in a tree in the order of the blocks.
+        The sum of the results of all groups, added up in a tree: in the order of the blocks, but those of one worker
+        first if blocks may form groups.
     """
-    n_blocks = len(samples.block_rows)
-    groups = group_blocks(samples, look.nodes) if look.joins else [range(i, i + 1) for i in range(n_blocks)]
     sources = samples.sources() if look.device == "cpu" else samples.keys()
-    weights = samples.weight_keys()
-    numbers, own = samples.row_numbers(), [None] * n_blocks if own is None else own
+    weights, numbers = samples.weight_keys(), samples.row_numbers()
     name = f"{look.name}-{uuid.uuid4().hex}"
-    layer: dict[Any, Any] = {}
+    graph = _Graph(name, samples.tasks(pieces=look.device == "cpu"))
     shared_key = None
     if shared is not None:
         shared_key = f"broadcast-{name}"
-        layer[shared_key] = (_broadcast, _Literal(shared))
-    for place, group in enumerate(groups):
-        part = slice(group.start, group.stop)
-        plan = _Plan(look, numbers[part], group.start, own[part], samples.description or "the samples")
-        heavy = None if weights is None else weights[part]
-        layer[name, 0, place] = (_look_at, sources[part], heavy, plan, shared_key)
-    return _compute_tree(layer, name, len(groups), samples.collections())
+        graph.sources[shared_key] = (_broadcast, _Literal(shared))
+    for place, share in enumerate(share_out(samples, look.nodes, joins=look.joins, device=look.device)):
+        plan = _Plan(
+            look,
+            [numbers[i] for i in share.blocks],
+            share.blocks,
+            [None if own is None else own[i] for i in share.blocks],
+            samples.description or "the samples",
+        )
+        heavy = None if weights is None else [weights[i] for i in share.blocks]
+        task = (_look_at, [sources[i] for i in share.blocks], heavy, plan, shared_key)
+        graph.add_part((name, 0, place), task, share.worker)
+    return graph.add_up(by_worker=look.joins)
 
 
 def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[Any], *shared: Any) -> Any:
@@ -153,11 +151,12 @@ def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[A
     dims = tuple(range(arrays[0].ndim))
     _, arrays = dask.array.core.unify_chunks(*(item for array in arrays for item in (array, dims)))
     keys = [_flatten_keys(array.__dask_keys__(), array.ndim) for array in arrays]
-    arrays = dask.optimize(*arrays)  # Steps of one block become one task, which Delayed alone would not do.
     name = f"{name}-{uuid.uuid4().hex}"
+    graph = _Graph(name, tasks_of(arrays))
     task = functools.partial(_call_on_blocks, of_blocks, shared)
-    layer: dict[Any, Any] = {(name, 0, i): (task, *blocks) for i, blocks in enumerate(zip(*keys, strict=True))}
-    return _compute_tree(layer, name, len(layer), arrays)
+    for i, blocks in enumerate(zip(*keys, strict=True)):
+        graph.add_part((name, 0, i), (task, *blocks))
+    return graph.add_up()
 
 
 def _flatten_keys(keys: Any, depth: int) -> list[Any]:
@@ -188,7 +187,7 @@ class _Plan:
 
     look: Pass
     numbers: Sequence[RowNumbers]
-    index: int
+    indices: Sequence[int]
     own: Sequence[Any]
     description: str
 
@@ -196,17 +195,64 @@ class _Plan:
 def _look_at(sources: list[Any], weights: list[Any] | None, plan: _Plan, shared: Any) -> Any:
     heavy = [None] * len(sources) if weights is None else weights
     blocks = [Block.of(*each) for each in zip(sources, heavy, plan.numbers, strict=True)]
-    return plan.look.of_group(Group(blocks, plan.index, plan.own, plan.description), shared)
+    return plan.look.of_group(Group(blocks, plan.indices, plan.own, plan.description), shared)
 
 
-def _compute_tree(layer: dict[Any, Any], name: str, n_parts: int, arrays: Sequence[Any]) -> Any:
-    root = add_tree(layer, name, [(name, 0, i) for i in range(n_parts)])
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=list(arrays))
-    (result,) = compute(Delayed(root, graph, layer=name))
-    return result
+class _Graph:
+    """The tasks of a pass by key, in layers of plain dictionaries: nothing is optimized or searched again.
+
+    Parameters
+    ----------
+    name : str
+        Part of the keys of sums.
+    sources : dict
+        Tasks that parts depend on.
+    """
+
+    def __init__(self, name: str, sources: dict[Any, Any]) -> None:
+        self.name, self.sources = name, sources
+        self.loose, self.pinned = dict[Any, Any](), dict[Any, Any]()
+        self.parts, self.workers = list[Any](), dict[Any, str]()
+
+    def add_part(self, key: Any, task: Any, worker: str | None = None) -> None:
+        """Add a task whose result is added up; it runs on a worker as long as there is that worker."""
+        self.parts.append(key)
+        if worker is None:
+            self.loose[key] = task
+        else:
+            self.pinned[key], self.workers[key] = task, worker
+
+    def add_up(self, *, by_worker: bool = False) -> Any:
+        """Compute the sum of all parts, first of those of each worker if it is `by_worker`."""
+        parts, tree = self._add_up_on_workers() if by_worker else self.parts, dict[Any, Any]()
+        root = add_tree(tree, self.name, parts)
+        pins = {"workers": self.workers.get, "allow_other_workers": True} if self.workers else None
+        layers = {
+            "sources": MaterializedLayer(self.sources),
+            "loose": MaterializedLayer(self.loose),
+            "pinned": MaterializedLayer(self.pinned, annotations=pins),
+            "tree": MaterializedLayer(tree),
+        }
+        above = {"sources": set(), "loose": {"sources"}, "pinned": {"sources"}, "tree": {"loose", "pinned"}}
+        (result,) = compute(Delayed(root, HighLevelGraph(layers, above), layer="tree"), optimize_graph=False)
+        return result
+
+    def _add_up_on_workers(self) -> list[Any]:
+        """Add up the parts of each worker there, and return the keys of what is left to add up."""
+        together: dict[Any, list[Any]] = {}
+        for key in self.parts:
+            together.setdefault(self.workers.get(key, key), []).append(key)
+        sums = []
+        for place, parts in enumerate(together.values()):
+            tree: dict[Any, Any] = {}
+            sums.append(add_tree(tree, self.name, parts, (place,)))
+            self.pinned |= tree
+            if parts[0] in self.workers:
+                self.workers |= dict.fromkeys(tree, self.workers[parts[0]])
+        return sums
 
 
-def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any]) -> Any:
+def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any], branch: tuple[int, ...] = ()) -> Any:
     """Add tasks that sum up results in a tree by their order: never by completion order, never all in one task.
 
     Parameters
@@ -217,6 +263,8 @@ def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any]) -> Any:
         Part of the keys of the tree.
     parts : sequence
         Keys of the results.
+    branch : tuple of int
+        Part of the keys of this tree, if several trees have one name.
 
     Returns
     -------
@@ -235,7 +283,7 @@ def add_tree(layer: dict[Any, Any], name: str, parts: Sequence[Any]) -> Any:
         for i in range(0, len(level), FAN_IN):
             some = level[i : i + FAN_IN]
             if len(some) > 1:
-                key = (name, depth, len(above))
+                key = (name, *branch, depth, len(above))
                 layer[key] = (add_up, *some)
                 some = [key]
             above += some
@@ -247,47 +295,3 @@ def add_up(*parts: Any) -> Any:
     """Add up two or more results."""
     # The first sum was made here, so it may be changed in place.
     return functools.reduce(operator.iadd, parts[2:], parts[0] + parts[1])
-
-
-def group_blocks(samples: Samples, n_nodes: int) -> list[range]:
-    """Group neighboring blocks into tasks: a few groups for each thread, or one if there are few samples.
-
-    Few tasks cost little and give few results of the size of the codebook, and each thread reads ahead from one
-    stored block to the next. With a distributed client each block is a group of its own, so that blocks in the memory
-    of workers need not move.
-
-    Parameters
-    ----------
-    samples : Samples
-    n_nodes : int
-        Number of rows of a result.
-
-    Returns
-    -------
-    list of range
-        The indices of the blocks of each group.
-    """
-    n_blocks = len(samples.block_rows)
-    if active_client() is not None:
-        return [range(i, i + 1) for i in range(n_blocks)]
-    threads = dask.config.get("num_workers", None) or CPU_COUNT
-    n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
-    edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
-    # Stored rows are read piece by piece. Other blocks, and weights, are in memory before the task of a group begins.
-    held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
-    held += 0 if samples.weights is None else 16
-    if samples.in_memory or not held:
-        return [range(start, stop) for start, stop in pairwise(edges)]
-    most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held
-    return [part for start, stop in pairwise(edges) for part in _split_by_rows(samples.block_rows, start, stop, most)]
-
-
-def _split_by_rows(block_rows: Sequence[int], start: int, stop: int, most: int) -> Iterator[range]:
-    """Split the blocks from `start` to `stop` into groups of at most `most` rows; a larger block is alone."""
-    rows = 0
-    for i in range(start, stop):
-        if rows and rows + block_rows[i] > most:
-            yield range(start, i)
-            start, rows = i, 0
-        rows += block_rows[i]
-    yield range(start, stop)

@@ -154,7 +154,7 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
 
 def _summarize_group(missing: Missing, scaling: Scaling, group: Group, _: None) -> DataSummary:
     (block,) = group.blocks
-    return summarize_block(block, group.index, missing, statistic_for(scaling))
+    return summarize_block(block, group.indices[0], missing, statistic_for(scaling))
 
 
 def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> None:

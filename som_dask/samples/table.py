@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
+from dask.core import flatten
 from dask.delayed import Delayed
+from dask.highlevelgraph import MaterializedLayer
+from distributed import Future
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.engine.device import Device
-from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, box_rows, table_rows
+from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, all_box_rows, box_rows, table_rows
 from som_dask.samples.absent import AbsentChunks, refuse_absent
 from som_dask.samples.read_ahead import StoredRows
 from som_dask.samples.stacking import (
@@ -25,7 +29,7 @@ from som_dask.samples.stacking import (
     unstack_column,
 )
 
-__all__ = ["Samples"]
+__all__ = ["Samples", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,13 @@ class Samples:
 
     def row_numbers(self) -> list[RowNumbers]:
         """Return the row numbers of each block: small objects that compute them when they are needed."""
+        return self._row_numbers
+
+    @functools.cached_property
+    def _row_numbers(self) -> list[RowNumbers]:
         if self.grid is None:
             return [ConsecutiveRows(start) for start in self.block_starts]
-        return [self.box_of(index) for index in range(len(self.block_rows))]
+        return list(all_box_rows(self.sample_chunks))
 
     def take(self, numbers: Any) -> Any:
         """Return the rows with the given numbers, in the given order.
@@ -209,27 +217,50 @@ class Samples:
         return self.stored is not None and self.stored.name == self.array.name
 
     def sources(self) -> list[Any]:
-        """Return the blocks in order as tasks take them: keys of `array`, or `StoredRows` that read ahead."""
-        if self.stored is not None and self.reads_pieces:
-            edges = zip(self.block_starts, self.block_rows, strict=True)
-            return [replace(self.stored, start=start, stop=start + rows) for start, rows in edges]
-        return self.keys()
+        """Return the blocks in order as tasks take them: those of `keys`, or `StoredRows` that read ahead."""
+        return self._pieces if self.reads_pieces else self.keys()
+
+    @functools.cached_property
+    def _pieces(self) -> list[StoredRows]:
+        if self.stored is None:
+            return []
+        edges = zip(self.block_starts, self.block_rows, strict=True)
+        return [replace(self.stored, start=start, stop=start + rows) for start, rows in edges]
 
     def keys(self) -> list[Any]:
-        """Return the keys of the blocks in order, in the graph of `array`."""
-        return [key for (key,) in self.array.__dask_keys__()]
+        """Return the blocks in order as tasks take them: futures if a cluster holds them, or else keys of `tasks`."""
+        return self.futures or [key for (key,) in self.array.__dask_keys__()]
 
     def weight_keys(self) -> list[Any] | None:
-        """Return the keys of the weights of each block; None if the samples have no weights."""
-        return None if self.weights is None else list(self.weights.__dask_keys__())
+        """Return the weights of each block as tasks take them; None if the samples have no weights."""
+        return None if self.weights is None else self._weight_futures or list(self.weights.__dask_keys__())
 
-    def collections(self) -> list[Any]:
-        """Return Dask collections whose graphs hold the blocks of `keys` and `weight_keys`.
+    @functools.cached_property
+    def futures(self) -> list[Any] | None:
+        """The blocks in order as futures of a cluster that holds them, or that is about to compute them."""
+        return _futures_of(self.array)
 
-        The steps that make a block of a lazy array are fused into one task.
+    @functools.cached_property
+    def _weight_futures(self) -> list[Any] | None:
+        return None if self.weights is None else _futures_of(self.weights)
+
+    def tasks(self, *, pieces: bool = False) -> dict[Any, Any]:
+        """Return a new dictionary of the tasks, by key, that make the blocks and their weights.
+
+        Blocks and weights that are futures need none; neither do blocks that are read in `pieces`, if they can be.
         """
-        arrays = [self.array] if self.weights is None else [self.array, self.weights]
-        return arrays if self.in_memory else [*self._delayed[:1], *self._delayed_weights[:1]]
+        tasks = {} if pieces and self.reads_pieces else dict(self._tasks)
+        return tasks | self._weight_tasks
+
+    @functools.cached_property
+    def _tasks(self) -> dict[Any, Any]:
+        return {} if self.futures else tasks_of([self.array], fuse=not self.in_memory)
+
+    @functools.cached_property
+    def _weight_tasks(self) -> dict[Any, Any]:
+        if self.weights is None or self._weight_futures:
+            return {}
+        return tasks_of([self.weights], fuse=not self.in_memory)
 
     def delayed_blocks(self) -> list[Delayed]:
         """Return the blocks in order, each a delayed (rows, D) array."""
@@ -239,10 +270,6 @@ class Samples:
     def _delayed(self) -> list[Delayed]:
         # Cached, because it takes a good part of a short epoch.
         return self.array.to_delayed().ravel().tolist()
-
-    @functools.cached_property
-    def _delayed_weights(self) -> list[Delayed]:
-        return [] if self.weights is None else self.weights.to_delayed().ravel().tolist()
 
     def even_out(self) -> Samples:
         """Return the same samples in blocks that have one size along each sample dimension, except the last."""
@@ -302,3 +329,29 @@ class Samples:
             },
             coords=self.coords,
         )
+
+
+def tasks_of(arrays: Sequence[Any], *, fuse: bool = True) -> dict[Any, Any]:
+    """Return the tasks that make the blocks of dask arrays, by key.
+
+    Parameters
+    ----------
+    arrays : sequence of dask arrays
+    fuse : bool
+        Whether the steps of a block become one task.
+    """
+    if fuse:
+        arrays = dask.optimize(*arrays)
+    tasks: dict[Any, Any] = {}
+    for array in arrays:
+        tasks |= array.__dask_graph__()
+    return tasks
+
+
+def _futures_of(array: Any) -> list[Any] | None:
+    """Return the blocks of an array in C order as the futures that they are, or None if any is not."""
+    layer = array.__dask_graph__().layers.get(array.name)
+    if not isinstance(layer, MaterializedLayer):  # Anything else is work still to be done.
+        return None
+    found = [layer.get(key) for key in flatten(array.__dask_keys__())]
+    return found if found and all(isinstance(each, Future) for each in found) else None

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scaling, schedules, stream
+from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scale, scaling, schedules, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "online": online.run,
     "memory": memory.run,
     "scaling": scaling.run,
+    "scale": scale.run,
     "stream": stream.run,
     "gpu": gpu.run,
     "schedules": schedules.run,

@@ -4,7 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.row_numbers import BoxRows, box_rows, join_rows, table_rows
+from som_dask.engine.row_numbers import (
+    BoxRows,
+    ConsecutiveRows,
+    JoinedRows,
+    all_box_rows,
+    box_rows,
+    join_rows,
+    table_rows,
+)
 
 grids = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple)
 
@@ -34,7 +42,8 @@ def test_some_rows_of_a_block_and_of_joined_blocks(grid, data):
     first = data.draw(st.integers(0, len(parts) - 1))
     last = data.draw(st.integers(first, len(parts) - 1))
     wanted = np.concatenate(parts[first : last + 1])
-    rows = join_rows([box_rows(grid, i) for i in range(first, last + 1)])
+    boxes = [box_rows(grid, i) for i in range(first, last + 1)]
+    rows = join_rows(boxes, [len(box) for box in boxes])
     start = data.draw(st.integers(0, len(wanted)))
     n = data.draw(st.integers(0, len(wanted) - start))
     found = rows.numbers(start, n)
@@ -43,6 +52,26 @@ def test_some_rows_of_a_block_and_of_joined_blocks(grid, data):
     np.testing.assert_array_equal(rows.numbers(), wanted)
     assert rows.contiguous == bool((np.diff(wanted) == 1).all())
     assert (rows.first, len(rows)) == (wanted[0], len(wanted))
+
+
+@given(grids)
+def test_the_boxes_of_all_blocks_are_those_of_each(grid):
+    n_blocks = int(np.prod([len(sizes) for sizes in grid]))
+    assert list(all_box_rows(grid)) == [box_rows(grid, i) for i in range(n_blocks)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=6), st.data())
+def test_blocks_that_are_not_neighbors_are_joined(blocks, data):
+    starts = np.cumsum([skipped for skipped, _ in blocks]) + np.cumsum([0, *(n for _, n in blocks[:-1])])
+    wanted = np.concatenate([np.arange(start, start + n) for start, (_, n) in zip(starts, blocks, strict=True)])
+    rows = join_rows([ConsecutiveRows(int(start)) for start in starts], [n for _, n in blocks])
+    start = data.draw(st.integers(0, len(wanted) - 1))
+    n = data.draw(st.integers(1, len(wanted) - start))
+    found = rows.at(start, n)
+    np.testing.assert_array_equal(
+        found + np.arange(n) if isinstance(found, int) else found, wanted[start : start + n]
+    )
+    assert isinstance(rows, JoinedRows) == bool((np.diff(wanted) > 1).any())
 
 
 @given(grids)

@@ -19,6 +19,7 @@ from som_dask.errors import ClusterError, DataError, MemoryLimitError, StorageEr
 from som_dask.passes import residency, run
 from som_dask.passes.compute import compute, guard
 from som_dask.passes.epoch import epoch_sums
+from som_dask.passes.groups import GROUP_BYTES, GROUPS_A_THREAD, group_neighbors
 from som_dask.passes.residency import keep_samples
 from som_dask.passes.run import FAN_IN, add_tree, run_over_arrays
 from som_dask.passes.summary import summarize
@@ -83,9 +84,9 @@ def test_an_epoch_is_the_sums_of_everything(values):
 def test_the_codebook_is_in_the_graph_once(values, monkeypatch):
     graphs = []
 
-    def look(*values):
+    def look(*values, **options):
         graphs.append(dict(values[0].__dask_graph__()))
-        return dask.compute(*values)
+        return dask.compute(*values, **options)
 
     monkeypatch.setattr(run, "compute", look)
     codebook, summary = values[:12], summarize(samples(values))
@@ -131,7 +132,12 @@ def test_other_blocks_than_the_first_pass_had_are_told_from_other_data(values):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch):
     graphs = []
-    monkeypatch.setattr(run, "compute", lambda *v: graphs.append(dict(v[0].__dask_graph__())) or dask.compute(*v))
+
+    def look(*values, **options):
+        graphs.append(dict(values[0].__dask_graph__()))
+        return dask.compute(*values, **options)
+
+    monkeypatch.setattr(run, "compute", look)
     lattice = Lattice(30, 40)
     data, codebook = samples(values, 50), np.tile(values, (2, 1))[:1200]
     summary = summarize(data)
@@ -145,9 +151,8 @@ def test_neighboring_blocks_are_added_up_in_groups(values, threads, monkeypatch)
     assert (
         len([key for key in graph if key_split(key) == "epoch_sums" and key[1] == 0]) == threads
     )  # 1000 samples on 1200 nodes
-    with dask.config.set(scheduler="threads", num_workers=threads):
-        groups = run.group_blocks(data, 12)
-    assert len(groups) == min(run.GROUPS_A_THREAD * threads, 20)
+    groups = group_neighbors(data, 12, threads)
+    assert len(groups) == min(GROUPS_A_THREAD * threads, 20)
     assert [i for group in groups for i in group] == list(range(20))
     values[733, 0] += 1
     with pytest.raises(DataError, match=r"block 14 \(rows 700 to 749\) of .* has changed"):
@@ -173,20 +178,19 @@ def test_groups_of_blocks_do_not_grow_with_the_number_of_samples(weighted):
         array = da.zeros((n, 8), chunks=(2**15, -1))  # 2 MiB, computed before their group begins
         weights = da.ones(n, chunks=2**15) if weighted else None
         some = Samples(array, None, weights=weights)
-        with dask.config.set(scheduler="threads", num_workers=2):
-            groups = run.group_blocks(some, 100)
-            kept_groups = run.group_blocks(dataclasses.replace(some, in_memory=True), 100)
+        groups = group_neighbors(some, 100, 2)
+        kept_groups = group_neighbors(dataclasses.replace(some, in_memory=True), 100, 2)
         assert [i for group in groups for i in group] == list(range(array.numblocks[0]))
         sizes.append(max(map(len, groups)) * 2**15 * (80 if weighted else 64))
-        assert len(kept_groups) == 2 * run.GROUPS_A_THREAD  # what is in memory may be added up at once
-    assert sizes[0] == sizes[1] <= run.GROUP_BYTES
+        assert len(kept_groups) == 2 * GROUPS_A_THREAD  # what is in memory may be added up at once
+    assert sizes[0] == sizes[1] <= GROUP_BYTES
 
 
 def test_a_block_counted_twice_is_an_error(values, monkeypatch):
     good = samples(values)
 
-    def twice(layer, name, parts):
-        return add_tree(layer, name, [*parts[:-1], parts[0]])
+    def twice(layer, name, parts, *branch):
+        return add_tree(layer, name, [*parts[:-1], parts[0]] if branch == () else parts, *branch)
 
     summary = summarize(good)
     monkeypatch.setattr(run, "add_tree", twice)
@@ -260,13 +264,14 @@ def test_blas_has_one_thread_while_computing():
 
 
 class Queued(SchedulerPlugin):
-    """Counts the tasks that the scheduler holds back until a worker is free."""
+    """Counts the groups, and the tasks that the scheduler holds back until a worker is free."""
 
     def __init__(self):
-        self.count = 0
+        self.count = self.done = 0
 
     def transition(self, key, start, finish, *args, **kwargs):
         self.count += finish == "queued"
+        self.done += finish == "memory" and key_split(key) == "epoch_sums"
 
 
 @pytest.mark.cluster
@@ -281,7 +286,8 @@ def test_tasks_that_read_wait_until_a_worker_is_free(tmp_path):
         cluster.scheduler.add_plugin(queued)
         with Client(cluster):
             epoch_sums(found, codebook, LATTICE, summary)
-    assert queued.count > 32
+    assert queued.done == 2 * GROUPS_A_THREAD  # of 64 blocks: neighbors are read ahead by one task
+    assert queued.count >= 2
 
 
 def test_the_steps_that_make_a_block_are_one_task(values):

@@ -1,0 +1,148 @@
+"""How a pass is spread over threads and workers: which blocks share a task, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import dask
+from dask.system import CPU_COUNT
+
+from som_dask.passes.compute import active_client, guard
+from som_dask.samples.table import Samples
+
+__all__ = ["Share", "share_out"]
+
+GROUPS_A_THREAD = 4  # so that threads end at about the same time
+# Maximum size of a group that must be in memory before its task can start, so that memory does not grow with the
+# number of samples. There is no use in less than the size of the resulting sums.
+GROUP_BYTES = 2**23
+# Maximum size of a group that a worker reads piece by piece: so much is read again when the worker dies.
+STREAMED_BYTES = 2**30
+# A worker that holds more than this many times its share of the rows gets tasks that idle workers may take over.
+CROWDED = 1.5
+
+
+@dataclass(frozen=True)
+class Share:
+    """The blocks of one task.
+
+    Attributes
+    ----------
+    blocks : sequence of int
+        Their indices, in ascending order.
+    worker : str, optional
+        Address of the worker that holds them.
+    """
+
+    blocks: Sequence[int]
+    worker: str | None = None
+
+
+def share_out(samples: Samples, n_nodes: int, *, joins: bool, device: str) -> list[Share]:
+    """Share out the blocks among tasks: a few tasks for each thread, or one if there are few samples.
+
+    Few tasks cost little and give few results of the size of the codebook. Blocks that the workers of a cluster hold
+    are grouped by worker, so that they need not move. Other blocks are grouped with their neighbors, and each thread
+    reads ahead from one stored block to the next.
+
+    Parameters
+    ----------
+    samples : Samples
+    n_nodes : int
+        Number of rows of a result.
+    joins : bool
+        Whether blocks may share a task, because results don't depend on that.
+    device : {"cpu", "gpu"}
+        The device that computes.
+
+    Returns
+    -------
+    list of Share
+        In the order of their first blocks.
+    """
+    client = active_client()
+    if client is not None and samples.futures is not None:
+        with guard():
+            return _by_holder(samples, _holders(client, samples.futures), client.nthreads(), joins=joins)
+    if not joins:
+        return [Share((i,)) for i in range(len(samples.block_rows))]
+    if client is None:
+        threads = dask.config.get("num_workers", None) or CPU_COUNT
+        return [Share(part) for part in group_neighbors(samples, n_nodes, threads)]
+    if device != "cpu" or not samples.reads_pieces or samples.weights is not None:
+        # Their blocks are the results of other tasks, which any worker may hold when they are done.
+        return [Share((i,)) for i in range(len(samples.block_rows))]
+    with guard():
+        threads = sum(client.nthreads().values())
+    most = STREAMED_BYTES // (samples.array.dtype.itemsize * samples.n_features)
+    return [Share(part) for part in group_neighbors(samples, n_nodes, threads, most)]
+
+
+def group_neighbors(samples: Samples, n_nodes: int, threads: int, most: int | None = None) -> list[range]:
+    """Group neighboring blocks for so many threads, into groups of at most `most` rows where that is given."""
+    n_blocks = len(samples.block_rows)
+    n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
+    edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
+    # Stored rows are read piece by piece. Other blocks, and weights, are in memory before the task of a group begins.
+    held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
+    held += 0 if samples.weights is None else 16
+    if held and not samples.in_memory:
+        most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held
+    if most is None:
+        return [range(start, stop) for start, stop in pairwise(edges)]
+    return [part for start, stop in pairwise(edges) for part in _split_by_rows(samples.block_rows, start, stop, most)]
+
+
+def _split_by_rows(block_rows: Sequence[int], start: int, stop: int, most: int) -> Iterator[range]:
+    """Split the blocks from `start` to `stop` into groups of at most `most` rows; a larger block is alone."""
+    rows = 0
+    for i in range(start, stop):
+        if rows and rows + block_rows[i] > most:
+            yield range(start, i)
+            start, rows = i, 0
+        rows += block_rows[i]
+    yield range(start, stop)
+
+
+def _holders(client: Any, futures: Sequence[Any]) -> list[Sequence[str]]:
+    """Return the addresses of the workers that hold each block now; none where it is still to be computed."""
+    found = client.who_has(list(futures))
+    return [found.get(future.key, ()) for future in futures]
+
+
+def _by_holder(
+    samples: Samples, holders: Iterable[Sequence[str]], threads: dict[str, int], *, joins: bool
+) -> list[Share]:
+    """Share out blocks by the workers that hold them: as many tasks as a worker has threads, if blocks may share one.
+
+    With no more tasks than threads none waits at a worker, so none is taken over by another, to which its blocks
+    would have to move.
+    """
+    rows = dict.fromkeys(threads, 0)
+    held: dict[str, list[int]] = {worker: [] for worker in threads}
+    shares = []
+    for i, each in enumerate(holders):
+        there = [worker for worker in each if worker in rows]
+        if not there:
+            shares.append(Share((i,)))  # It comes from a task that any worker may run.
+            continue
+        worker = min(there, key=lambda worker: (rows[worker], worker))
+        rows[worker] += samples.block_rows[i]
+        held[worker].append(i)
+    fair = samples.n_samples / max(1, sum(threads.values()))
+    for worker, blocks in held.items():
+        n_groups = len(blocks)
+        if joins:
+            crowded = rows[worker] > CROWDED * fair * threads[worker]
+            n_groups = min(n_groups, threads[worker] * (GROUPS_A_THREAD if crowded else 1))
+        shares += [Share(part, worker) for part in _cut(blocks, n_groups)]
+    return sorted(shares, key=lambda share: share.blocks[0])
+
+
+def _cut(blocks: Sequence[int], n_groups: int) -> Iterator[Sequence[int]]:
+    """Cut some blocks into groups of about as many, none of them empty."""
+    edges = [len(blocks) * i // n_groups for i in range(n_groups + 1)] if n_groups else []
+    return (blocks[start:stop] for start, stop in pairwise(edges))
