@@ -65,14 +65,16 @@ def find_plane(samples: Samples, summary: DataSummary, space: FeatureSpace) -> P
     with np.errstate(over="ignore", invalid="ignore"):
         if space.n_used > WIDE:
             plane = Plane(*iterate_plane(samples, quantizer, space, summary.taken))
-            finite = np.isfinite(plane.deviations).all()
-        else:
-            mean, covariance = measure_plane(samples, quantizer, space).mean_and_covariance(quantizer)
-            finite = np.isfinite(covariance).all()
-            plane = Plane(mean, *principal_components(covariance)) if finite else Plane(mean, mean, mean)
-    if not finite:
+            _check_finite(plane.deviations, samples)
+            return plane
+        mean, covariance = measure_plane(samples, quantizer, space).mean_and_covariance(quantizer)
+    _check_finite(covariance, samples)
+    return Plane(mean, *principal_components(covariance))
+
+
+def _check_finite(found: np.ndarray, samples: Samples) -> None:
+    if not np.isfinite(found).all():
         raise DataError(
             f"{samples.description} has values too large for a covariance in float64; "
             f"scale them, or use another initialization than pca"
         )
-    return plane

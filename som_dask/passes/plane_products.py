@@ -92,7 +92,7 @@ class Probes:
         largest = np.abs(vectors).max(axis=1)
         largest = np.where(largest > 0, largest, 1.0)
         coefficients = np.rint(vectors / largest[:, None] * 2.0**bits).astype(np.int32)
-        _, score_exponent = np.frexp(np.abs(coefficients.astype(np.int64)).sum(axis=1) * 2.0**LEVEL_BITS)
+        _, score_exponent = np.frexp(np.abs(coefficients).sum(axis=1, dtype=np.int64) * 2.0**LEVEL_BITS)
         shift = np.maximum(score_exponent.astype(np.int64) - score_bits, 0)
         probes = cls(coefficients, shift, 2 ** (EXACT_BITS - LEVEL_BITS - score_bits))
         return probes, np.ldexp(largest / 2.0**bits, shift)

@@ -64,7 +64,8 @@ class MapConfig:
         Cut the gaussian neighborhood off beyond this many sigma; by default never.
     initialization : {"pca", "random", "sample"}
         Initial codebook: a plane along the two largest principal components, uniform random numbers in the data's
-        range, or samples picked at random.
+        range, or samples picked at random. For the plane the data are read once, or a few times if they have very
+        many features; see `som_dask.passes.plane.find_plane`.
     scaling : {"none", "zscore", "range", "robust"}
         How features are scaled before distances are computed. The scaling is found in a first pass over the data
         and kept in the model; see `som_dask.passes.scaling.find_center_and_scale`.
