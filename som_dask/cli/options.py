@@ -141,7 +141,10 @@ cluster_options = combine_options(
     click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster whose scheduler is at this address."),
     click.option("--scheduler-file", type=click.Path(), help="Use the Dask cluster whose scheduler wrote this file."),
     worded_option(
-        "--interface", metavar="NAME", help="Network interface on which these workers listen.", default_words="lo"
+        "--interface",
+        metavar="NAME",
+        help="Network interface on which these workers listen.",
+        default_words="loopback",
     ),
     worded_option(
         "--tls-ca-file",
