@@ -119,7 +119,11 @@ def test_one_run_at_a_time(cells, model, tmp_path):
 
 
 def test_names_that_no_store_can_hold_are_found_before_any_work(cells, model, tmp_path):
-    for wrong in (cells.rename(cell="a/b"), cells.assign_coords({"..": ("cell", np.arange(cells.sizes["cell"]))})):
+    numbers = np.arange(cells.sizes["cell"])
+    for wrong in (
+        cells.assign_coords(cell=numbers).rename(cell="a/b"),
+        cells.assign_coords({"..": ("cell", numbers)}),
+    ):
         with pytest.raises(DataError, match="no store can hold; rename it"):
             infer_to_store(wrong, model, tmp_path / "labels.zarr")
     with pytest.raises(DataError, match="dimension or coordinate 'a/b', which no store can hold"):
