@@ -119,7 +119,7 @@ def test_time_that_runs_out_puts_the_job_back_where_it_goes_on(checkpoints, job)
     until(lambda: state_of(job)["JobState"] == "PENDING", job)
     assert not os.path.exists("model.zarr")
     before = len(epochs_done())
-    call("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm itself waits two minutes
+    call("scontrol", "update", f"JobId={job}", "StartTime=now+3")  # Slurm itself waits two minutes
     until(lambda: state_of(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), job)
     assert state_of(job)["JobState"] == "COMPLETED", said()
     assert "never retrieved" not in said()  # what asyncio says before a traceback; workers may have others
