@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import dask.array
 import numpy as np
-import xarray as xr
 from dask.delayed import delayed
 
 from som_dask._version import __version__
@@ -24,13 +22,13 @@ from som_dask.analysis.label_coordinates import (
     make_all_storable,
 )
 from som_dask.analysis.label_region import Region, fingerprint_of_part, write_block
-from som_dask.analysis.labels import LabelTask
+from som_dask.analysis.labels import LabelTask, empty_labels
 from som_dask.analysis.soft_labels import SoftTask
 from som_dask.errors import StorageError
 from som_dask.io.digest import json_digest
 from som_dask.io.draft import Draft, LocalDraft, ObjectDraft
 from som_dask.io.files import exists, is_url, local_path, names_in, read_bytes, write_bytes
-from som_dask.io.models import label_digest, store_encoding
+from som_dask.io.models import label_digest
 from som_dask.io.outputs import check_free, lock, work_folder
 from som_dask.io.store_objects import Place, resolve_place
 from som_dask.io.store_state import store_state
@@ -192,11 +190,8 @@ class _LabelStore:
                     f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
                     f"finish that one, or discard it with `overwrite=True`"
                 )
-        empty = self._make_empty()
-        encoding = {
-            name: {**empty[name].encoding, **codecs} if name in self.task.columns else codecs
-            for name, codecs in store_encoding(empty).items()
-        }
+        empty, encoding = empty_labels(self.task, self.chunks)
+        empty = empty.assign_attrs(run_id=self.run_id)
         try:
             self.draft.write(empty, encoding, compute=False)
         except StorageError:
@@ -212,13 +207,6 @@ class _LabelStore:
 
     def _write_plan(self, state: str | None) -> None:
         write_bytes(self.plan_file, json.dumps({**self.plan, "state": state, "run_id": self.run_id}).encode())
-
-    def _make_empty(self) -> xr.Dataset:
-        """Make labels without values, in the chunks of the store; coordinates without dimensions are loaded."""
-        rows, width = self.samples.block_rows, sum(column.width or 1 for column in self.task.columns.values())
-        empty = self.task.make_labels(dask.array.zeros((sum(rows), width), chunks=(rows, width))).chunk(self.chunks)
-        scalars = {name: c.load() for name, c in self.samples.coords.items() if not c.dims}
-        return empty.assign_coords(scalars).assign_attrs(run_id=self.run_id)
 
     def _has_same_samples(self, done: list[int]) -> bool:
         """Return whether samples and coordinates are still those of the finished blocks, by reading these again."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import dask.array
 import numpy as np
 from dask.delayed import delayed
 from zarr.abc.store import Store
@@ -16,9 +15,8 @@ from zarr.storage import StorePath
 from som_dask.analysis.label_coordinates import coordinates_of_block, cut_coordinates, make_all_storable
 from som_dask.analysis.label_region import Region, write_labels
 from som_dask.analysis.label_store import BLOCKS_AT_ONCE, LabelSummary
-from som_dask.analysis.labels import LabelTask
+from som_dask.analysis.labels import LabelTask, empty_labels
 from som_dask.engine.codebook import SharedCodebook
-from som_dask.io.models import store_encoding
 from som_dask.io.store_objects import StoreObject, is_icechunk, store_and_path_of
 from som_dask.io.transactions import check_shared, check_writable, create_in
 from som_dask.passes.compute import active_client, compute
@@ -98,13 +96,7 @@ class _Transaction:
 
     def create(self, *, overwrite: bool) -> None:
         """Write everything but the labels and the coordinates that blocks write."""
-        rows, width = self.samples.block_rows, sum(column.width or 1 for column in self.task.columns.values())
-        empty = self.task.make_labels(dask.array.zeros((sum(rows), width), chunks=(rows, width))).chunk(self.chunks)
-        empty = empty.assign_coords({name: c.load() for name, c in self.samples.coords.items() if not c.dims})
-        encoding = {
-            name: {**empty[name].encoding, **codecs} if name in self.task.columns else codecs
-            for name, codecs in store_encoding(empty).items()
-        }
+        empty, encoding = empty_labels(self.task, self.chunks)
         create_in(StorePath(self.store, self.path), empty, encoding, overwrite=overwrite, compute=False)
 
     def write(self, *, forked: bool) -> Iterator[list[tuple[dict[str, Any], Any]]]:

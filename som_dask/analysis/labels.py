@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import dask.array
 import numpy as np
 import xarray as xr
 from dask.delayed import delayed
@@ -18,11 +19,21 @@ from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.engines import engine_for
 from som_dask.errors import DataError
 from som_dask.io.attributes import make_plain
-from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
+from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of, store_encoding
 from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
 
-__all__ = ["LABELS", "NEIGHBOR", "Column", "LabelTask", "infer", "label_block", "refuse_unusable", "runs_of"]
+__all__ = [
+    "LABELS",
+    "NEIGHBOR",
+    "Column",
+    "LabelTask",
+    "empty_labels",
+    "infer",
+    "label_block",
+    "refuse_unusable",
+    "runs_of",
+]
 
 NEIGHBOR = "neighbor"  # the dimension of variables with values for several nodes
 # Maximum size of the samples of a block with their labels, where blocks can be cut: one with few features has labels
@@ -251,3 +262,30 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     """
     task = LabelTask.of(data, model, missing, device).in_small_blocks()
     return task.make_labels(task.make_table())
+
+
+def empty_labels(task: LabelTask, chunks: Mapping[str, int]) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
+    """Make labels without values, which a store is begun with.
+
+    Parameters
+    ----------
+    task : LabelTask
+    chunks : mapping of str to int
+        Size of the chunks of the store along each sample dimension.
+
+    Returns
+    -------
+    empty : xarray.Dataset
+        Lazy, but its coordinates without dimensions are loaded.
+    encoding : dict
+        As for `xarray.Dataset.to_zarr`.
+    """
+    samples = task.samples
+    rows, width = samples.block_rows, sum(column.width or 1 for column in task.columns.values())
+    empty = task.make_labels(dask.array.zeros((sum(rows), width), chunks=(rows, width))).chunk(chunks)
+    empty = empty.assign_coords({name: c.load() for name, c in samples.coords.items() if not c.dims})
+    encoding = {
+        name: {**empty[name].encoding, **codecs} if name in task.columns else codecs
+        for name, codecs in store_encoding(empty).items()
+    }
+    return empty, encoding

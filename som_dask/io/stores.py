@@ -47,7 +47,7 @@ def open_zarr_node(path: Place) -> Any:
             warnings.simplefilter("ignore")
             return zarr.open(_store_of(path), mode="r")
     except Exception as error:  # zarr, fsspec and the backends of fsspec each raise errors of their own
-        what = None if isinstance(path, Store) else describe_conversion(path)
+        what = describe_conversion(path)
         if what is not None:
             raise StorageError(f"{path} is {what}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
