@@ -45,7 +45,7 @@ def test_each_readme_command_is_one_line():
     own_environment = [line for line in lines if line.startswith("python3 -m venv .venv && ")]
     assert len(own_environment) == 2
     assert own_environment[0].endswith("som-dask demo")
-    assert own_environment[1].endswith("pytest")
+    assert own_environment[1].endswith("pytest -n 2")
 
 
 def test_ci_runs_the_readmes_test_command():
