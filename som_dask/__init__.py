@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from som_dask.io.registry import Registry
     from som_dask.io.unstack import unstack_features
     from som_dask.kohonen_map import KohonenMap
+    from som_dask.plotting.dashboard_page import add_dashboard_page
     from som_dask.plotting.report import report_html
     from som_dask.plotting.report import write_report as report
     from som_dask.samples.open import open_samples
@@ -44,6 +45,7 @@ PLACES = {
     "io.registry": ("Registry",),
     "io.unstack": ("unstack_features",),
     "kohonen_map": ("KohonenMap",),
+    "plotting.dashboard_page": ("add_dashboard_page",),
     "plotting.report": ("report", "report_html"),
     "samples.open": ("open_samples",),
     "samples.table": ("Samples",),
@@ -65,6 +67,7 @@ __all__ = [
     "Samples",
     "SomError",
     "__version__",
+    "add_dashboard_page",
     "clusters",
     "epochs",
     "evaluate",

@@ -17,7 +17,7 @@ from som_dask.cli.arguments import check_argument
 from som_dask.cli.job_file import load_job
 from som_dask.cli.parameters import AreaOrNumbers, Names, Nodata, Numbers, combine_options, worded_option
 from som_dask.cli.terminal import echo
-from som_dask.errors import ParameterError
+from som_dask.errors import ClusterError, ParameterError
 from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
 from som_dask.samples.open import DEFAULT_BLOCK_SIZE, open_samples
 from som_dask.samples.table import Samples
@@ -199,6 +199,7 @@ def connect_as_asked(
     """Connect to the cluster that the options ask for, and tell where its dashboard is."""
     from som_dask.passes.cluster import connect
     from som_dask.passes.dashboard import describe_dashboard
+    from som_dask.plotting.dashboard_page import PATH, add_dashboard_page
 
     if workers is None and (threads is not None or memory_limit != AUTO):
         raise ParameterError("--threads and --memory-limit are for the workers that --workers starts; give it too")
@@ -208,6 +209,10 @@ def connect_as_asked(
             dashboard = describe_dashboard(client)
             if dashboard is not None:
                 echo(f"dashboard: {dashboard}", err=True)
+                # Nothing depends on the page, and a scheduler may take no plugins.
+                with contextlib.suppress(ClusterError):
+                    add_dashboard_page(client)
+                    echo(f"the map while it is trained: {PATH} there", err=True)
         with _no_complaints():
             yield
 

@@ -14,6 +14,7 @@ from som_dask.algorithm.batch_rule import update_codebook
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import ParameterError
 from som_dask.io.models import scaled_codebook_of
+from som_dask.passes.announce import announce
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.prepared import PreparedData, prepare_data
 from som_dask.training.run import Checkpointing, Epoch, Run
@@ -66,6 +67,20 @@ def _run_epochs(
     errors, radii : sequence of float
         Quantization errors and radii of the epochs before it.
     """
+    epochs = _compute_epochs(data, lattice, config, points, start, errors, radii)
+    samples, blocks = data.summary.samples, len(data.samples.block_rows)
+    yield from announce(epochs, lattice, samples=samples, blocks=blocks, of=config.epochs)
+
+
+def _compute_epochs(
+    data: PreparedData,
+    lattice: Lattice,
+    config: MapConfig,
+    points: np.ndarray,
+    start: int,
+    errors: Sequence[float],
+    radii: Sequence[float],
+) -> Iterator[Epoch]:
     schedule, neighborhood = config.schedule(lattice), config.kernel()
     space, engine = data.space, data.execution.engine(config.precision)
     for index in range(start, config.epochs):

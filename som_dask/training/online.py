@@ -16,6 +16,7 @@ from som_dask.algorithm.online_rule import OnlineConfig, OnlineRun, draw_codeboo
 from som_dask.algorithm.quality import hit_histogram
 from som_dask.engine.cpu import CPU_EXACT
 from som_dask.errors import MemoryLimitError, ParameterError
+from som_dask.passes.announce import announce
 from som_dask.passes.compute import compute
 from som_dask.passes.map_memory import check_map_fits
 from som_dask.passes.memory import process_memory
@@ -41,6 +42,13 @@ def online_epochs(
 
 
 def _run_epochs(
+    data: PreparedData, lattice: Lattice, config: OnlineConfig, codebook: np.ndarray, start: int
+) -> Iterator[Epoch]:
+    epochs, samples = _present(data, lattice, config, codebook, start), data.samples.n_samples
+    yield from announce(epochs, lattice, samples=samples, blocks=1, of=config.epochs)
+
+
+def _present(
     data: PreparedData, lattice: Lattice, config: OnlineConfig, codebook: np.ndarray, start: int
 ) -> Iterator[Epoch]:
     rule = OnlineRun(compute(data.samples.array)[0], lattice, config, codebook=codebook, start=start)

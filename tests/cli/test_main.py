@@ -315,7 +315,9 @@ def test_workers_of_its_own(capsys):
     assert run("train", "cells.zarr", "--output", "a.zarr", *MAP, "--workers", "2", "--threads", "1", *log) == 0
     assert "distributed.scheduler" in {event["logger"] for event in events("run.jsonl", "log")}
     assert {event["pid"] for event in events("run.jsonl", "run_started")} == {os.getpid()}
-    assert capsys.readouterr().err.startswith("dashboard: http://127.0.0.1:")
+    told = capsys.readouterr().err
+    assert told.startswith("dashboard: http://127.0.0.1:")
+    assert "the map while it is trained: /som-dask there" in told
     assert run("train", "cells.zarr", "--output", "b.zarr", *MAP) == 0
     assert open_model("a.zarr").attrs["codebook_sha256"] == open_model("b.zarr").attrs["codebook_sha256"]
 
