@@ -1,6 +1,7 @@
 """Groups of blocks on a cluster: kept blocks are added up where they lie, and the bits stay the same."""
 
 from collections import Counter
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -116,6 +117,20 @@ def test_kept_blocks_are_added_up_where_they_lie(cluster, lazy):
         assert ran.count("epoch_sums") == 4 + 2 * BLOCKS
         assert fetched(cluster)["array"] == before["array"]
         np.testing.assert_array_equal(exact.numerator, epoch(lazy, summary, "fast").numerator)
+
+
+@pytest.mark.cluster
+def test_blocks_are_made_by_the_task_that_uses_them(cluster, lazy):
+    made = replace(lazy, array=lazy.array.map_blocks(np.multiply, 2.0, dtype="f8", name="double"))
+    summary = summarize(made)
+    wanted = epoch(made, summary)
+    with Client(cluster):
+        ran = Ran()
+        cluster.scheduler.add_plugin(ran)
+        assert_same(epoch(made, summary), wanted)
+        assert ran.count("epoch_sums") == BLOCKS
+        assert set(fetched(cluster)) <= {"broadcast", "epoch_sums", "add_up"}
+        assert not {name for name, _ in ran.tasks} & {"double", "array", "array-double"}
 
 
 @pytest.mark.cluster
