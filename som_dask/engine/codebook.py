@@ -20,6 +20,7 @@ from som_dask.engine.protocol import Engine, Matches
 from som_dask.errors import DataError, ParameterError
 from som_dask.numerics.fixed_point import FixedPoint
 from som_dask.numerics.scan import column_ranges
+from som_dask.numerics.sizes import HasSize
 
 __all__ = ["SharedCodebook", "scales_for"]
 
@@ -27,7 +28,7 @@ LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits coun
 
 
 @dataclass(frozen=True)
-class SharedCodebook:
+class SharedCodebook(HasSize):
     """A codebook, with what workers need to search it and to add up.
 
     What an engine makes of it is made once a process, and stays behind when it travels. However often it arrives in a
@@ -71,9 +72,6 @@ class SharedCodebook:
             _HERE[self.identity] = self
         parts = (self.codebook, self.lattice, self.space, self.engine, self.scales)
         return _arrive, (self.identity, type(self), parts)
-
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + self.codebook.nbytes
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """Call `make()` once a process and return what it gave; threads share it."""
