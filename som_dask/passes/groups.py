@@ -75,7 +75,7 @@ def share_out(samples: Samples, n_nodes: int, *, joins: bool, device: str) -> li
     most = STREAMED_BYTES // (samples.array.dtype.itemsize * samples.n_features)
     # Only what is read in the task itself is grouped: other blocks may be the results of tasks on any worker.
     joins = joins and device == "cpu" and samples.reads_pieces
-    return _spread(_group_loose(samples, n_nodes, sum(threads.values()), most, joins=joins), samples, threads)
+    return _spread(_group_loose(samples, n_nodes, max(1, sum(threads.values())), most, joins=joins), samples, threads)
 
 
 def _group_loose(
