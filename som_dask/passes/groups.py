@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from dask.system import CPU_COUNT
 from som_dask.passes.compute import active_client, guard
 from som_dask.samples.table import Samples
 
-__all__ = ["Share", "share_out"]
+__all__ = ["Share", "find_holders", "share_out"]
 
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
 # Maximum size of a group that must be in memory before its task can start, so that memory does not grow with the
@@ -135,6 +136,30 @@ def _holders(client: Any, futures: Sequence[Any]) -> list[Sequence[str]]:
     """Return the addresses of the workers that hold each block now; none where it is still to be computed."""
     found = client.who_has(list(futures))
     return [found.get(future.key, ()) for future in futures]
+
+
+def find_holders(needs: Sequence[set[Any]]) -> list[str | None]:
+    """Find a worker for each of some tasks: the one that holds most of what it needs, and of those the least busy.
+
+    Parameters
+    ----------
+    needs : sequence of set
+        Keys of the data that each task needs.
+
+    Returns
+    -------
+    list of str or None
+        Addresses; None where no worker holds any.
+    """
+    client = active_client()
+    with guard():
+        found = client.sync(client.scheduler.who_has, keys=list(set().union(*needs)))
+    busy, workers = Counter[str | None](), list[str | None]()
+    for keys in needs:
+        held = Counter(worker for key in keys for worker in found.get(key, ()))
+        workers.append(min(held, key=lambda worker: (-held[worker], busy[worker], worker), default=None))
+        busy[workers[-1]] += 1
+    return workers
 
 
 def _by_holder(

@@ -21,7 +21,7 @@ from som_dask.engine.block import Block
 from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers
 from som_dask.errors import DataError
 from som_dask.passes.compute import compute
-from som_dask.passes.groups import share_out
+from som_dask.passes.groups import Share, find_holders, share_out
 from som_dask.passes.relay import hand_on, plan_relay
 from som_dask.passes.sources import Sources
 from som_dask.samples.table import Samples, tasks_of
@@ -117,7 +117,16 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
     shares = share_out(samples, look.nodes, joins=look.joins, device=look.device)
     shared_key, relays = graph.broadcast(shared, {share.worker for share in shares if share.worker is not None})
     on_cluster = any(share.worker is not None for share in shares)
-    for place, share in enumerate(shares):
+    parts = []
+    for share in shares:
+        blocks = [rows[i] for i in share.blocks]
+        heavy = None if weights is None else [weights[i] for i in share.blocks]
+        if on_cluster:
+            blocks = [graph.sources.take(block) for block in blocks]
+            heavy = None if heavy is None else [graph.sources.take(block) for block in heavy]
+        parts.append((blocks, heavy))
+    workers = _place(shares, parts, graph.sources) if on_cluster else [None] * len(shares)
+    for place, (share, part, worker) in enumerate(zip(shares, parts, workers, strict=True)):
         plan = _Plan(
             look,
             [numbers[i] for i in share.blocks],
@@ -125,16 +134,22 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
             [None if own is None else own[i] for i in share.blocks],
             samples.description or "the samples",
         )
-        blocks = [rows[i] for i in share.blocks]
-        heavy = None if weights is None else [weights[i] for i in share.blocks]
-        worker = share.worker
-        if on_cluster:
-            blocks = [graph.sources.take(block) for block in blocks]
-            heavy = None if heavy is None else [graph.sources.take(block) for block in heavy]
-            if any(graph.sources.needs_data(step) for step in (*blocks, *(heavy or ()))):
-                worker = None
-        graph.add_part((name, 0, place), (_look_at, blocks, heavy, plan, relays.get(worker, shared_key)), worker)
+        graph.add_part((name, 0, place), (_look_at, *part, plan, relays.get(worker, shared_key)), worker)
     return graph.add_up(by_worker=look.joins)
+
+
+def _place(shares: Sequence[Share], parts: Sequence[tuple[Any, Any]], sources: Sources) -> list[str | None]:
+    """Return the worker for each part: the planned one, or one that holds what it is made of.
+
+    It is None where that is still to be made, by tasks that any worker may run.
+    """
+    needs = [set().union(*map(sources.needs, (*blocks, *(heavy or ())))) for blocks, heavy in parts]
+    held = [place for place, keys in enumerate(needs) if keys and sources.tasks.keys().isdisjoint(keys)]
+    workers = [None if keys else share.worker for share, keys in zip(shares, needs, strict=True)]
+    if held:
+        for place, worker in zip(held, find_holders([needs[place] for place in held]), strict=True):
+            workers[place] = worker
+    return workers
 
 
 def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[Any], *shared: Any) -> Any:

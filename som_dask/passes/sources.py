@@ -47,14 +47,14 @@ class Sources:
             key, node = target, self.tasks.get(target)
         return self.tasks.pop(key) if isinstance(node, Task | DataNode) else key
 
-    def needs_data(self, step: Any) -> bool:
-        """Return whether a step needs what other tasks make, or what a worker holds: it had better run there."""
+    def needs(self, step: Any) -> set[Any]:
+        """Return the keys of the data that a step needs: it had better run where they are.
+
+        Of these keys `tasks` has those that are still to be made; workers hold the others. Constants are not data.
+        """
         if isinstance(step, GraphNode):
-            return not all(isinstance(self.tasks.get(key), DataNode) for key in step.dependencies)
-        try:
-            return step in self.tasks
-        except TypeError:  # not hashable, hence no key
-            return False
+            return {key for key in step.dependencies if not isinstance(self.tasks.get(key), DataNode)}
+        return {step} if isinstance(step, tuple) and step in self.tasks else set()
 
     @functools.cached_property
     def uses(self) -> Counter[Any]:

@@ -170,8 +170,6 @@ def test_what_moves_in_an_epoch(client, values, kind, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.numerator, epoch(plain, summarize(plain)).numerator)
     # Neither blocks nor weights are made by a task of their own.
     assert {name for name, _ in ran.tasks} <= {"broadcast", "relay", "epoch_sums", "add_up"}
-    if kind == "derived":  # of which Dask chooses the place, by the size of what it is made of
-        return
     assert set(moved.names) <= {"broadcast", "relay", "epoch_sums", "add_up"}
     assert len(ran.where("epoch_sums")) == WORKERS
     assert moved.names["broadcast"] + moved.names["relay"] == WORKERS - 1

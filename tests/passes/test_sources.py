@@ -33,7 +33,7 @@ def test_a_task_that_only_one_uses_is_taken(kind):
     sources = Sources({A: kind(A)})
     step = sources.take(A)
     assert sources.tasks == {}
-    assert not sources.needs_data(step)
+    assert sources.needs(step) == set()
     assert result_of(sources, step) == 3
 
 
@@ -47,7 +47,7 @@ def test_aliases_are_followed_to_what_they_stand_for():
 def test_what_others_use_stays(user):
     sources = Sources({A: Task(A, operator.add, 1, 2), B: user})
     assert sources.take(A) == A
-    assert sources.needs_data(A)
+    assert sources.needs(A) == {A}
     assert A in sources.tasks
 
 
@@ -59,16 +59,16 @@ def test_an_alias_of_what_others_use_stays():
 
 def test_what_needs_the_work_of_others_is_told_from_what_needs_constants():
     made = {C: Task(C, operator.add, 1, 2), B: DataNode(B, 3)}
-    for of, needs in ((B, False), (C, True), (("held", 0), True)):
+    for of, needs in ((B, set()), (C, {C}), (("held", 0), {("held", 0)})):
         sources = Sources({A: plus_one(A, of), **made})
-        assert sources.needs_data(sources.take(A)) is needs
+        assert sources.needs(sources.take(A)) == needs
 
 
 @pytest.mark.parametrize("other", [np.zeros(3), "a key", None, ("elsewhere", 0)])
 def test_anything_else_stays_as_it_is(other):
     sources = Sources({A: DataNode(A, 3)})
     assert sources.take(other) is other
-    assert not sources.needs_data(other)
+    assert sources.needs(other) == set()
 
 
 @pytest.mark.parametrize("change", [lambda x: x, lambda x: x * 2 + 1, lambda x: x.rechunk((7, 2)), lambda x: x[::-1]])
