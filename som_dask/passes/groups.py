@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import dask
-import numpy as np
 from dask.system import CPU_COUNT
 
 from som_dask.passes.compute import active_client, guard
@@ -95,12 +95,12 @@ def _spread(groups: Sequence[Sequence[int]], samples: Samples, threads: dict[str
     takes over groups of others.
     """
     workers = sorted(threads)  # those of a machine are neighbors
-    ends = np.cumsum([threads[worker] for worker in workers]) * (samples.n_samples / max(1, sum(threads.values())))
+    fair = samples.n_samples / max(1, sum(threads.values()))
+    ends = [fair * n for n in accumulate(threads[worker] for worker in workers)][:-1]
     shares, rows = [], 0
     for group in groups:
         n_rows = sum(samples.block_rows[i] for i in group)
-        place = int(np.searchsorted(ends[:-1], rows + n_rows / 2, side="right"))
-        shares.append(Share(group, workers[place] if workers else None))
+        shares.append(Share(group, workers[bisect(ends, rows + n_rows / 2)] if workers else None))
         rows += n_rows
     return shares
 

@@ -100,7 +100,8 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
     samples : Samples
     shared : optional
         What all groups share, such as a codebook. It enters the graph as one task that all others depend on: no task
-        carries its own copy, and a copy lost with its worker is made again from the graph.
+        carries its own copy, and a copy lost with its worker is made again from the graph. If it is large, workers
+        hand it on to each other.
     own : sequence, optional
         For each block, what only its own group is given.
 
@@ -115,7 +116,6 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
     name = f"{look.name}-{uuid.uuid4().hex}"
     graph = _Graph(name, samples.tasks(pieces=look.device == "cpu"))
     shares = share_out(samples, look.nodes, joins=look.joins, device=look.device)
-    shared_key, relays = graph.broadcast(shared, {share.worker for share in shares if share.worker is not None})
     on_cluster = any(share.worker is not None for share in shares)
     parts = []
     for share in shares:
@@ -126,6 +126,7 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
             heavy = None if heavy is None else [graph.sources.take(block) for block in heavy]
         parts.append((blocks, heavy))
     workers = _place(shares, parts, graph.sources) if on_cluster else [None] * len(shares)
+    shared_key, relays = graph.broadcast(shared, {worker for worker in workers if worker is not None})
     for place, (share, part, worker) in enumerate(zip(shares, parts, workers, strict=True)):
         plan = _Plan(
             look,
