@@ -11,6 +11,7 @@ import numpy as np
 
 from som_dask.algorithm.metrics import METRICS, Metric, MetricRule
 from som_dask.errors import DataError
+from som_dask.numerics.sizes import HasSize
 
 __all__ = ["FeatureSpace", "Missing", "Part"]
 
@@ -43,7 +44,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSpace:
+class FeatureSpace(HasSize):
     r"""How samples x of D features become points z of the map's own space, in which K of them are left.
 
     ``z_j = sqrt(v_j) (x_j - center_j) / scale_j`` for the features j that are used, so that squared distances are

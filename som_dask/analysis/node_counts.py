@@ -11,6 +11,7 @@ import pandas as pd
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import DataError
+from som_dask.numerics.sizes import HasSize
 from som_dask.samples.gaps import fill_masked
 
 __all__ = ["ClassCounts", "NodeMoments", "flatten_nodes"]
@@ -55,7 +56,7 @@ def _find_heavy(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ClassCounts:
+class ClassCounts(HasSize):
     """Number, or weight, of the samples by node and class; counts add up.
 
     Attributes
@@ -160,7 +161,7 @@ def _refuse_many(n_classes: int) -> None:
 
 
 @dataclass(frozen=True)
-class NodeMoments:
+class NodeMoments(HasSize):
     """Number (or weight), mean and squared deviations of values by node; moments add up.
 
     Attributes

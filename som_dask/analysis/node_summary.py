@@ -16,6 +16,7 @@ from som_dask.analysis.node_counts import ClassCounts, NodeMoments
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
 from som_dask.io.models import lattice_of, open_model
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.run import run_over_arrays
 from som_dask.samples.gaps import fill_masked
 from som_dask.samples.weights import AREA, sample_weights_of
@@ -188,7 +189,7 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _Sums(HasSize):
     """Summaries of several variables that are added up together, so that one pass reads the labels only once."""
 
     sums: tuple[Any, ...]

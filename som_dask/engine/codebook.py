@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +20,7 @@ from som_dask.engine.protocol import Engine, Matches
 from som_dask.errors import DataError, ParameterError
 from som_dask.numerics.fixed_point import FixedPoint
 from som_dask.numerics.scan import column_ranges
+from som_dask.numerics.sizes import HasSize
 
 __all__ = ["SharedCodebook", "scales_for"]
 
@@ -25,10 +28,11 @@ LIGHTEST_BITS = 30  # of weights below 2^-30 of the heaviest not all digits coun
 
 
 @dataclass(frozen=True)
-class SharedCodebook:
+class SharedCodebook(HasSize):
     """A codebook, with what workers need to search it and to add up.
 
-    What an engine makes of it is made once a process, and stays behind when it travels.
+    What an engine makes of it is made once a process, and stays behind when it travels. However often it arrives in a
+    process, there is one of it as long as any task there has it.
 
     Attributes
     ----------
@@ -54,6 +58,7 @@ class SharedCodebook:
     scales: SumScales | None = None
     made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.space is None:
@@ -63,7 +68,10 @@ class SharedCodebook:
             raise ParameterError(reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.codebook, self.lattice, self.space, self.engine, self.scales)
+        with _LOCK:
+            _HERE[self.identity] = self
+        parts = (self.codebook, self.lattice, self.space, self.engine, self.scales)
+        return _arrive, (self.identity, type(self), parts)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """Call `make()` once a process and return what it gave; threads share it."""
@@ -96,6 +104,22 @@ class SharedCodebook:
         if len(block.shape) != 2 or block.shape[1] != n_features:
             raise DataError(f"a block has shape {block.shape}, the codebook {n_features} features")
         return block
+
+
+# The codebooks of this process that have travelled, by their identity.
+_HERE = weakref.WeakValueDictionary[str, SharedCodebook]()
+_LOCK = threading.Lock()
+
+
+def _arrive(identity: str, kind: type[SharedCodebook], parts: tuple[Any, ...]) -> SharedCodebook:
+    """Return the codebook of this process that has an identity; make it of its parts if there is none."""
+    with _LOCK:
+        found = _HERE.get(identity)
+        if found is None:
+            found = kind(*parts)
+            object.__setattr__(found, "identity", identity)
+            _HERE[identity] = found
+        return found
 
 
 def scales_for(

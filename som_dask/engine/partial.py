@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +11,13 @@ import numpy as np
 
 from som_dask.engine.accumulate import add_limbs, round_limbs
 from som_dask.numerics.fixed_point import LIMB_BITS, FixedPoint
+from som_dask.numerics.sizes import HasSize
 
 __all__ = ["ExactPartial", "NodeWeights", "Partial", "SumScales"]
 
 
 @dataclass(frozen=True, eq=False)
-class NodeWeights:
+class NodeWeights(HasSize):
     """The weight of the samples of each node, apart for those that lack features.
 
     No denominator that comes of it is a difference: where no sample of a node knows a feature it is zero, and not
@@ -49,9 +49,6 @@ class NodeWeights:
         """List the arrays that there are."""
         return [array for array in (self.complete, self.incomplete, self.known) if array is not None]
 
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + sum(array.nbytes for array in self.arrays())
-
     def map(self, function: Callable[..., Any], *others: NodeWeights) -> NodeWeights:
         """Apply a function to each array, together with those of others of the same kind."""
         every = (self, *others)
@@ -73,7 +70,7 @@ class NodeWeights:
 
 
 @dataclass(frozen=True, eq=False)
-class Partial:
+class Partial(HasSize):
     """What some samples contribute to an epoch, in float64. Sums travel, samples stay.
 
     Attributes
@@ -100,9 +97,6 @@ class Partial:
     topographic_misses: float
     samples: int
     weights: NodeWeights | None = None
-
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + _bytes_of(self)
 
     def __add__(self, other: Partial) -> Partial:
         weights = None
@@ -183,7 +177,7 @@ class SumScales:
 
 
 @dataclass(frozen=True, eq=False)
-class ExactPartial:
+class ExactPartial(HasSize):
     """`Partial` as whole numbers, which add up to the same bits in any order.
 
     Attributes
@@ -208,9 +202,6 @@ class ExactPartial:
     samples: int
     fingerprint: int
     weights: NodeWeights | None = None
-
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + _bytes_of(self)
 
     def __add__(self, other: ExactPartial) -> ExactPartial:
         empty = ExactPartial(
@@ -271,11 +262,6 @@ class ExactPartial:
             self.samples,
             weights,
         )
-
-
-def _bytes_of(sums: Partial | ExactPartial) -> int:
-    """Bytes of the arrays, which Dask asks for to know what a result takes in memory and on the network."""
-    return sums.numerator.nbytes + sums.hits.nbytes + (0 if sums.weights is None else sys.getsizeof(sums.weights))
 
 
 def _zeros(array: np.ndarray) -> np.ndarray:

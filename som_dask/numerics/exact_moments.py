@@ -10,6 +10,8 @@ from fractions import Fraction
 import numba
 import numpy as np
 
+from som_dask.numerics.sizes import HasSize
+
 __all__ = ["ExactMoments"]
 
 # A float64 is a whole multiple of 2^-1074 below 2^1024, so 66 words of 32 bits can hold it. Two more are for carries.
@@ -127,7 +129,7 @@ def _add(values, weights, words, start, number, buffer, bits):
 
 
 @dataclass(eq=False)
-class ExactMoments:
+class ExactMoments(HasSize):
     """Exact sums of w, w x and w x^2 of each feature, as whole numbers (after Neal, *Fast exact summation*, 2015).
 
     Each sum is cut into words of 32 bits, and each word is kept in an int64. So words can be added independently of

@@ -13,6 +13,7 @@ from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.cpu import Matcher, sums_of_epoch
 from som_dask.engine.partial import ExactPartial, Partial
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.samples.table import Samples
 
@@ -51,7 +52,7 @@ def add_deviations(part, weights, bmu, codebook, known, sums, squares):
 
 
 @dataclass(frozen=True, eq=False)
-class Deviations:
+class Deviations(HasSize):
     """Sums of deviations of samples from their best matching units; parts add up.
 
     Attributes

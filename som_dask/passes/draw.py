@@ -10,6 +10,7 @@ import numpy as np
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.numerics.hashing import mix
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.samples.table import Samples
 
@@ -17,7 +18,7 @@ __all__ = ["Drawn", "draw_from_block", "draw_samples"]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(HasSize):
     """The samples with the lowest random keys; parts add up in any order.
 
     Attributes

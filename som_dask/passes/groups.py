@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import dask
@@ -13,7 +15,7 @@ from dask.system import CPU_COUNT
 from som_dask.passes.compute import active_client, guard
 from som_dask.samples.table import Samples
 
-__all__ = ["Share", "share_out"]
+__all__ = ["Share", "find_holders", "share_out"]
 
 GROUPS_A_THREAD = 4  # so that threads end at about the same time
 # Maximum size of a group that must be in memory before its task can start, so that memory does not grow with the
@@ -34,7 +36,7 @@ class Share:
     blocks : sequence of int
         Their indices, in ascending order.
     worker : str, optional
-        Address of the worker that holds them.
+        Address of the worker that holds them, or that they are planned for.
     """
 
     blocks: Sequence[int]
@@ -46,7 +48,7 @@ def share_out(samples: Samples, n_nodes: int, *, joins: bool, device: str) -> li
 
     Few tasks cost little and give few results of the size of the codebook. Blocks that the workers of a cluster hold
     are grouped by worker, so that they need not move. Other blocks are grouped with their neighbors, and each thread
-    reads ahead from one stored block to the next.
+    reads ahead from one stored block to the next; on a cluster neighboring groups are planned for one worker.
 
     Parameters
     ----------
@@ -64,21 +66,43 @@ def share_out(samples: Samples, n_nodes: int, *, joins: bool, device: str) -> li
         In the order of their first blocks.
     """
     client = active_client()
-    if client is not None and samples.futures is not None:
-        with guard():
-            return _by_holder(samples, _holders(client, samples.futures), client.nthreads(), joins=joins)
-    if not joins:
-        return [Share((i,)) for i in range(len(samples.block_rows))]
     if client is None:
         threads = dask.config.get("num_workers", None) or CPU_COUNT
-        return [Share(part) for part in group_neighbors(samples, n_nodes, threads)]
-    if device != "cpu" or not samples.reads_pieces or samples.weights is not None:
-        # Their blocks are the results of other tasks, which any worker may hold when they are done.
-        return [Share((i,)) for i in range(len(samples.block_rows))]
+        return [Share(part) for part in _group_loose(samples, n_nodes, threads, joins=joins)]
     with guard():
-        threads = sum(client.nthreads().values())
+        threads = client.nthreads()
+        if samples.futures is not None:
+            return _by_holder(samples, _holders(client, samples.futures), threads, joins=joins)
     most = STREAMED_BYTES // (samples.array.dtype.itemsize * samples.n_features)
-    return [Share(part) for part in group_neighbors(samples, n_nodes, threads, most)]
+    # Only what is read in the task itself is grouped: other blocks may be the results of tasks on any worker.
+    joins = joins and device == "cpu" and samples.reads_pieces
+    return _spread(_group_loose(samples, n_nodes, max(1, sum(threads.values())), most, joins=joins), samples, threads)
+
+
+def _group_loose(
+    samples: Samples, n_nodes: int, threads: int, most: int | None = None, *, joins: bool
+) -> list[Sequence[int]]:
+    """Group neighboring blocks that no worker holds, if blocks may share a task."""
+    if not joins:
+        return [(i,) for i in range(len(samples.block_rows))]
+    return list(group_neighbors(samples, n_nodes, threads, most))
+
+
+def _spread(groups: Sequence[Sequence[int]], samples: Samples, threads: dict[str, int]) -> list[Share]:
+    """Plan groups for workers, by their threads: neighbors for each worker, whose results it then adds up itself.
+
+    Without a plan all would go to the worker that gets the codebook first. It is not binding: a worker that is done
+    takes over groups of others.
+    """
+    workers = sorted(threads)  # those of a machine are neighbors
+    fair = samples.n_samples / max(1, sum(threads.values()))
+    ends = [fair * n for n in accumulate(threads[worker] for worker in workers)][:-1]
+    shares, rows = [], 0
+    for group in groups:
+        n_rows = sum(samples.block_rows[i] for i in group)
+        shares.append(Share(group, workers[bisect(ends, rows + n_rows / 2)] if workers else None))
+        rows += n_rows
+    return shares
 
 
 def group_neighbors(samples: Samples, n_nodes: int, threads: int, most: int | None = None) -> list[range]:
@@ -90,7 +114,8 @@ def group_neighbors(samples: Samples, n_nodes: int, threads: int, most: int | No
     held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
     held += 0 if samples.weights is None else 16
     if held and not samples.in_memory:
-        most = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held
+        in_memory = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held
+        most = in_memory if most is None else min(most, in_memory)
     if most is None:
         return [range(start, stop) for start, stop in pairwise(edges)]
     return [part for start, stop in pairwise(edges) for part in _split_by_rows(samples.block_rows, start, stop, most)]
@@ -111,6 +136,30 @@ def _holders(client: Any, futures: Sequence[Any]) -> list[Sequence[str]]:
     """Return the addresses of the workers that hold each block now; none where it is still to be computed."""
     found = client.who_has(list(futures))
     return [found.get(future.key, ()) for future in futures]
+
+
+def find_holders(needs: Sequence[set[Any]]) -> list[str | None]:
+    """Find a worker for each of some tasks: the one that holds most of what it needs, and of those the least busy.
+
+    Parameters
+    ----------
+    needs : sequence of set
+        Keys of the data that each task needs.
+
+    Returns
+    -------
+    list of str or None
+        Addresses; None where no worker holds any.
+    """
+    client = active_client()
+    with guard():
+        found = client.sync(client.scheduler.who_has, keys=list(set().union(*needs)))
+    busy, workers = Counter[str | None](), list[str | None]()
+    for keys in needs:
+        held = Counter(worker for key in keys for worker in found.get(key, ()))
+        workers.append(min(held, key=lambda worker: (-held[worker], busy[worker], worker), default=None))
+        busy[workers[-1]] += 1
+    return workers
 
 
 def _by_holder(

@@ -8,6 +8,7 @@ import numpy as np
 
 from som_dask.algorithm.feature_space import FeatureSpace, Part
 from som_dask.engine.block import Block, Tile, add_up_tiles
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.compute import single_threaded_blas
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.passes.summary import DataSummary
@@ -23,7 +24,7 @@ TILE_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Quantizer:
+class Quantizer(HasSize):
     """A rule that rounds each feature to 2^16 steps over its range, and weights to integers.
 
     Attributes
@@ -79,7 +80,7 @@ class Quantizer:
 
 
 @dataclass(frozen=True)
-class PlaneMoments:
+class PlaneMoments(HasSize):
     """Moments of quantized samples: exact integers that add up in any order.
 
     Attributes

@@ -12,6 +12,7 @@ import numpy as np
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.numerics.eigen import iterate_components
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.compute import single_threaded_blas
 from som_dask.passes.plane_moments import QUANTA, Quantizer
 from som_dask.passes.run import Group, Pass, run_pass
@@ -29,7 +30,7 @@ BATCH_BYTES = 2**23  # of the levels that are multiplied at once
 
 
 @dataclass(frozen=True)
-class PlaneMean:
+class PlaneMean(HasSize):
     """Sums of quantized samples: exact integers that add up in any order.
 
     Attributes
@@ -57,7 +58,7 @@ class PlaneMean:
 
 
 @dataclass(frozen=True)
-class Probes:
+class Probes(HasSize):
     """Vectors that a covariance is multiplied by, in whole numbers.
 
     The score of a sample is its product with a vector. To be multiplied by the levels again it is rounded, so that

@@ -8,19 +8,22 @@ from __future__ import annotations
 import functools
 import operator
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dask.array
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.sizeof import sizeof
 
 from som_dask.engine.block import Block
 from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers
 from som_dask.errors import DataError
 from som_dask.passes.compute import compute
-from som_dask.passes.groups import share_out
+from som_dask.passes.groups import Share, find_holders, share_out
+from som_dask.passes.relay import hand_on, plan_relay
+from som_dask.passes.sources import Sources
 from som_dask.samples.table import Samples, tasks_of
 
 __all__ = ["Group", "Pass", "run_over_arrays", "run_pass"]
@@ -97,7 +100,8 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
     samples : Samples
     shared : optional
         What all groups share, such as a codebook. It enters the graph as one task that all others depend on: no task
-        carries its own copy, and a copy lost with its worker is made again from the graph.
+        carries its own copy, and a copy lost with its worker is made again from the graph. If it is large, workers
+        hand it on to each other.
     own : sequence, optional
         For each block, what only its own group is given.
 
@@ -107,15 +111,23 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         The sum of the results of all groups, added up in a tree: in the order of the blocks, but those of one worker
         first if blocks may form groups.
     """
-    sources = samples.sources() if look.device == "cpu" else samples.keys()
+    rows = samples.sources() if look.device == "cpu" else samples.keys()
     weights, numbers = samples.weight_keys(), samples.row_numbers()
     name = f"{look.name}-{uuid.uuid4().hex}"
     graph = _Graph(name, samples.tasks(pieces=look.device == "cpu"))
-    shared_key = None
-    if shared is not None:
-        shared_key = f"broadcast-{name}"
-        graph.sources[shared_key] = (_broadcast, _Literal(shared))
-    for place, share in enumerate(share_out(samples, look.nodes, joins=look.joins, device=look.device)):
+    shares = share_out(samples, look.nodes, joins=look.joins, device=look.device)
+    on_cluster = any(share.worker is not None for share in shares)
+    parts = []
+    for share in shares:
+        blocks = [rows[i] for i in share.blocks]
+        heavy = None if weights is None else [weights[i] for i in share.blocks]
+        if on_cluster:
+            blocks = [graph.sources.take(block) for block in blocks]
+            heavy = None if heavy is None else [graph.sources.take(block) for block in heavy]
+        parts.append((blocks, heavy))
+    workers = _place(shares, parts, graph.sources) if on_cluster else [None] * len(shares)
+    shared_key, relays = graph.broadcast(shared, {worker for worker in workers if worker is not None})
+    for place, (share, part, worker) in enumerate(zip(shares, parts, workers, strict=True)):
         plan = _Plan(
             look,
             [numbers[i] for i in share.blocks],
@@ -123,10 +135,22 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
             [None if own is None else own[i] for i in share.blocks],
             samples.description or "the samples",
         )
-        heavy = None if weights is None else [weights[i] for i in share.blocks]
-        task = (_look_at, [sources[i] for i in share.blocks], heavy, plan, shared_key)
-        graph.add_part((name, 0, place), task, share.worker)
+        graph.add_part((name, 0, place), (_look_at, *part, plan, relays.get(worker, shared_key)), worker)
     return graph.add_up(by_worker=look.joins)
+
+
+def _place(shares: Sequence[Share], parts: Sequence[tuple[Any, Any]], sources: Sources) -> list[str | None]:
+    """Return the worker for each part: the planned one, or one that holds what it is made of.
+
+    It is None where that is still to be made, by tasks that any worker may run.
+    """
+    needs = [set().union(*map(sources.needs, (*blocks, *(heavy or ())))) for blocks, heavy in parts]
+    held = [place for place, keys in enumerate(needs) if keys and sources.tasks.keys().isdisjoint(keys)]
+    workers = [None if keys else share.worker for share, keys in zip(shares, needs, strict=True)]
+    if held:
+        for place, worker in zip(held, find_holders([needs[place] for place in held]), strict=True):
+            workers[place] = worker
+    return workers
 
 
 def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[Any], *shared: Any) -> Any:
@@ -210,7 +234,7 @@ class _Graph:
     """
 
     def __init__(self, name: str, sources: dict[Any, Any]) -> None:
-        self.name, self.sources = name, sources
+        self.name, self.sources = name, Sources(sources)
         self.loose, self.pinned = dict[Any, Any](), dict[Any, Any]()
         self.parts, self.workers = list[Any](), dict[Any, str]()
 
@@ -222,18 +246,32 @@ class _Graph:
         else:
             self.pinned[key], self.workers[key] = task, worker
 
+    def broadcast(self, shared: Any, workers: Iterable[str]) -> tuple[Any, dict[str | None, Any]]:
+        """Add a task that makes what all parts share, and relays of it; return its key, and theirs by worker."""
+        keys: dict[str | None, Any] = {}
+        if shared is None:
+            return None, keys
+        root = f"broadcast-{self.name}"
+        for place, (worker, server) in enumerate(plan_relay(sorted(workers), sizeof(shared)).items()):
+            keys[worker] = key = root if server is None else (f"relay-{self.name}", place)
+            self.workers[key] = worker
+            if server is not None:
+                self.pinned[key] = (hand_on, keys[server])
+        (self.pinned if keys else self.sources.tasks)[root] = (_broadcast, _Literal(shared))
+        return root, keys
+
     def add_up(self, *, by_worker: bool = False) -> Any:
         """Compute the sum of all parts, first of those of each worker if it is `by_worker`."""
         parts, tree = self._add_up_on_workers() if by_worker else self.parts, dict[Any, Any]()
         root = add_tree(tree, self.name, parts)
         pins = {"workers": self.workers.get, "allow_other_workers": True} if self.workers else None
         layers = {
-            "sources": MaterializedLayer(self.sources),
+            "sources": MaterializedLayer(self.sources.tasks),
             "loose": MaterializedLayer(self.loose),
             "pinned": MaterializedLayer(self.pinned, annotations=pins),
             "tree": MaterializedLayer(tree),
         }
-        above = {"sources": set(), "loose": {"sources"}, "pinned": {"sources"}, "tree": {"loose", "pinned"}}
+        above = {"sources": set(), "loose": {"sources", "pinned"}, "pinned": {"sources"}, "tree": {"loose", "pinned"}}
         (result,) = compute(Delayed(root, HighLevelGraph(layers, above), layer="tree"), optimize_graph=False)
         return result
 

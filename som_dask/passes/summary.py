@@ -13,6 +13,7 @@ from som_dask.algorithm.feature_space import Missing
 from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.errors import DataError
 from som_dask.numerics.scan import BIAS, scan_rows
+from som_dask.numerics.sizes import HasSize
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.passes.statistics import Scaling, statistic_for
 from som_dask.samples.table import Samples
@@ -24,7 +25,7 @@ MOST_NAMED = 5  # maximum number of blocks that a message names
 
 
 @dataclass(frozen=True)
-class DataSummary:
+class DataSummary(HasSize):
     """Facts about some samples that the first pass collects; summaries of blocks add up in any order.
 
     Attributes

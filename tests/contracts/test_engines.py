@@ -281,10 +281,12 @@ def test_an_engine_travels_with_the_codebook_and_its_state_stays(case, rng):
     samples, codebook = rng.normal(size=(30, 2)), rng.normal(size=(20, 2))
     shared = shared_codebook(samples, codebook, LATTICE, case)
     assert shared.state is shared.state
-    arrived = pickle.loads(pickle.dumps(shared))
+    right, packed = add_up_block(samples, shared), pickle.dumps(shared)
+    del shared  # as in another process, where there is none
+    arrived = pickle.loads(packed)
     assert not arrived.made
     assert arrived.engine == case.engine
-    found, right = add_up_block(samples, arrived), add_up_block(samples, shared)
+    found = add_up_block(samples, arrived)
     np.testing.assert_array_equal(found.hits, right.hits)
 
 

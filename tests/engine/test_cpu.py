@@ -5,6 +5,9 @@ import itertools
 import math
 import operator
 import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -227,11 +230,28 @@ def test_a_shared_codebook_travels_light(rng):
     shared = shared_codebook(rng.normal(size=(30, 2)), rng.normal(size=(12, 2)), Lattice(3, 4))
     state = shared.state
     assert shared.state is state
-    arrived = pickle.loads(pickle.dumps(shared))
+    wanted, packed = replace(shared), pickle.dumps(shared)
+    del shared  # as in another process, where there is none
+    arrived = pickle.loads(packed)
     assert not arrived.made
-    np.testing.assert_array_equal(arrived.codebook, shared.codebook)
-    assert arrived.scales.features.shift.tolist() == shared.scales.features.shift.tolist()
-    assert arrived.lattice == shared.lattice
+    np.testing.assert_array_equal(arrived.codebook, wanted.codebook)
+    assert arrived.scales.features.shift.tolist() == wanted.scales.features.shift.tolist()
+    assert arrived.lattice == wanted.lattice
+
+
+def test_a_shared_codebook_is_one_however_often_it_arrives(rng):
+    shared = shared_codebook(rng.normal(size=(30, 2)), rng.normal(size=(12, 2)), Lattice(3, 4))
+    packed = pickle.dumps(shared)
+    assert pickle.loads(packed) is shared
+    del shared
+    with ThreadPoolExecutor(4) as pool:
+        arrived = list(pool.map(pickle.loads, [packed] * 20))
+    assert len({id(each) for each in arrived}) == 1
+    assert pickle.loads(pickle.dumps(arrived[0])) is arrived[0]
+    assert replace(arrived[0]).identity != arrived[0].identity
+    gone = weakref.ref(arrived[0])
+    del arrived
+    assert gone() is None  # nothing keeps it
 
 
 @pytest.mark.parametrize("neighborhood", NEIGHBORHOODS, ids=str)

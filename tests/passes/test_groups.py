@@ -1,6 +1,8 @@
 """Groups of blocks on a cluster: kept blocks are added up where they lie, and the bits stay the same."""
 
+import threading
 from collections import Counter
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -40,6 +42,20 @@ def test_blocks_that_nobody_holds_yet_are_alone():
 def test_of_several_holders_the_one_with_less_to_do_is_chosen():
     found = shares_of([["a"], ["a", "b"], ["a"], ["b", "a"]], {"a": 1, "b": 1})
     assert found == [Share([0, 2], "a"), Share([1, 3], "b")]
+
+
+def planned(n_groups, threads, rows=10):
+    samples = Samples(da.zeros((rows * n_groups, 2), chunks=(rows, -1)), None)
+    shares = groups._spread([(i,) for i in range(n_groups)], samples, threads)
+    assert [share.blocks for share in shares] == [(i,) for i in range(n_groups)]
+    return [share.worker for share in shares]
+
+
+def test_neighbors_are_planned_for_one_worker_by_its_threads():
+    assert planned(8, {"b": 1, "a": 3}) == ["a"] * 6 + ["b"] * 2
+    assert planned(3, {"a": 1, "b": 1, "c": 1, "d": 1}) == ["a", "c", "d"]
+    assert planned(2, {"a": 0, "b": 2, "c": 0}) == ["b", "b"]
+    assert planned(2, {}) == [None, None]
 
 
 def test_idle_workers_may_take_over_tasks_of_one_that_holds_too_much():
@@ -119,6 +135,20 @@ def test_kept_blocks_are_added_up_where_they_lie(cluster, lazy):
 
 
 @pytest.mark.cluster
+def test_blocks_are_made_by_the_task_that_uses_them(cluster, lazy):
+    made = replace(lazy, array=lazy.array.map_blocks(np.multiply, 2.0, dtype="f8", name="double"))
+    summary = summarize(made)
+    wanted = epoch(made, summary)
+    with Client(cluster):
+        ran = Ran()
+        cluster.scheduler.add_plugin(ran)
+        assert_same(epoch(made, summary), wanted)
+        assert ran.count("epoch_sums") == BLOCKS
+        assert set(fetched(cluster)) <= {"broadcast", "epoch_sums", "add_up"}
+        assert not {name for name, _ in ran.tasks} & {"double", "array", "array-double"}
+
+
+@pytest.mark.cluster
 def test_the_bits_are_the_same_while_workers_come_and_go(cluster, lazy):
     summary = summarize(lazy)
     wanted, drawn = epoch(lazy, summary), draw_samples(lazy, FeatureSpace.plain(2), 20, 3)
@@ -132,6 +162,50 @@ def test_the_bits_are_the_same_while_workers_come_and_go(cluster, lazy):
         client.sync(first.close)  # and what it held is lost
         assert_same(epoch(kept, summary), wanted)
         np.testing.assert_array_equal(draw_samples(kept, FeatureSpace.plain(2), 20, 3), drawn)
+
+
+class Sizes(SchedulerPlugin):
+    """Tells when a cluster of one worker has grown, and when it has shrunk again."""
+
+    grown, shrunk = threading.Event(), threading.Event()
+
+    def add_worker(self, scheduler, worker):
+        if len(scheduler.workers) > 1:
+            self.grown.set()
+
+    def remove_worker(self, scheduler, worker, **kwargs):
+        if len(scheduler.workers) == 1:
+            self.shrunk.set()
+
+
+def wait_for_sizes(block, block_id):
+    """Return a block: the first one when the cluster has grown, and the last one when it has shrunk again."""
+    for index, event in ((0, Sizes.grown), (BLOCKS - 1, Sizes.shrunk)):
+        if block_id[0] == index:
+            event.wait(60)
+    return block
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_the_bits_are_the_same_while_a_cluster_adapts(lazy, precision):
+    summary = summarize(lazy)
+    wanted = epoch(lazy, summary, precision)
+    slow = replace(lazy, array=lazy.array.map_blocks(wait_for_sizes, dtype="f8", meta=np.empty((0, 2))))
+    for event in (Sizes.grown, Sizes.shrunk):
+        event.clear()
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, memory_limit="4 GiB", dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster),
+    ):
+        cluster.scheduler.add_plugin(Sizes())
+        cluster.adapt(minimum=1, maximum=3, interval="20 ms", wait_count=1, target_duration="5 s")
+        assert_same(epoch(slow, summary, precision), wanted)
+        assert Sizes.grown.is_set()
+        assert Sizes.shrunk.is_set()
+        assert_same(epoch(keep_samples(lazy, "memory"), summary, precision), wanted)
 
 
 @pytest.mark.cluster
