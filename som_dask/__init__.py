@@ -85,7 +85,7 @@ __all__ = [
 ]
 ROOMS = (
     *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
-    "errors",
+    *("errors", "estimator"),
 )
 
 
