@@ -88,7 +88,7 @@ __all__ = [
 ]
 ROOMS = (
     *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
-    "errors",
+    *("errors", "estimator"),
 )
 
 

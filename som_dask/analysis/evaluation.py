@@ -10,10 +10,11 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import FeatureSpace, Missing
 from som_dask.analysis.evaluation_dataset import make_evaluation
+from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.row_numbers import table_rows
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
-from som_dask.passes.deviations import measure_deviations
+from som_dask.passes.deviations import Deviations, measure_deviations
 from som_dask.passes.epoch import share_codebook
 from som_dask.passes.residency import keep_samples
 from som_dask.passes.scaling import check_weights, range_of_points
@@ -21,7 +22,7 @@ from som_dask.passes.summary import DataSummary, summarize
 from som_dask.samples.for_model import open_for_model
 from som_dask.samples.table import Samples
 
-__all__ = ["NEIGHBORS", "SAMPLE", "evaluate"]
+__all__ = ["NEIGHBORS", "SAMPLE", "evaluate", "measure_quantization_error"]
 
 SAMPLE = 2000  # default number of samples whose ranks are compared
 NEIGHBORS = 10  # default number of neighbors of a sample
@@ -90,6 +91,38 @@ def evaluate(
     StorageError, ClusterError, MemoryLimitError
     """
     _check_options(sample, neighbors, seed)
+    measured = _measure(data, model, sample_weights, missing, keep, sample, seed)
+    return make_evaluation(*measured, neighbors=neighbors, seed=seed)
+
+
+def measure_quantization_error(
+    data: Any, model: Any, *, sample_weights: Any = None, missing: Missing | None = None, keep: str = "stream"
+) -> float:
+    """Measure the mean distance of samples to their best matching units: that of `evaluate`, to the bit, and no more.
+
+    Parameters
+    ----------
+    data, model, sample_weights, missing, keep
+        As for `evaluate`.
+
+    Returns
+    -------
+    float
+        In the map's own space.
+
+    Raises
+    ------
+    ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
+        As for `evaluate`.
+    """
+    sums, shared, *_ = _measure(data, model, sample_weights, missing, keep, 0, 0)
+    return float(sums.rounded(shared).quantization_error)
+
+
+def _measure(
+    data: Any, model: Any, sample_weights: Any, missing: Missing | None, keep: str, sample: int, seed: int
+) -> tuple[Deviations, SharedCodebook, xr.Dataset, Samples, DataSummary]:
+    """Add up the deviations of all samples; return with them what they were measured with."""
     samples, model, missing = open_for_model(data, model, missing, sample_weights=sample_weights)
     samples, space = _leave_out_unused(samples, feature_space_of(model).for_inference(missing))
     samples = keep_samples(samples, keep)
@@ -104,7 +137,7 @@ def evaluate(
     sums = measure_deviations(samples, shared, _pick_rows(samples, sample, seed))
     if sums.distances.fingerprint != summary.fingerprint:
         raise DataError(f"{samples.description or 'the samples'} changed while they were read; start again")
-    return make_evaluation(sums, shared, model, samples, summary, neighbors=neighbors, seed=seed)
+    return sums, shared, model, samples, summary
 
 
 def _check_options(sample: Any, neighbors: Any, seed: Any) -> None:
