@@ -5,6 +5,8 @@ The code is for the processor that this runs on, and lies where `som_dask.numeri
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from som_dask import KohonenMap
@@ -25,13 +27,13 @@ def warm_up(*, workers: int | None = None) -> None:
     rng = np.random.default_rng(0)
     data = rng.normal(size=(300, 4)).astype(np.float32)
     lacking = np.where(rng.random(data.shape) < 0.1, np.nan, data)
+    weights: dict[str, Any] = {"sample_weights": rng.random(len(data)), "scaling": "zscore"}
     with connect(workers=workers):
         for rows, topology in ((3, "hexagonal"), (20, "rectangular")):
             usual = KohonenMap(rows, rows, topology).train(data, epochs=2)  # type: ignore[arg-type]
             usual.infer(data).compute()
             usual.infer_soft(data).compute()
             usual.evaluate(data)
-            weights = {"sample_weights": rng.random(len(data)), "scaling": "zscore"}
             KohonenMap(rows, rows).train(data, epochs=2, **weights)
             KohonenMap(rows, rows).train(lacking, epochs=2, missing="mask", **weights)
             masked = KohonenMap(rows, rows).train(lacking, epochs=2, missing="mask")

@@ -23,10 +23,14 @@ warm_up()
 before = variants()
 assert len(before) > 20
 data = np.random.default_rng(1).random((500, 7))
-for options in ({}, {"scaling": "zscore"}, {"missing": "drop"}, {"missing": "mask", "sample_weights": data[:, 0]}):
-    trained = KohonenMap(9, 30, boundary="cylindrical").train(data, epochs=2, **options)
+weights = data[:, 0].copy()
+data[::9, 3] = np.nan
+for missing, options in (("drop", {"scaling": "zscore"}), ("mask", {}), ("mask", {"sample_weights": weights})):
+    trained = KohonenMap(9, 30, boundary="cylindrical").train(data, epochs=2, missing=missing, **options)
     trained.infer(data).compute()
-trained.evaluate(data)
+    trained.evaluate(data)
+data[::9] = 0
+KohonenMap(9, 9).train(data, epochs=2).infer(data).compute()
 KohonenMap(9, 9).train(data, "online", epochs=1)
 print(*sorted(variants() - before), sep="\\n")
 """
