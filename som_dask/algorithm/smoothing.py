@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 
 import numpy as np
@@ -149,11 +150,8 @@ def _smooth_separable(
     -------
     list of (n, K, cols) float64
     """
-    row, first, step = np.arange(lattice.rows), np.zeros(1, dtype=np.int64), len(grids)
-    # Offsets are whole multiples of a unit, so h is computed once for each multiple.
-    y = _multiples(lattice.offsets(row[:, None], first, row[None, :], first)[1], lattice.row_height)
-    x = _multiples(np.stack([_column_offsets(lattice, other) for other in range(step)]), 0.5)
-    squared_x, squared_y = (np.arange(x.max() + 1) * 0.5) ** 2, (np.arange(y.max() + 1) * lattice.row_height) ** 2
+    step = len(grids)
+    x, y, squared_x, squared_y = _offset_tables(lattice)
     factors = neighborhood.factors(squared_x, squared_y, radius)
     results = [np.zeros(grid.shape) for grid in grids]
     memory = np.empty((len(grids[0]), grids[0][0].size))  # reused: new memory costs as much as filling it
@@ -166,6 +164,34 @@ def _smooth_separable(
                 product(along_y[p::step, q::step], grid.reshape(len(grid), -1), onto=part)
                 _add_along_x(result, along_x[p ^ q].T if p > q else along_x[p ^ q], part.reshape(result.shape))
     return results
+
+
+@functools.lru_cache(maxsize=1)  # each epoch asks for it
+def _offset_tables(lattice: Lattice) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Express the offsets between columns and between rows as whole multiples of a unit.
+
+    Then h is computed once for each multiple.
+
+    Parameters
+    ----------
+    lattice : Lattice
+
+    Returns
+    -------
+    x : (1 or 2, cols, cols) int64
+        Multiples of half a column, from an even row to an even row and, if rows are shifted, to an odd one.
+    y : (rows, rows) int64
+        Multiples of the distance of two rows.
+    squared_x, squared_y : (a,), (b,) float64
+        The square of each multiple, in squared lattice units.
+    """
+    row, first = np.arange(lattice.rows), np.zeros(1, dtype=np.int64)
+    y = _multiples(lattice.offsets(row[:, None], first, row[None, :], first)[1], lattice.row_height)
+    x = _multiples(np.stack([_column_offsets(lattice, other) for other in range(_parities(lattice))]), 0.5)
+    tables = x, y, (np.arange(x.max() + 1) * 0.5) ** 2, (np.arange(y.max() + 1) * lattice.row_height) ** 2
+    for table in tables:
+        table.flags.writeable = False
+    return tables
 
 
 def _multiples(offsets: np.ndarray, unit: float) -> np.ndarray:

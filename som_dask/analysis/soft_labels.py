@@ -18,7 +18,7 @@ from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.nearest_k import check_k, check_metric, nearest_nodes
 from som_dask.errors import ParameterError
 from som_dask.io.models import feature_space_of, lattice_of
-from som_dask.passes.compute import single_threaded_blas
+from som_dask.passes.blas import single_threaded_blas
 
 __all__ = ["SoftTask", "infer_soft", "label_block_softly"]
 

@@ -18,11 +18,11 @@ from distributed import Future, KilledWorker, get_client
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
-from threadpoolctl import threadpool_limits
 
 from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
+from som_dask.passes.blas import single_threaded_blas
 
-__all__ = ["active_client", "compute", "guard", "safe_settings", "single_threaded_blas", "wait_for_workers"]
+__all__ = ["active_client", "clear_errors", "compute", "guard", "safe_settings", "wait_for_workers"]
 
 
 def safe_settings() -> dict[str, Any]:
@@ -120,13 +120,6 @@ def _watch_workers(client: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS in this process to one thread: tasks fill the cores, and results don't depend on their number."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
-
-
-@contextlib.contextmanager
 def guard() -> Iterator[None]:
     """Guard a computation: limit BLAS to one thread, and translate errors of the cluster into clear ones.
 
@@ -135,12 +128,24 @@ def guard() -> Iterator[None]:
     MemoryLimitError, ClusterError, StorageError
         Instead of the errors of dask, distributed and the operating system.
     """
-    try:
+    with clear_errors():
         client = active_client()
         if client is not None:
             wait_for_workers(client)
         with single_threaded_blas(), _watch_workers(client):
             yield
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Translate the errors of dask, distributed and the operating system into clear ones.
+
+    Raises
+    ------
+    MemoryLimitError, ClusterError, StorageError
+    """
+    try:
+        yield
     except SomError:
         raise
     except KilledWorker as error:

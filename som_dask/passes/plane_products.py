@@ -13,7 +13,7 @@ from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.numerics.eigen import iterate_components
 from som_dask.numerics.sizes import HasSize
-from som_dask.passes.compute import single_threaded_blas
+from som_dask.passes.blas import single_threaded_blas
 from som_dask.passes.plane_moments import QUANTA, Quantizer
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.samples.table import Samples

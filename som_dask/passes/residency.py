@@ -10,6 +10,7 @@ import numpy as np
 from som_dask.engine.device import Device, device_memory, device_name, to_device
 from som_dask.errors import ParameterError
 from som_dask.passes.compute import active_client, guard
+from som_dask.passes.direct import held_here
 from som_dask.passes.memory import process_group, process_memory
 from som_dask.samples.table import Samples
 
@@ -42,6 +43,8 @@ def keep_samples(samples: Samples, keep: str) -> Samples:
         return samples
     if keep not in ("auto", "memory"):
         raise ParameterError(f"keep must be 'auto', 'memory' or 'stream', got {keep!r}")
+    if held_here(samples) is not None:
+        return replace(samples, stored=None, in_memory=True)
     with guard():
         if keep == "auto" and samples.array.nbytes > KEEP_SHARE * memory_available():
             return samples

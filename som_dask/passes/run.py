@@ -21,6 +21,7 @@ from som_dask.engine.block import Block
 from som_dask.engine.row_numbers import ConsecutiveRows, RowNumbers
 from som_dask.errors import DataError
 from som_dask.passes.compute import compute
+from som_dask.passes.direct import held_here, run_here
 from som_dask.passes.groups import Share, find_holders, share_out
 from som_dask.passes.relay import hand_on, plan_relay
 from som_dask.passes.sources import Sources
@@ -111,6 +112,10 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         The sum of the results of all groups, added up in a tree: in the order of the blocks, but those of one worker
         first if blocks may form groups.
     """
+    held = held_here(samples)
+    if held is not None:
+        plan = _Plan(look, samples.row_numbers(), (0,), own or (None,), samples.description or "the samples")
+        return run_here(_look_at, [held.rows], None if held.weights is None else [held.weights], plan, shared)
     rows = samples.sources() if look.device == "cpu" else samples.keys()
     weights, numbers = samples.weight_keys(), samples.row_numbers()
     name = f"{look.name}-{uuid.uuid4().hex}"

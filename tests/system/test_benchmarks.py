@@ -15,7 +15,7 @@ from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import epochs
-from tests.benchmarks import data, epoch, gaps, gpu, maps, online, schedules, small_data
+from tests.benchmarks import data, epoch, gaps, gpu, maps, online, schedules, small_data, small_jobs
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
 from tests.contracts.cuda_on_host import HostDevice, compiler
@@ -37,6 +37,14 @@ def test_gaps_give_positive_ratios():
     for spread in (*result["ratios"].values(), *result["seconds"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
     assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
+
+
+def test_small_jobs_take_some_time(rng):
+    found = small_jobs.measure(rng.random((30, 3)), Options(threads=1, rounds=2), epochs=2)
+    assert list(found) == ["train", "epochs", "infer", "evaluate"]
+    for times in found.values():
+        assert times["wall"].rounds == 2
+        assert 0 < times["processor"].median < math.inf
 
 
 def test_a_store_with_gaps_and_weights(tmp_path):
