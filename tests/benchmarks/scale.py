@@ -32,11 +32,13 @@ MOST_COSTLY = 10  # epochs of a way that takes seconds
 TURNS = 2
 MIB = 2**20
 NOTES = [
-    f"blocks of {ROWS} samples; one-thread workers in a few processes of this machine, which all share its cores",
+    f"blocks of {ROWS} samples; one-thread workers, without profilers and monitors, in a few processes of this "
+    "machine, which all share its cores",
     "kept: blocks lie on the workers; streamed: read again each epoch; no-op: tasks give sums of the map's size "
     "at once; one task a block: as in earlier days, anywhere",
     "CPU: all threads of all processes, a mean epoch with the release of its tasks; overhead: time of an epoch "
     "without what the busiest worker computed",
+    "alone: CPU of the client, the scheduler and one worker: an epoch where each has a core and they take turns",
     "MiB from worker to worker: as Dask sizes it; one codebook and one sum travel through the scheduler besides",
     "copies, rounds: of the codebook in one epoch, served by one worker and in a row",
 ]
@@ -116,7 +118,7 @@ def _measure_cluster(
                 gc.collect()
                 most = min(plan.epochs, MOST_COSTLY) if way.costly else plan.epochs
                 meter.measure(way.epoch, -(-most // TURNS), plan.patience / TURNS, costs[way.name])
-    return [_describe(way.name, shape, workers) | _as_json(costs[way.name].to_row()) for way in ways]
+    return [_describe(way.name, shape, workers) | _as_json(costs[way.name].to_row(workers)) for way in ways]
 
 
 def _warm(way: Way, plan: Plan) -> None:
@@ -158,8 +160,9 @@ def _show_costs(results: Sequence[dict[str, Any]]) -> None:
     show(
         "scale: an epoch",
         [
-            *PLACE, "client CPU ms", "scheduler CPU ms", "workers CPU ms", "epoch ms", "overhead ms", "tasks",
-            *(f"{kind} MiB" for kind in KINDS), "copies", "rounds",
+            *PLACE, "client CPU ms", "scheduler CPU ms", "workers CPU ms",
+            "epoch ms", "overhead ms", "alone ms", "tasks", *(f"{kind} MiB" for kind in KINDS),
+            "copies", "rounds",
         ],
         [
             [
@@ -167,6 +170,7 @@ def _show_costs(results: Sequence[dict[str, Any]]) -> None:
                 *(_ms(row["cpu"].get(role)) for role in ("client", "scheduler", "workers")),
                 _ms(row["seconds"]),
                 _ms(row.get("overhead")),
+                _ms(row.get("alone")),
                 row.get("tasks"),
                 *(row["moved"][kind] / MIB if "moved" in row else None for kind in KINDS),
                 row.get("codebook_copies"),

@@ -63,13 +63,15 @@ class Costs:
     rounds: int = 0
     states: list[dict[str, int]] = field(default_factory=list)
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self, workers: int) -> dict[str, Any]:
         """Return the costs of one epoch, and how the memory grew over all."""
         n = len(self.walls)
+        alone = self.cpu["client"] + self.cpu["scheduler"] + self.cpu["workers"] / workers
         return {
             "epochs": n,
             "seconds": Spread.of(self.walls),
             "overhead": Spread.of(self.overheads),
+            "alone": alone / n,
             "cpu": {role: seconds / n for role, seconds in self.cpu.items()},
             "tasks": self.tasks / n,
             "moved": {kind: self.moved[kind] / n for kind in KINDS},
