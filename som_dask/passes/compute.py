@@ -63,11 +63,16 @@ def active_client() -> Any:
 def wait_for_workers(client: Any) -> None:
     """Wait until a client has a worker: one that never has any would hang forever.
 
+    Where there are some, only their names are asked for: this comes before every pass, and all that is known of a
+    thousand workers takes a while to send.
+
     Raises
     ------
     ClusterError
         If none comes within ``som-dask.workers-timeout`` of Dask's configuration.
     """
+    if client.nthreads():
+        return
     name = "som-dask.workers-timeout"
     seconds = parse_timedelta(dask.config.get(name, safe_settings()[name]))
     try:
@@ -101,7 +106,7 @@ def _watch_workers(client: Any) -> Iterator[None]:
         gone = 0.0
         while gone <= seconds:
             await asyncio.sleep(step := min(1.0, seconds / 4))
-            gone = 0.0 if (await client.scheduler.identity())["workers"] else gone + step
+            gone = 0.0 if await client.scheduler.ncores() else gone + step
         lost.set()
         await client.cancel([Future(key, client) for key in client.futures if key not in before], force=True)
 
