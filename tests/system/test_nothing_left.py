@@ -3,6 +3,7 @@
 import gc
 import time
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,18 +11,20 @@ import zarr
 from distributed import Client, LocalCluster
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.passes.compute import safe_settings
 from som_dask.passes.epoch import epoch_sums
 from som_dask.passes.residency import keep_samples
 from som_dask.passes.summary import summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 
+KEPT_MESSAGES = safe_settings()["distributed.admin.low-level-log-length"]
+
 
 @pytest.fixture
 def cluster():
-    with LocalCluster(
-        n_workers=3, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0"
-    ) as cluster:
+    local = {"processes": False, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
+    with dask.config.set(safe_settings()), LocalCluster(n_workers=3, threads_per_worker=1, **local) as cluster:
         yield cluster
 
 
@@ -74,3 +77,13 @@ def test_epochs_leave_nothing_behind(kind, cluster, rng, tmp_path):
         del samples
         gc.collect()
         assert wait_until(lambda: not any(held(client, cluster).values()), client), held(client, cluster)
+
+
+@pytest.mark.cluster
+def test_codebooks_of_long_ago_are_not_remembered_as_messages(cluster):
+    with Client(cluster) as client:
+        for i in range(3 * KEPT_MESSAGES):
+            client.submit(abs, i, workers=list(cluster.scheduler.workers)[:1], pure=False).result()
+        streams = list(cluster.scheduler.stream_comms.values())
+        assert max(stream.batch_count for stream in streams) > 2 * KEPT_MESSAGES
+        assert max(len(stream.recent_message_log) for stream in streams) == KEPT_MESSAGES
