@@ -10,7 +10,7 @@ import gc
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,18 +72,28 @@ class Plan:
 def run(options: Options, plan: Plan | None = None) -> list[dict[str, Any]]:
     """Measure epochs on threads and on simulated clusters, and print the tables."""
     plan = plan or (Plan(workers=(16,), blocks=(64, 1024), epochs=10, patience=5.0) if options.quick else Plan())
+    results = []
+    try:
+        for row in _measure(options, plan):
+            results.append(row)
+            options.say(f"scale: {row['way']}, {row['blocks']} blocks: {1e3 * row['seconds']['median']:.0f} ms")
+    finally:  # an interrupted run shows what it has
+        _show_costs(results)
+        _show_memory([row for row in results if row["workers"]])
+    return results
+
+
+def _measure(options: Options, plan: Plan) -> Iterator[dict[str, Any]]:
     shapes = [Shape(blocks, side, features) for side, features in plan.maps for blocks in plan.blocks]
-    results = [_measure_threads(shape, options, plan) for shape in shapes]
+    for shape in shapes:
+        yield _measure_threads(shape, options, plan)
     with tempfile.TemporaryDirectory(prefix="som_dask_scale_") as folder:
         for workers in plan.workers:
             with simulated_cluster(workers, min(plan.processes, workers)) as (client, processes):
                 meter = Meter(client, processes)
                 for shape in shapes:
                     options.say(f"scale: {workers} workers, {shape.blocks} blocks, M={shape.side**2}")
-                    results += _measure_cluster(client, meter, shape, workers, plan, Path(folder))
-    _show_costs(results)
-    _show_memory([row for row in results if row["workers"]])
-    return results
+                    yield from _measure_cluster(client, meter, shape, workers, plan, Path(folder))
 
 
 def _measure_threads(shape: Shape, options: Options, plan: Plan) -> dict[str, Any]:
