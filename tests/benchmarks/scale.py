@@ -27,7 +27,7 @@ from tests.benchmarks.timing import Options, Spread, cores
 
 __all__ = ["WAYS", "Plan", "run"]
 
-WAYS = ("kept no-op", "kept real", "streamed no-op", "streamed real", "one task a block no-op")
+WAYS = ("threads real", "kept no-op", "kept real", "streamed no-op", "streamed real", "one task a block no-op")
 MOST_COSTLY = 10  # epochs of a way that takes seconds
 TURNS = 2
 MIB = 2**20
@@ -85,8 +85,9 @@ def run(options: Options, plan: Plan | None = None) -> list[dict[str, Any]]:
 
 def _measure(options: Options, plan: Plan) -> Iterator[dict[str, Any]]:
     shapes = [Shape(blocks, side, features) for side, features in plan.maps for blocks in plan.blocks]
-    for shape in shapes:
-        yield _measure_threads(shape, options, plan)
+    if "threads real" in plan.ways:
+        for shape in shapes:
+            yield _measure_threads(shape, options, plan)
     with tempfile.TemporaryDirectory(prefix="som_dask_scale_") as folder:
         for workers in plan.workers:
             with simulated_cluster(workers, min(plan.processes, workers)) as (client, processes):
@@ -106,7 +107,7 @@ def _measure_threads(shape: Shape, options: Options, plan: Plan) -> dict[str, An
             epoch()
             walls.append(time.perf_counter() - wall)
     return {
-        **_describe("on threads, real", shape, None),
+        **_describe("threads real", shape, None),
         "epochs": len(walls),
         "seconds": asdict(Spread.of(walls)),
         "cpu": {"client": (time.process_time() - clock) / len(walls)},
@@ -119,7 +120,7 @@ def _measure_cluster(
 ) -> list[dict[str, Any]]:
     """Measure the ways in turns."""
     with client.as_current():
-        ways = ways_on(client, shape, folder, tuple(plan.ways))
+        ways = ways_on(client, shape, folder, [name for name in plan.ways if name != "threads real"])
         costs = {way.name: Costs() for way in ways}
         for way in ways:
             _warm(way, plan)

@@ -30,6 +30,7 @@ CALM = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "30s",
     "distributed.admin.tick.interval": "2s",
+    "distributed.scheduler.worker-ttl": None,  # one that waits long for a core is not lost
 }
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,10 @@ class Way:
     costly: bool = False
 
 
-def ways_on(client: Client, shape: Shape, folder: Path, names: tuple[str, ...]) -> list[Way]:
+def ways_on(client: Client, shape: Shape, folder: Path, names: Sequence[str]) -> list[Way]:
     """Return the ways of those names on a cluster: kept blocks lie on its workers, streamed ones in a store."""
     found = []
-    kept = None if set(names) == {"streamed no-op"} else _scatter(shape, client)
+    kept = None if all(name.startswith("streamed") for name in names) else _scatter(shape, client)
     for name in names:
         samples = _store(shape, folder) if name.startswith("streamed") else kept
         assert samples is not None

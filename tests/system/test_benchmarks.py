@@ -95,7 +95,7 @@ def test_scale_counts_what_an_epoch_costs(capsys):
     plan = scale.Plan(workers=(4,), processes=2, blocks=(9,), maps=((3, 2),), epochs=4)
     threads, *ways = scale.run(Options(threads=1), plan)
     assert threads["cpu"]["client"] > 0
-    assert [row["way"] for row in ways] == list(scale.WAYS)
+    assert [row["way"] for row in (threads, *ways)] == list(scale.WAYS)
     for row in ways:
         assert row["epochs"] == row["seconds"]["rounds"] == row["overhead"]["rounds"] == 4
         assert 0 < row["overhead"]["high"] <= row["seconds"]["high"]
