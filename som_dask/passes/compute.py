@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -23,6 +24,9 @@ from threadpoolctl import threadpool_limits
 from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
 
 __all__ = ["active_client", "compute", "guard", "safe_settings", "single_threaded_blas", "wait_for_workers"]
+
+# One for all graphs: Dask gives each graph one of its own, and workers keep statistics of each span for good.
+SPAN = {"name": ("som_dask",), "ids": (f"som_dask-{uuid.uuid4()}",)}
 
 
 def safe_settings() -> dict[str, Any]:
@@ -179,5 +183,15 @@ def _comes_from(error: BaseException, *folders: str) -> bool:
 
 def compute(*values: Any, **options: Any) -> tuple[Any, ...]:
     """Call `dask.compute` on the active distributed client, or else on threads, and raise clear errors."""
-    with guard():
+    with guard(), _one_span():
         return dask.compute(*values, **options)
+
+
+@contextlib.contextmanager
+def _one_span() -> Iterator[None]:
+    """Count what is computed to one span, unless the caller has chosen another."""
+    if active_client() is None or (dask.config.get("annotations", None) or {}).get("span"):
+        yield
+        return
+    with dask.annotate(span=SPAN):
+        yield

@@ -68,12 +68,14 @@ def test_epochs_leave_nothing_behind(kind, cluster, rng, tmp_path):
         only_blocks = dict.fromkeys(("client", "wanted", "tasks", "states", "data"), kept)
         names = set(cluster.scheduler.task_prefixes)
         assert {"summary", "epoch_sums", "add_up"} <= names
+        spans = set(cluster.scheduler.extensions["spans"].spans)  # workers keep statistics of each
         for _ in range(3):
             epoch_sums(samples, codebook, lattice, summary)
             assert wait_until(lambda: only_blocks.items() <= held(client, cluster).items(), client)
         found = held(client, cluster)
         assert len(found["groups"]) == (kind == "kept")
         assert set(cluster.scheduler.task_prefixes) == names
+        assert set(cluster.scheduler.extensions["spans"].spans) == spans
         del samples
         gc.collect()
         assert wait_until(lambda: not any(held(client, cluster).values()), client), held(client, cluster)
