@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -23,6 +24,9 @@ from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageErr
 from som_dask.passes.blas import single_threaded_blas
 
 __all__ = ["active_client", "clear_errors", "compute", "guard", "safe_settings", "wait_for_workers"]
+
+# One for all graphs: Dask gives each graph one of its own, and workers keep statistics of each span for good.
+SPAN = {"name": ("som_dask",), "ids": (f"som_dask-{uuid.uuid4()}",)}
 
 
 def safe_settings() -> dict[str, Any]:
@@ -63,11 +67,16 @@ def active_client() -> Any:
 def wait_for_workers(client: Any) -> None:
     """Wait until a client has a worker: one that never has any would hang forever.
 
+    Where there are some, only their names are asked for: this comes before every pass, and all that is known of a
+    thousand workers takes a while to send.
+
     Raises
     ------
     ClusterError
         If none comes within ``som-dask.workers-timeout`` of Dask's configuration.
     """
+    if client.nthreads():
+        return
     name = "som-dask.workers-timeout"
     seconds = parse_timedelta(dask.config.get(name, safe_settings()[name]))
     try:
@@ -101,7 +110,7 @@ def _watch_workers(client: Any) -> Iterator[None]:
         gone = 0.0
         while gone <= seconds:
             await asyncio.sleep(step := min(1.0, seconds / 4))
-            gone = 0.0 if (await client.scheduler.identity())["workers"] else gone + step
+            gone = 0.0 if await client.scheduler.ncores() else gone + step
         lost.set()
         await client.cancel([Future(key, client) for key in client.futures if key not in before], force=True)
 
@@ -179,5 +188,15 @@ def _comes_from(error: BaseException, *folders: str) -> bool:
 
 def compute(*values: Any, **options: Any) -> tuple[Any, ...]:
     """Call `dask.compute` on the active distributed client, or else on threads, and raise clear errors."""
-    with guard():
+    with guard(), _one_span():
         return dask.compute(*values, **options)
+
+
+@contextlib.contextmanager
+def _one_span() -> Iterator[None]:
+    """Count what is computed to one span, unless the caller has chosen another."""
+    if active_client() is None or (dask.config.get("annotations", None) or {}).get("span"):
+        yield
+        return
+    with dask.annotate(span=SPAN):
+        yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.io.live import MAPS, PAGE, TOPIC
+from som_dask.io.live import MAPS, PAGE
 from som_dask.plotting.figures import measure_extent, outline_nodes
 
 __all__ = ["Training", "show_training"]
@@ -31,15 +31,17 @@ class Training:
 
     Parameters
     ----------
+    told : collection of dict
+        Events in their order, with the time at which each came, in seconds, as "time".
     scheduler : distributed.Scheduler
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, told: Collection[dict[str, Any]], scheduler: Any) -> None:
+        self.told, self.scheduler = told, scheduler
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the events of the run in their order, with the time at which each came, in seconds, as "time"."""
-        events = [{**event, "time": when} for when, event in self.scheduler.get_events(TOPIC) if "run" in event]
+        """Return the events of the run."""
+        events = list(self.told)
         return [event for event in events if event["run"] == events[-1]["run"]]
 
     def maps(self) -> dict[str, Any] | None:
@@ -60,17 +62,19 @@ class Training:
         return float(done / max(1, sum(states.values())))
 
 
-def show_training(scheduler: Any, extra: dict[str, Any], doc: Any) -> None:
+def show_training(told: Collection[dict[str, Any]], scheduler: Any, extra: dict[str, Any], doc: Any) -> None:
     """Fill a document of bokeh with the page, and keep it up to date.
 
     Parameters
     ----------
+    told : collection of dict
+        Events of training, which grow.
     scheduler : distributed.Scheduler
     extra : dict
         What Dask's own pages are given; not used.
     doc : bokeh.document.Document
     """
-    page = _Page(Training(scheduler))
+    page = _Page(Training(told, scheduler))
     page.update()
     doc.title = "som_dask: training"
     doc.add_root(page.root)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import time
+from collections import deque
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from som_dask.errors import ClusterError, SomError
-from som_dask.io.live import PAGE
+from som_dask.io.live import PAGE, TOPIC
 
 __all__ = ["PATH", "DashboardPage", "add_dashboard_page"]
 
 PATH = "/som-dask"
+MOST_EVENTS = 10_000  # of one run
 
 
 class DashboardPage(SchedulerPlugin):
@@ -19,6 +23,17 @@ class DashboardPage(SchedulerPlugin):
 
     name = "som-dask"
     idempotent = True
+
+    def __init__(self) -> None:
+        # The scheduler itself may keep but the last twenty events.
+        self.events = deque[dict[str, Any]](maxlen=MOST_EVENTS)
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Remember an event of training, and when it came."""
+        if topic == TOPIC:
+            if msg["state"] == "begun":
+                self.events.clear()
+            self.events.append({**msg, "time": time.time()})
 
     async def start(self, scheduler: Any) -> None:
         """Add the page to the scheduler's server."""
@@ -29,7 +44,10 @@ class DashboardPage(SchedulerPlugin):
 
         if not _has_dashboard(scheduler):
             raise SomError("it has no dashboard")
-        page = BokehApplication({PATH: show_training}, scheduler)
+        for when, event in scheduler.get_events(TOPIC):
+            self.log_event(TOPIC, event)
+            self.events[-1]["time"] = when
+        page = BokehApplication({PATH: functools.partial(show_training, self.events)}, scheduler)
         scheduler.http_application.add_application(page)
         page.initialize(IOLoop.current())
         page.start()

@@ -30,6 +30,15 @@ def test_a_client_without_workers_is_not_waited_for_for_ever():
         compute(dask.delayed(1))
 
 
+def test_what_is_known_of_all_workers_is_not_asked_for_before_every_pass(monkeypatch):
+    with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
+        scheduler, asked = client.cluster.scheduler, []
+        identity = scheduler.handlers["identity"]
+        monkeypatch.setitem(scheduler.handlers, "identity", lambda **given: asked.append(given) or identity(**given))
+        assert compute(dask.delayed(abs)(-1)) == (1,)
+        assert not asked
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), OSError(12, "Cannot allocate"), RuntimeError("can't start new thread")]
 )

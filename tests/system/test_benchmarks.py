@@ -15,7 +15,8 @@ from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import epochs
-from tests.benchmarks import data, epoch, gaps, gpu, maps, online, schedules, small_data, small_jobs
+from tests.benchmarks import data, epoch, gaps, gpu, maps, online, scale, schedules, small_data, small_jobs
+from tests.benchmarks.scale_meter import longest_work, routes_of
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
 from tests.contracts.cuda_on_host import HostDevice, compiler
@@ -95,6 +96,42 @@ def test_without_a_gpu_its_benchmark_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)  # makes `import cupy` fail
     assert gpu.run(Options(quick=True)) == []
     assert "skipped gpu: device 'gpu' needs CuPy" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_scale_counts_what_an_epoch_costs(capsys):
+    plan = scale.Plan(workers=(4,), processes=2, blocks=(9,), maps=((3, 2),), epochs=4)
+    threads, *ways = scale.run(Options(threads=1), plan)
+    assert threads["cpu"]["client"] > 0
+    assert [row["way"] for row in (threads, *ways)] == list(scale.WAYS)
+    for row in ways:
+        assert row["epochs"] == row["seconds"]["rounds"] == row["overhead"]["rounds"] == 4
+        assert 0 < row["overhead"]["high"] <= row["seconds"]["high"]
+        assert all(row["memory"][role]["first"] > 2**20 for role in ("client", "scheduler", "workers"))
+    before = ways[-1]
+    assert before["tasks"] == 1 + 9 + 3  # a task a block
+    for row in ways:
+        if row["way"].startswith("kept"):  # a task a worker, and two; a few more where blocks lie unevenly
+            assert 6 <= row["tasks"] < before["tasks"]
+    kept = ways[0]
+    sums = 9 * 2 * 2 * 8 + 9 * 8  # of 3 x 3 nodes: two limbs of two features, and the hits
+    assert kept["moved"]["samples"] == 0
+    assert 2 * sums < kept["moved"]["sums"] < kept["tasks"] * (sums + 200)
+    assert 1 <= kept["codebook_rounds"] <= 3
+    assert 1 <= kept["codebook_copies"] <= 3
+    printed = capsys.readouterr().out
+    assert "overhead ms" in printed
+    assert "task prefixes" in printed
+
+
+def test_work_belongs_to_the_epoch_that_it_lies_in():
+    spans = [("a", 10.0, 10.5), ("b", 10.1, 10.3), ("b", 10.3, 10.7), ("a", 20.1, 20.2)]
+    assert longest_work(spans, [(9.9, 11.0), (20.0, 21.0), (30.0, 31.0)]) == pytest.approx([0.6, 0.1, 0.0])
+
+
+def test_the_way_of_a_codebook_is_counted():
+    assert routes_of({}) == (0, 0)
+    assert routes_of({"b": "a", "c": "a", "d": "b", "e": "d"}) == (2, 3)
 
 
 def test_contestants_take_turns_until_patience_ends():
