@@ -93,7 +93,8 @@ class Groups:
         grid, row_bytes = samples.sample_chunks, samples.array.dtype.itemsize * samples.n_features
         self.factors = choose_factors(grid, row_bytes, 8 * task.width)
         self.sizes = [sizes[0] for sizes in grid]
-        chunks = (factor * size for factor, size in zip(self.factors, self.sizes, strict=True))
+        edges = zip(self.factors, self.sizes, samples.sample_shape, strict=True)
+        chunks = (min(factor * size, n) for factor, size, n in edges)
         self.chunks = dict(zip(samples.sample_dims, chunks, strict=True))
         counts = (-(-len(sizes) // factor) for sizes, factor in zip(grid, self.factors, strict=True))
         self.places = list(np.ndindex(*counts))

@@ -26,7 +26,7 @@ from som_dask.io.notes import Notes
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
-from tests.broken import Broken, break_after
+from tests.broken import Broken, break_after, count_requests
 from tests.reference.twins import plain_bmus
 
 LATTICE = Lattice(4, 6)
@@ -327,3 +327,32 @@ def test_an_object_store_that_fails_at_any_operation(old, tmp_path, monkeypatch,
         n += 1
     assert names_in(folder) == ["labels.zarr"]
     assert n > 20
+
+
+def test_many_finished_blocks_cost_few_requests(tmp_path, monkeypatch, rng):
+    """A restart must not read a note for each block, from a store that takes its time for each request."""
+    data = xr.DataArray(rng.normal(size=(200, 3)), dims=("cell", "marker"), name="cells").chunk(cell=1)
+    model = train(data, LATTICE, MapConfig(epochs=1))
+    url = f"memory://{tmp_path.name}"
+    data.chunk(cell=200).to_dataset().to_zarr(f"{url}/cells.zarr", consolidated=False)
+    monkeypatch.setattr(label_groups, "MOST_BLOCKS", 1)
+    samples = open_samples(f"{url}/cells.zarr", block_size=24).cut(1)
+    with monkeypatch.context() as patched, dask.config.set(scheduler="sync"):
+        patched.setattr(draft.ObjectDraft, "publish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            infer_to_store(samples, model, f"{url}/labels.zarr")
+    with count_requests() as requests:
+        summary = infer_to_store(samples, model, f"{url}/labels.zarr")
+    assert (summary.blocks, summary.blocks_before) == (200, 200)
+    assert len(requests) < 100, requests
+    np.testing.assert_array_equal(opened(f"{url}/labels.zarr")["distance"], infer(data, model)["distance"].compute())
+
+
+def test_a_draft_of_another_layout_is_not_continued(cells, model, tmp_path, monkeypatch):
+    place = tmp_path / "labels.zarr"
+    with monkeypatch.context() as patched:
+        patched.setattr(inference, "LAYOUT", 1)
+        stop_after(monkeypatch, 1, cells, model, place)
+    with pytest.raises(StorageError, match=r"another run \(other layout\)"):
+        infer_to_store(cells, model, place)
+    assert infer_to_store(cells, model, place, overwrite=True).blocks_before == 0
