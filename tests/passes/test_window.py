@@ -165,3 +165,11 @@ def test_processes_and_other_schedulers():
     for scheduler in ("processes", plain):
         with dask.config.set(scheduler=scheduler, num_workers=2):
             assert sorted(results_of(operator.neg, 5)) == [(i, -i) for i in range(5)]
+
+
+def test_futures_are_given_to_the_jobs_that_need_them(client):
+    sources = {"held": client.submit(operator.neg, 3), "made": (operator.mul, "held", 10)}
+    jobs = [Job({"r": (operator.add, name, i)}, "r") for i, name in enumerate(["held", "made", "made"])]
+    found = {}
+    run_window("test", jobs, sources, found.__setitem__)
+    assert found == {0: -3, 1: -29, 2: -28}
