@@ -129,7 +129,7 @@ def split_graph(jobs: Sequence[Job], sources: Mapping[Any, Any]) -> SplitGraph:
     return _gather(jobs, sources, asked, order, owners.of, depends)
 
 
-_JOB = "job"  # begins the name of a job as an owner
+_JOB = object()  # begins the name of a job as an owner, so that no source has the same
 
 
 def _sort(asked: Sequence[Sequence[Any]], sources: Mapping[Any, Any], depends: dict[Any, list[Any]]) -> list[Any]:

@@ -242,7 +242,7 @@ class _OnCluster:
         self.users = _Users(graph)
         self.held: dict[Any, Any] = {}
         self.counted, self.threads = 0.0, 0
-        self.begun, self.running = 0, 0
+        self.begun = 0
 
     def run(self) -> None:
         """Run all jobs."""
