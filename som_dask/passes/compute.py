@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import threading
@@ -22,7 +23,17 @@ from threadpoolctl import threadpool_limits
 
 from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
 
-__all__ = ["active_client", "compute", "guard", "safe_settings", "single_threaded_blas", "wait_for_workers"]
+__all__ = [
+    "active_client",
+    "compute",
+    "guard",
+    "in_this_process",
+    "safe_settings",
+    "single_threaded_blas",
+    "wait_for_workers",
+]
+
+_HERE = contextvars.ContextVar("in_this_process", default=False)
 
 
 def safe_settings() -> dict[str, Any]:
@@ -43,14 +54,26 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+@contextlib.contextmanager
+def in_this_process() -> Iterator[None]:
+    """Compute on threads of this process within a ``with`` block, also if there is a distributed client."""
+    before = _HERE.set(True)
+    try:
+        yield
+    finally:
+        _HERE.reset(before)
+
+
 def active_client() -> Any:
-    """Return the active distributed client, or None.
+    """Return the active distributed client, or None if there is none or its cluster is not to be used.
 
     Raises
     ------
     ClusterError
         If it is an asynchronous one, whose results nobody here would wait for.
     """
+    if _HERE.get():
+        return None
     try:
         client = get_client()
     except ValueError:
@@ -174,5 +197,7 @@ def _comes_from(error: BaseException, *folders: str) -> bool:
 
 def compute(*values: Any, **options: Any) -> tuple[Any, ...]:
     """Call `dask.compute` on the active distributed client, or else on threads, and raise clear errors."""
+    if _HERE.get() and dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed"):
+        options.setdefault("scheduler", "threads")
     with guard():
         return dask.compute(*values, **options)

@@ -20,9 +20,15 @@ from som_dask.engine.protocol import Engine, Precision
 from som_dask.errors import ParameterError
 from som_dask.passes.statistics import Scaling
 
-__all__ = ["Execution", "Keep", "MapConfig"]
+__all__ = ["Execution", "Keep", "MapConfig", "Phases"]
 
 Keep = Literal["auto", "memory", "stream"]
+Phases = Literal["auto", "one", "two"]
+# Defaults: epochs on all samples in one phase, and after a rough phase.
+EPOCHS, FINE_EPOCHS = 20, 1
+# The rough phase ends this far above the final radius: at that radius itself, a map settles on its few samples and
+# takes on some of their noise, which raises the topographic error.
+ROUGH_END = 1.08
 # Defaults: the first radius as a share of the longer side of the map, and the last radius in lattice units.
 RADII, OTHER_RADII = {"gaussian": (0.25, 0.48)}, (0.5, 1.0)
 CHOICES: dict[str, Any] = {
@@ -31,6 +37,7 @@ CHOICES: dict[str, Any] = {
     "metric": Metric,
     "missing": Missing,
     "precision": Precision,
+    "phases": Phases,
 }
 
 
@@ -42,9 +49,20 @@ class MapConfig:
 
     Parameters
     ----------
-    epochs : int
-        Number of epochs, which are passes over all samples. Each ends in an update of the codebook; with 0 the
-        initial codebook stays.
+    epochs : int, optional
+        Number of epochs, which are passes over all samples; by default 20, or 1 after a rough phase. Each ends in an
+        update of the codebook; with 0 the codebook stays as it was before.
+    phases : {"auto", "one", "two"}
+        Whether all epochs use all samples ("one"), or a rough phase of `rough_epochs` on a few samples comes before
+        `epochs` of fine-tuning on all of them ("two"). The few are drawn at random in the first pass over the data,
+        and the initial plane is theirs, so training reads all data only `epochs` and two more times. "auto" takes two
+        phases where neither `epochs` nor `radii` are given and there are 500 samples or more for each node.
+    rough_epochs : int
+        Number of epochs of the rough phase, over which the radius falls to 1.08 times the final one. All epochs of
+        the fine-tuning have the final radius.
+    rough_samples : int
+        Number of samples for each node that are drawn for the rough phase. Its first third uses a 16th of them, its
+        second a quarter, because a large radius averages over many nodes.
     initial_radius : float, optional
         Radius sigma of the first epoch, in lattice units; by default 0.25 times the longer side of the map with the
         gaussian neighborhood, and 0.5 times with the others, which reach less far.
@@ -95,7 +113,10 @@ class MapConfig:
         If a value can't be used.
     """
 
-    epochs: int = 20
+    epochs: int | None = None
+    phases: Phases = "auto"
+    rough_epochs: int = 60
+    rough_samples: int = 100
     initial_radius: float | None = None
     final_radius: float | None = None
     radius_decay: Decay = "exponential"
@@ -112,8 +133,10 @@ class MapConfig:
     precision: Precision = "exact"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "seed", "patience"):
+        for name in ("epochs", "seed", "patience", "rough_epochs", "rough_samples"):
             value = getattr(self, name)
+            if value is None and name == "epochs":
+                continue
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
                 raise ParameterError(f"{name} must be a whole number, 0 or more, got {value!r}")
             object.__setattr__(self, name, int(value))
@@ -121,6 +144,10 @@ class MapConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _parse_number(name, value))
+        if self.rough_epochs < 1 or self.rough_samples < 1:
+            raise ParameterError(
+                'rough_epochs and rough_samples must be at least 1; `phases="one"` leaves the rough phase out'
+            )
         if self.patience < 1 or (self.tolerance is not None and not self.tolerance >= 0):
             raise ParameterError("patience must be at least 1, and tolerance 0 or more")
         if self.final_radius is None:
@@ -132,7 +159,7 @@ class MapConfig:
         if self.radii is not None:
             object.__setattr__(self, "radii", tuple(_parse_number("radii", radius) for radius in self.radii))
         self.kernel()
-        self.schedule(Lattice(1, 1))
+        self.schedule(Lattice(1, 1), two_phases=self.phases == "two")
 
     def kernel(self) -> Neighborhood:
         """Return the neighborhood function."""
@@ -155,17 +182,25 @@ class MapConfig:
             before - after <= self.tolerance * before for before, after in pairwise(recent)
         )
 
-    def schedule(self, lattice: Lattice) -> np.ndarray:
-        """Return the radius sigma of each epoch on `lattice`, (epochs,) float64, in lattice units."""
-        return radius_schedule(
+    def count_epochs(self, *, two_phases: bool = False) -> int:
+        """Return the number of epochs of one phase, or of two together."""
+        usual = FINE_EPOCHS if two_phases else EPOCHS
+        return (usual if self.epochs is None else self.epochs) + (self.rough_epochs if two_phases else 0)
+
+    def schedule(self, lattice: Lattice, *, two_phases: bool = False) -> np.ndarray:
+        """Return the radius sigma of each epoch on `lattice`, (n,) float64, in lattice units."""
+        n, last = self.count_epochs(two_phases=two_phases), self._find_last_radius()
+        fine = np.full(n - self.rough_epochs if two_phases and self.radii is None else 0, last)
+        falling = radius_schedule(
             self.radius_decay,
             *lattice.shape,
-            self.epochs,
+            n - len(fine),
             self.initial_radius,
-            self._find_last_radius(),
+            last * ROUGH_END if len(fine) else last,
             self.radii,
             RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
+        return np.concatenate([falling, fine])
 
     def _find_last_radius(self) -> float:
         assert self.final_radius is not None  # set in `__post_init__`
