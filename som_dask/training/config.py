@@ -94,9 +94,12 @@ class MapConfig:
         by the features that they have. With "mask", distances are not scaled up for missing features, and a sample
         counts only in the averages of the features that it has. Samples without any value are left out.
     tolerance : float, optional
-        Stop early, once the quantization error has fallen by less than this share in each of the last `patience`
-        epochs; by default never. Only epochs with a radius of at most 1 count (or `final_radius`, if that is
-        larger): before that the map is still unfolding.
+        Go on at the final radius after the other epochs, until the quantization error has fallen by less than this
+        share in each of the last `patience` epochs there: the map has settled; by default training ends without.
+        With `radii`, which have no such end, epochs with a radius of at most 1 count (or `final_radius`, if that is
+        larger), and training stops among them.
+    settling_epochs : int
+        Maximum number of epochs that `tolerance` adds at the final radius.
     patience : int
         Number of consecutive epochs that `tolerance` asks for.
     seed : int
@@ -128,12 +131,13 @@ class MapConfig:
     metric: Metric = "euclidean"
     missing: Missing = "error"
     tolerance: float | None = None
+    settling_epochs: int = 30
     patience: int = 3
     seed: int = 0
     precision: Precision = "exact"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "seed", "patience", "rough_epochs", "rough_samples"):
+        for name in ("epochs", "seed", "patience", "settling_epochs", "rough_epochs", "rough_samples"):
             value = getattr(self, name)
             if value is None and name == "epochs":
                 continue
@@ -177,30 +181,33 @@ class MapConfig:
         """
         if self.tolerance is None or len(errors) <= self.patience:
             return False
-        recent, small = errors[-self.patience - 1 :], max(1.0, self._find_last_radius()) * (1 + 1e-9)
+        recent, small = errors[-self.patience - 1 :], self._find_last_radius()
+        small = (small if self.radii is None else max(1.0, small)) * (1 + 1e-9)
         return all(radius <= small for radius in radii[-self.patience - 1 :]) and all(
             before - after <= self.tolerance * before for before, after in pairwise(recent)
         )
 
     def count_epochs(self, *, two_phases: bool = False) -> int:
-        """Return the number of epochs of one phase, or of two together."""
+        """Return the number of epochs of one phase, or of two together, without those that `tolerance` adds."""
         usual = FINE_EPOCHS if two_phases else EPOCHS
         return (usual if self.epochs is None else self.epochs) + (self.rough_epochs if two_phases else 0)
 
     def schedule(self, lattice: Lattice, *, two_phases: bool = False) -> np.ndarray:
         """Return the radius sigma of each epoch on `lattice`, (n,) float64, in lattice units."""
         n, last = self.count_epochs(two_phases=two_phases), self._find_last_radius()
-        fine = np.full(n - self.rough_epochs if two_phases and self.radii is None else 0, last)
+        n_falling = self.rough_epochs if two_phases and self.radii is None else n
+        settles = self.tolerance is not None and self.radii is None and n > 0
+        n_last = n - n_falling + (self.settling_epochs if settles else 0)
         falling = radius_schedule(
             self.radius_decay,
             *lattice.shape,
-            n - len(fine),
+            n_falling,
             self.initial_radius,
-            last * ROUGH_END if len(fine) else last,
+            last * ROUGH_END if two_phases else last,
             self.radii,
             RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
-        return np.concatenate([falling, fine])
+        return np.concatenate([falling, np.full(n_last, last)])
 
     def _find_last_radius(self) -> float:
         assert self.final_radius is not None  # set in `__post_init__`

@@ -88,7 +88,11 @@ def plan_epochs(config: MapConfig, lattice: Lattice, n_samples: int) -> Plan:
 
 def describe_plan(config: MapConfig, plan: Plan) -> dict[str, Any]:
     """Return the parameters of a configuration as they are carried out, which decide the bits of the map."""
-    described = asdict(config) | {"epochs": plan.n_epochs - plan.n_rough, "phases": "two" if plan.n_rough else "one"}
+    two = plan.n_rough > 0
+    epochs = config.count_epochs(two_phases=two) - plan.n_rough
+    described = asdict(config) | {"epochs": epochs, "phases": "two" if two else "one"}
+    if config.tolerance is None or config.radii is not None:
+        del described["settling_epochs"]
     if not plan.n_rough:
         del described["rough_epochs"], described["rough_samples"]
     return described
