@@ -76,7 +76,7 @@ class _Training:
     @classmethod
     def of(cls, data: PreparedData, lattice: Lattice, config: MapConfig) -> _Training:
         """Plan the epochs, and get the samples of a rough phase if there is one."""
-        plan = plan_epochs(config, lattice, data.summary.taken)
+        plan = plan_epochs(config, lattice, data.summary.taken, data.samples.n_features)
         check_map_fits(lattice, data.samples.n_features, plan.n_epochs)
         rough = RoughData.draw(data, lattice, config) if plan.n_rough else None
         return cls(replace(data, drawn=None), rough, plan, lattice, config)

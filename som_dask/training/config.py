@@ -56,7 +56,8 @@ class MapConfig:
         Whether all epochs use all samples ("one"), or a rough phase of `rough_epochs` on a few samples comes before
         `epochs` of fine-tuning on all of them ("two"). The few are drawn at random in the first pass over the data,
         and the initial plane is theirs, so training reads all data only `epochs` and two more times. "auto" takes two
-        phases where neither `epochs` nor `radii` are given and there are 500 samples or more for each node.
+        phases where neither `epochs` nor `radii` are given, there are 500 samples or more for each node, and the few
+        take no more than 1 GiB as float64.
     rough_epochs : int
         Number of epochs of the rough phase, over which the radius falls to 1.08 times the final one. All epochs of
         the fine-tuning have the final radius.

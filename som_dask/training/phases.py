@@ -8,9 +8,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
+from som_dask.errors import MemoryLimitError
+from som_dask.passes.memory import process_memory
 from som_dask.training.config import MapConfig
 
-__all__ = ["FINE_TUNING", "ROUGH", "Phase", "Plan", "describe_plan", "number_to_draw", "plan_epochs"]
+__all__ = [
+    "FINE_TUNING",
+    "ROUGH",
+    "Phase",
+    "Plan",
+    "check_draw_fits",
+    "describe_plan",
+    "number_to_draw",
+    "plan_epochs",
+]
 
 Phase = Literal["rough", "fine-tuning"]
 ROUGH, FINE_TUNING = get_args(Phase)
@@ -20,6 +31,9 @@ PARTS = (16, 4, 1)
 # "auto" takes two phases from so many samples a node on. The rough phase then costs as much as five full epochs, and
 # the less the more samples there are.
 LEAST_A_NODE = 500
+# "auto" draws no more bytes than these, as float64. They are the same on every machine, as the map must be.
+MOST_BYTES = 2**30
+ENTRY_BYTES, COPIES = 8, 3  # while draws are added up
 
 
 @dataclass(frozen=True)
@@ -57,18 +71,33 @@ class Plan:
         return len(PARTS) * index // self.n_rough
 
 
-def number_to_draw(config: MapConfig, lattice: Lattice, n_samples: int) -> int:
+def number_to_draw(config: MapConfig, lattice: Lattice, n_samples: int, n_features: int) -> int:
     """Return how many samples a rough phase draws; 0 if there is none for so many samples."""
-    if config.phases == "one" or n_samples == 0:
-        return 0
-    if config.phases == "auto" and (
-        config.epochs is not None or config.radii is not None or n_samples < LEAST_A_NODE * lattice.n_nodes
-    ):
-        return 0
-    return min(config.rough_samples * lattice.n_nodes, n_samples)
+    most = min(config.rough_samples * lattice.n_nodes, n_samples)
+    if config.phases == "two":
+        return most
+    given = config.phases == "one" or config.epochs is not None or config.radii is not None
+    pays = n_samples >= LEAST_A_NODE * lattice.n_nodes and most * n_features * ENTRY_BYTES <= MOST_BYTES
+    return most if pays and not given else 0
 
 
-def plan_epochs(config: MapConfig, lattice: Lattice, n_samples: int) -> Plan:
+def check_draw_fits(n_drawn: int, n_features: int) -> None:
+    """Check that the samples of a rough phase fit the memory of this process.
+
+    Raises
+    ------
+    MemoryLimitError
+        If they don't.
+    """
+    needed, limit = COPIES * n_drawn * n_features * ENTRY_BYTES, process_memory()
+    if needed > limit:
+        raise MemoryLimitError(
+            f"the {n_drawn} samples of the rough phase need {needed / 2**30:.3g} GiB of memory, and there are "
+            f'{limit / 2**30:.3g} GiB; take fewer by `rough_samples`, or none by `phases="one"`'
+        )
+
+
+def plan_epochs(config: MapConfig, lattice: Lattice, n_samples: int, n_features: int) -> Plan:
     """Plan the epochs of a run.
 
     Parameters
@@ -77,12 +106,13 @@ def plan_epochs(config: MapConfig, lattice: Lattice, n_samples: int) -> Plan:
     lattice : Lattice
     n_samples : int
         Number of samples that are not left out.
+    n_features : int
 
     Returns
     -------
     Plan
     """
-    two = number_to_draw(config, lattice, n_samples) > 0
+    two = number_to_draw(config, lattice, n_samples, n_features) > 0
     return Plan(config.schedule(lattice, two_phases=two), config.rough_epochs if two else 0)
 
 

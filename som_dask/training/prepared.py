@@ -28,7 +28,7 @@ from som_dask.passes.summary import DataSummary, summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 from som_dask.training.config import Execution, MapConfig
-from som_dask.training.phases import number_to_draw
+from som_dask.training.phases import check_draw_fits, number_to_draw
 
 __all__ = ["PreparedData", "prepare_data"]
 
@@ -176,7 +176,8 @@ def prepare_data(
     engine = execution.engine(config.precision)
     _refuse_unsupported(_foresee_space(samples, config, scaled_by), engine)  # before any work
     samples = keep_samples(samples, execution.keep)
-    most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples)
+    most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples, samples.n_features)
+    check_draw_fits(most, samples.n_features)
     draw = Draw.from_samples(samples, most, config.seed) if most else None
     summary = summarize(samples, config.missing, scaling, draw)
     space = fit_space(

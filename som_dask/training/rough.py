@@ -41,7 +41,7 @@ class RoughData:
 
         One more is needed only if the first found that most samples are left out, or did not draw any.
         """
-        most = number_to_draw(config, lattice, data.summary.taken)
+        most = number_to_draw(config, lattice, data.summary.taken, data.samples.n_features)
         drawn = data.drawn
         if drawn is None or len(drawn) < most:
             draw = Draw.from_samples(data.samples, most, config.seed).from_all()
