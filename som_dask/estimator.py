@@ -126,7 +126,7 @@ tolerance, patience, precision
         n_clusters: int | None = None,
         cluster_method: ClusterMethod = "agglomerative",
         random_state: Any = None,
-        epochs: int = MapConfig.epochs,
+        epochs: int | None = MapConfig.epochs,
         initial_radius: float | None = MapConfig.initial_radius,
         final_radius: float | None = MapConfig.final_radius,
         radius_decay: Decay = MapConfig.radius_decay,

@@ -29,7 +29,7 @@ __all__ = ["demo"]
     "--epochs",
     type=int,
     help="Number of epochs, which are passes over all samples.",
-    default_words=f"{MapConfig.epochs}, or {OnlineConfig.epochs} for colors",
+    default_words=f"{MapConfig().count_epochs()}, or {OnlineConfig.epochs} for colors",
 )
 @click.option("--workers", type=int, default=2, help="Number of worker processes; colors starts none.")
 @log_options
@@ -60,7 +60,7 @@ def demo(output: str, case: str, data_only: bool, epochs: int | None, workers: i
         with EpochBar(online.epochs) as bar:
             model, paths = demonstrations.run_colors(folder, online, on_epoch=bar)
     else:
-        with connect_as_asked(workers=workers), EpochBar(config.epochs) as bar:
+        with connect_as_asked(workers=workers), EpochBar(config.count_epochs()) as bar:
             model, paths = demonstrations.run_photograph(folder, config, on_epoch=bar)
     echo_model(model, paths.pop("model"))
     for name, path in paths.items():

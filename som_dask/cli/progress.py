@@ -46,6 +46,8 @@ class EpochBar:
         if epoch is None:
             return None
         told = f"epoch {epoch.index + 1}  radius {epoch.radius:.3g}  QE {epoch.quantization_error:.4g}"
+        if epoch.phase is not None:
+            told = f"{epoch.phase} {told}"
         return told if epoch.topographic_error is None else f"{told}  TE {epoch.topographic_error:.3g}"
 
     def __enter__(self) -> EpochBar:
@@ -58,6 +60,8 @@ class EpochBar:
     def __call__(self, epoch: Epoch) -> None:
         if self.log is not None:
             self.log.epoch(epoch)
+        if epoch.planned is not None:  # only now it is known whether there is a rough phase
+            self.bar.length = self.epochs = epoch.planned
         self.bar.update(epoch.index + 1 - self.bar.pos, epoch)
         self.done = epoch.index + 1
         if self.told_in_lines:
@@ -69,9 +73,10 @@ class EpochBar:
         if epoch.topographic_error is not None:
             told.append(f"topographic error {epoch.topographic_error:.3g}")
         told.append(f"radius {epoch.radius:.3g}")
-        if self.done < self.epochs:
+        if self.done < self.epochs and epoch.phase != "rough":  # later epochs take far longer than rough ones
             told.append(f"{describe_seconds(self._seconds_left(epoch))} left")
-        return f"epoch {self.done} of {self.epochs}: {', '.join(told)}"
+        kind = "" if epoch.phase is None else f"{epoch.phase} "
+        return f"{kind}epoch {self.done} of {self.epochs}: {', '.join(told)}"
 
     def _seconds_left(self, epoch: Epoch) -> float:
         """Return the time until the last epoch, at the speed of the epochs since the first that was told."""

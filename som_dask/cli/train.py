@@ -114,7 +114,7 @@ def train(
     if resume and resume_or_start:
         raise ParameterError("--resume and --resume-or-start exclude each other; give one")
     lattice = take(Lattice, options)
-    check_map_fits(lattice, 1, options["epochs"])  # before the radii of all epochs take the memory
+    check_map_fits(lattice, 1, options["epochs"] or 0)  # before the radii of all epochs take the memory
     config = take(MapConfig, options)
     rule, execution = _choose_rule(
         options.pop("algorithm"), config, take(Execution, options), options.pop("learning_rate")
@@ -129,7 +129,7 @@ def train(
     checkpoints = CheckpointFolder(folder, on_save=log.checkpoint)
     with lock(name):
         samples = open_input(input, options)
-        check_map_fits(lattice, samples.n_features, config.epochs)
+        check_map_fits(lattice, samples.n_features, config.epochs or 0)
         if not (resume or resume_or_start) and checkpoints.files():
             if not overwrite:
                 raise ParameterError(
@@ -137,7 +137,8 @@ def train(
                     f"or discard them with --overwrite"
                 )
             checkpoints.clear()
-        with connect_as_asked(**options), EpochBar(config.epochs, log) as bar:
+        expected = config.count_epochs(two_phases=config.phases == "two")
+        with connect_as_asked(**options), EpochBar(expected, log) as bar:
             try:
                 model = train_map(
                     samples,
@@ -160,17 +161,17 @@ def train(
                 can_resume = checkpoints.files() != []  # they hold what was done, whatever ended the run
                 way = _say_how_to_go_on(can_resume, resume_or_start)
                 if isinstance(error, KeyboardInterrupt):
-                    done = f"stopped after {bar.done} of {config.epochs} epochs" if bar.done else "stopped"
+                    done = f"stopped after {bar.done} of {bar.epochs} epochs" if bar.done else "stopped"
                     raise Interrupted(f"{done}; {way}") from error
                 if not can_resume:
                     raise
-                raise type(error)(f"{error}; {bar.done} of {config.epochs} epochs are done; {way}") from error
+                raise type(error)(f"{error}; {bar.done} of {bar.epochs} epochs are done; {way}") from error
         checkpoints.clear()
     final = {name: float(model[name].values[-1]) for name in ("quantization_error", "topographic_error")}
     log.event("model_saved", path=output, model=None if key is None else str(key), **final)
     echo_model(model, output or key)
     if model.attrs.get("stopped_by") == "tolerance":
-        echo(f"stopped early       after {model.attrs['epochs_done']} of {config.epochs} epochs")
+        echo(f"stopped early       after {model.attrs['epochs_done']} of {bar.epochs} epochs")
     if model.attrs.get("samples_left_out"):
         echo(f"samples left out    {model.attrs['samples_left_out']}")
     if output is not None and key is not None:
@@ -231,7 +232,8 @@ def _choose_rule(
                 raise ParameterError(
                     f"--{name.replace('_', '-')} belongs to the batch rule; leave it out with --algorithm online"
                 )
-    return OnlineConfig(epochs=config.epochs, seed=config.seed, learning_rate=learning_rate), None
+    epochs = config.count_epochs()
+    return OnlineConfig(epochs=epochs, seed=config.seed, learning_rate=learning_rate), None
 
 
 def _say_how_to_go_on(can_resume: bool, resumes: bool) -> str:

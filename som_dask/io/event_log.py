@@ -104,11 +104,11 @@ class EventLog:
         Parameters
         ----------
         epoch : FinishedEpoch
-            ``learning_rate``, ``topographic_error`` and the number of nodes without ``hits`` are written too, if
-            the epoch has these attributes and they are not None.
+            ``phase``, ``learning_rate``, ``topographic_error`` and the number of nodes without ``hits`` are written
+            too, if the epoch has these attributes and they are not None.
         """
         measured: dict[str, Any] = {"radius": epoch.radius, "quantization_error": epoch.quantization_error}
-        for name in ("learning_rate", "topographic_error"):
+        for name in ("phase", "learning_rate", "topographic_error"):
             value = getattr(epoch, name, None)
             if value is not None:
                 measured[name] = value

@@ -41,7 +41,7 @@ __all__ = [
 FORMAT = "som_dask model 1"
 OWN_NAMES = {
     "x", "y", "row", "col", "epoch", "feature", "codebook", "scaled_codebook", "hits", "hit_share", "u_matrix",
-    "radius", "learning_rate", "quantization_error", "topographic_error", "missing_values",
+    "radius", "learning_rate", "quantization_error", "topographic_error", "missing_values", "phase",
     "feature_center", "feature_scale", "feature_weight", FEATURE_UNITS,
 }  # fmt: skip
 
@@ -60,6 +60,7 @@ def model_dataset(
     hit_share: np.ndarray | None = None,
     feature_units: Sequence[str] = (),
     standard_name: str | None = None,
+    phases: Sequence[str] = (),
 ) -> xr.Dataset:
     """Make the model of a trained map, a labeled Dataset.
 
@@ -90,6 +91,8 @@ def model_dataset(
         Units of each feature, empty where they are unknown.
     standard_name : str, optional
         Standard name of all features by the CF conventions.
+    phases : sequence of (epochs + 1) str, optional
+        Phase of training whose samples each entry of the history is measured with, if there are several.
 
     Returns
     -------
@@ -101,7 +104,8 @@ def model_dataset(
         lattice units. If the map's space is not that of the data, also ``scaled_codebook (row, col, feature)`` and
         ``feature_center``, ``feature_scale``, ``feature_weight (feature)``: a value x of the data becomes
         ``sqrt(weight) (x - center) / scale``. With gaps, also ``missing_values (feature)``; with weights of samples,
-        ``hit_share (row, col)``.
+        ``hit_share (row, col)``. With two phases, the coordinate ``phase (epoch)``: errors of the phase "rough" are
+        those of the samples drawn for it.
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     where = "in the map's own space" if space.changes_values else "in the data's units"
@@ -129,6 +133,7 @@ def model_dataset(
             **{name_feature_coordinate(name): coordinate for name, coordinate in (feature_coords or {}).items()},
             **unit_coords,
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
+            **_describe_phases(phases),
             "x": (("row", "col"), x, {"units": "lattice units"}),
             "y": (("row", "col"), y, {"units": "lattice units"}),
         },
@@ -146,6 +151,12 @@ def describe_hit_share(share: np.ndarray | None, lattice: Lattice) -> dict[str, 
     """Return the variable ``hit_share (row, col)``; none where samples have no weights, so that hits say the same."""
     words = {"long_name": "share of each node in the weight of the samples", "units": "1"}
     return {} if share is None else {"hit_share": (("row", "col"), share.reshape(lattice.shape), words)}
+
+
+def _describe_phases(phases: Sequence[str]) -> dict[str, Any]:
+    """Return the coordinate "phase" along "epoch"; none where there are no phases."""
+    words = {"long_name": "phase of training, whose samples the errors are of"}
+    return {"phase": ("epoch", np.array(phases, dtype=object), words)} if len(phases) else {}
 
 
 def _describe_history(history: Mapping[str, Sequence[float]], distance: str) -> dict[str, Any]:

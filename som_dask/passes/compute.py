@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import threading
@@ -23,8 +24,17 @@ from distributed.scheduler import NoWorkerError
 from som_dask.errors import ClusterError, MemoryLimitError, SomError, StorageError, is_out_of_memory
 from som_dask.passes.blas import single_threaded_blas
 
-__all__ = ["active_client", "clear_errors", "compute", "guard", "safe_settings", "wait_for_workers"]
+__all__ = [
+    "active_client",
+    "clear_errors",
+    "compute",
+    "guard",
+    "in_this_process",
+    "safe_settings",
+    "wait_for_workers",
+]
 
+_HERE = contextvars.ContextVar("in_this_process", default=False)
 # One for all graphs: Dask gives each graph one of its own, and workers keep statistics of each span for good.
 SPAN = {"name": ("som_dask",), "ids": (f"som_dask-{uuid.uuid4()}",)}
 
@@ -47,14 +57,26 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+@contextlib.contextmanager
+def in_this_process() -> Iterator[None]:
+    """Compute on threads of this process within a ``with`` block, also if there is a distributed client."""
+    before = _HERE.set(True)
+    try:
+        yield
+    finally:
+        _HERE.reset(before)
+
+
 def active_client() -> Any:
-    """Return the active distributed client, or None.
+    """Return the active distributed client, or None if there is none or its cluster is not to be used.
 
     Raises
     ------
     ClusterError
         If it is an asynchronous one, whose results nobody here would wait for.
     """
+    if _HERE.get():
+        return None
     try:
         client = get_client()
     except ValueError:
@@ -188,6 +210,8 @@ def _comes_from(error: BaseException, *folders: str) -> bool:
 
 def compute(*values: Any, **options: Any) -> tuple[Any, ...]:
     """Call `dask.compute` on the active distributed client, or else on threads, and raise clear errors."""
+    if _HERE.get() and dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed"):
+        options.setdefault("scheduler", "threads")
     with guard(), _one_span():
         return dask.compute(*values, **options)
 

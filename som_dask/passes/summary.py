@@ -14,6 +14,7 @@ from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.errors import DataError
 from som_dask.numerics.scan import BIAS, scan_rows
 from som_dask.numerics.sizes import HasSize
+from som_dask.passes.draw import Draw, Drawing, Drawn
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.passes.statistics import Scaling, statistic_for
 from som_dask.samples.table import Samples
@@ -59,6 +60,8 @@ class DataSummary(HasSize):
         Number of weights that are negative, infinite or NaN, of samples that do not lack values.
     statistic : optional
         Statistic of the values of the samples that are not left out, for their scaling.
+    drawn : Drawn, optional
+        Some of the samples that are not left out, drawn at random: values (k, D) and weights.
     """
 
     samples: int
@@ -77,6 +80,7 @@ class DataSummary(HasSize):
     whole_weights: bool = True
     bad_weights: int = 0
     statistic: Any = None
+    drawn: Drawn | None = None
 
     def __add__(self, other: DataSummary) -> DataSummary:
         return DataSummary(
@@ -96,6 +100,7 @@ class DataSummary(HasSize):
             self.whole_weights and other.whole_weights,
             self.bad_weights + other.bad_weights,
             None if self.statistic is None else self.statistic + other.statistic,
+            None if self.drawn is None or other.drawn is None else self.drawn + other.drawn,
         )
 
     @property
@@ -125,7 +130,9 @@ class DataSummary(HasSize):
         return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
 
 
-def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "none") -> DataSummary:
+def summarize(
+    samples: Samples, missing: Missing = "error", scaling: Scaling = "none", draw: Draw | None = None
+) -> DataSummary:
     """Summarize samples in a first pass: number, range, fingerprint, gaps, weights, and what their scaling needs.
 
     Parameters
@@ -133,6 +140,8 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
     samples : Samples
     missing : {"error", "drop", "mask"}
     scaling : {"none", "zscore", "range", "robust"}
+    draw : Draw, optional
+        Samples to draw in the same pass.
 
     Returns
     -------
@@ -147,15 +156,15 @@ def summarize(samples: Samples, missing: Missing = "error", scaling: Scaling = "
         If the scaling needs a package that is not installed.
     """
     statistic_for(scaling)  # raises if a package is not installed
-    look = Pass(name="summary", of_group=functools.partial(_summarize_group, missing, scaling))
+    look = Pass(name="summary", of_group=functools.partial(_summarize_group, missing, scaling, draw))
     summary: DataSummary = run_pass(look, samples)
     _refuse_bad(summary, samples, missing)
     return summary
 
 
-def _summarize_group(missing: Missing, scaling: Scaling, group: Group, _: None) -> DataSummary:
+def _summarize_group(missing: Missing, scaling: Scaling, draw: Draw | None, group: Group, _: None) -> DataSummary:
     (block,) = group.blocks
-    return summarize_block(block, group.indices[0], missing, statistic_for(scaling))
+    return summarize_block(block, group.indices[0], missing, statistic_for(scaling), draw)
 
 
 def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> None:
@@ -182,7 +191,11 @@ def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> Non
 
 
 def summarize_block(
-    block: Block, index: int = 0, missing: Missing = "error", statistic: Callable[[int], Any] | None = None
+    block: Block,
+    index: int = 0,
+    missing: Missing = "error",
+    statistic: Callable[[int], Any] | None = None,
+    draw: Draw | None = None,
 ) -> DataSummary:
     """Summarize one block.
 
@@ -195,18 +208,27 @@ def summarize_block(
         How samples that lack values are treated; see `som_dask.algorithm.feature_space.FeatureSpace`.
     statistic : callable, optional
         Makes the statistic for D features, an object whose `add` takes values (n, D) and weights (n,) or None.
+    draw : Draw, optional
+        Samples to draw.
 
     Returns
     -------
     DataSummary
     """
-    return add_up_tiles(block, _BlockSummary(block, index, missing, statistic))
+    return add_up_tiles(block, _BlockSummary(block, index, missing, statistic, draw))
 
 
 class _BlockSummary:
     """Summary of a block, added up tile by tile."""
 
-    def __init__(self, block: Block, index: int, missing: Missing, statistic: Callable[[int], Any] | None) -> None:
+    def __init__(
+        self,
+        block: Block,
+        index: int,
+        missing: Missing,
+        statistic: Callable[[int], Any] | None,
+        draw: Draw | None,
+    ) -> None:
         n_features = block.shape[1]
         self.index, self.missing, self.first = index, missing, block.numbers.first
         self.minimum, self.maximum = np.full(n_features, np.inf), np.full(n_features, -np.inf)
@@ -216,10 +238,12 @@ class _BlockSummary:
         self.dropped = self.weightless = 0
         self.weights, self.whole_weights = (np.inf, -np.inf), True
         self.statistic = None if statistic is None else statistic(n_features)
+        weighted = block.weights is not None
+        self.drawing = None if draw is None else Drawing(draw, n_features, weighted=weighted)
 
     def add(self, tile: Tile) -> None:
         """Add the samples of a tile."""
-        values, weights = tile.values, tile.weights
+        values, weights, taken = tile.values, tile.weights, None
         self.fingerprint += tile.fingerprint
         self.samples += len(values)
         if weights is None and self.missing == "error":
@@ -228,7 +252,7 @@ class _BlockSummary:
             self.nonfinite += bad
             self.known += len(values)
         else:
-            values, weights = self._take(values, weights)
+            values, weights, taken = self._take(values, weights)
             scan_rows(values, values.view(np.uint64), self.minimum, self.maximum, self.sizes)
             self.known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
         if self.statistic is not None:
@@ -236,9 +260,13 @@ class _BlockSummary:
             self.uncarried += len(values)
             if self.uncarried > CARRY_ROWS:
                 self.statistic, self.uncarried = self.statistic.carry(), 0
+        if self.drawing is not None:
+            self.drawing.add(tile.numbers, values, weights, None if taken is None else np.flatnonzero(taken))
 
-    def _take(self, values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the samples that are not left out, and their weights; count the others, and unusable values."""
+    def _take(
+        self, values: np.ndarray, weights: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return the samples that are not left out, their weights, and which they are; count the others."""
         lacking = np.isnan(values)
         self.nonfinite += int(np.count_nonzero(np.isinf(values)))
         self.gaps += lacking.sum(axis=0)
@@ -255,7 +283,7 @@ class _BlockSummary:
         if not taken.all():
             values, weights = values[taken], None if weights is None else weights[taken]
         self._enter_weights(np.ones(min(len(values), 1)) if weights is None else weights)
-        return values, weights
+        return values, weights, taken
 
     def _enter_weights(self, weights: np.ndarray) -> None:
         lightest, heaviest = self.weights
@@ -282,4 +310,5 @@ class _BlockSummary:
             self.whole_weights,
             self.bad_weights,
             None if self.statistic is None else self.statistic.carry(),
+            None if self.drawing is None else self.drawing.result(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,15 @@ import xarray as xr
 
 from som_dask.algorithm.batch_rule import update_codebook
 from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.partial import Partial
 from som_dask.errors import ParameterError
 from som_dask.io.models import scaled_codebook_of
 from som_dask.passes.announce import announce
+from som_dask.passes.map_memory import check_map_fits
 from som_dask.training.config import Execution, MapConfig
+from som_dask.training.phases import Plan, describe_plan, plan_epochs
 from som_dask.training.prepared import PreparedData, prepare_data
+from som_dask.training.rough import RoughData
 from som_dask.training.run import Checkpointing, Epoch, Run
 
 __all__ = ["batch_epochs", "train_batch"]
@@ -36,72 +40,105 @@ def batch_epochs(
     start: int = 0,
 ) -> Iterator[Epoch]:
     """Train by the batch rule, epoch by epoch; see `som_dask.training.train.epochs`."""
-    prepared = prepare_data(data, config, execution, sample_weights=sample_weights, feature_weights=feature_weights)
-    if codebook is None:
-        points = prepared.make_initial_codebook(lattice, config)
-    else:
-        points = prepared.scale_codebook(codebook, lattice)
-    yield from _run_epochs(prepared.move_to_device(), lattice, config, points, start, [], [])
+    prepared = prepare_data(
+        data,
+        config,
+        execution,
+        sample_weights=sample_weights,
+        feature_weights=feature_weights,
+        lattice=lattice,
+    )
+    training = _Training.of(prepared, lattice, config)
+    points = training.make_initial_codebook() if codebook is None else prepared.scale_codebook(codebook, lattice)
+    yield from training.move_to_device().run_epochs(points, start, [])
 
 
-def _run_epochs(
-    data: PreparedData,
-    lattice: Lattice,
-    config: MapConfig,
-    points: np.ndarray,
-    start: int,
-    errors: Sequence[float],
-    radii: Sequence[float],
-) -> Iterator[Epoch]:
-    """Yield epochs from `start` on until the last one, or until the quantization error no longer falls.
+@dataclass(frozen=True)
+class _Training:
+    """What the epochs of a run work on.
 
-    Parameters
+    Attributes
     ----------
     data : PreparedData
+        All samples.
+    rough : RoughData, optional
+        The samples of the rough phase, if there is one.
+    plan : Plan
     lattice : Lattice
     config : MapConfig
-    points : (M, K) float64
-        The scaled codebook to start from.
-    start : int
-        Index of the first epoch.
-    errors, radii : sequence of float
-        Quantization errors and radii of the epochs before it.
     """
-    epochs = _compute_epochs(data, lattice, config, points, start, errors, radii)
-    samples, blocks = data.summary.samples, len(data.samples.block_rows)
-    yield from announce(epochs, lattice, samples=samples, blocks=blocks, of=config.epochs)
 
+    data: PreparedData
+    rough: RoughData | None
+    plan: Plan
+    lattice: Lattice
+    config: MapConfig
 
-def _compute_epochs(
-    data: PreparedData,
-    lattice: Lattice,
-    config: MapConfig,
-    points: np.ndarray,
-    start: int,
-    errors: Sequence[float],
-    radii: Sequence[float],
-) -> Iterator[Epoch]:
-    schedule, neighborhood = config.schedule(lattice), config.kernel()
-    space, engine = data.space, data.execution.engine(config.precision)
-    for index in range(start, config.epochs):
-        if config.has_converged(errors, radii):
-            return
-        clock = time.perf_counter()
-        sums = data.add_up(points, lattice, engine)
-        radius = float(schedule[index])
-        updated = update_codebook(sums.numerator, sums.denominator, points, lattice, neighborhood, radius)
-        points = space.to_sphere(updated, points)
-        errors, radii = [*errors, sums.quantization_error], [*radii, radius]
-        yield Epoch(
-            index=index,
-            radius=radius,
-            codebook=space.to_data_units(points).reshape(*lattice.shape, -1),
-            scaled_codebook=points.reshape(*lattice.shape, -1).copy(),
-            quantization_error=sums.quantization_error,
-            topographic_error=sums.topographic_error,
-            hits=sums.hits.reshape(lattice.shape),
-            seconds=time.perf_counter() - clock,
-        )
+    @classmethod
+    def of(cls, data: PreparedData, lattice: Lattice, config: MapConfig) -> _Training:
+        """Plan the epochs, and get the samples of a rough phase if there is one."""
+        plan = plan_epochs(config, lattice, data.summary.taken, data.samples.n_features)
+        check_map_fits(lattice, data.samples.n_features, plan.n_epochs)
+        rough = RoughData.draw(data, lattice, config) if plan.n_rough else None
+        return cls(replace(data, drawn=None), rough, plan, lattice, config)
+
+    def make_initial_codebook(self) -> np.ndarray:
+        """Compute the initial scaled codebook, (M, K) float64: from the drawn samples, if there are any."""
+        if self.rough is None or self.config.initialization == "random":  # which knows the range of all
+            return self.data.make_initial_codebook(self.lattice, self.config)
+        return self.rough.make_initial_codebook(self.lattice, self.config)
+
+    def move_to_device(self) -> _Training:
+        """Move the samples to the memory of the GPUs, if the work is done there and they fit."""
+        rough = None if self.rough is None else self.rough.move_to_device()
+        return replace(self, data=self.data.move_to_device(), rough=rough)
+
+    def run_epochs(self, points: np.ndarray, start: int, errors: Sequence[float]) -> Iterator[Epoch]:
+        """Yield epochs from `start` on until the last one, or until the quantization error no longer falls.
+
+        Parameters
+        ----------
+        points : (M, K) float64
+            The scaled codebook to start from.
+        start : int
+            Index of the first epoch.
+        errors : sequence of float
+            Quantization errors of the epochs before it.
+        """
+        epochs, samples = self._compute_epochs(points, start, errors), self.data.samples
+        announced = {"samples": self.data.summary.samples, "blocks": len(samples.block_rows)}
+        yield from announce(epochs, self.lattice, **announced, of=self.plan.n_epochs)
+
+    def _compute_epochs(self, points: np.ndarray, start: int, errors: Sequence[float]) -> Iterator[Epoch]:
+        plan, lattice, config, neighborhood = self.plan, self.lattice, self.config, self.config.kernel()
+        space, errors = self.data.space, list(errors)
+        for index in range(start, plan.n_epochs):
+            first = max(index - len(errors), plan.n_rough)  # errors of the rough phase are those of other samples
+            if first < index and config.has_converged(errors[first - index :], plan.radii[first:index].tolist()):
+                return
+            clock = time.perf_counter()
+            sums, radius = self._add_up(index, points), float(plan.radii[index])
+            updated = update_codebook(sums.numerator, sums.denominator, points, lattice, neighborhood, radius)
+            points = space.to_sphere(updated, points)
+            errors.append(sums.quantization_error)
+            yield Epoch(
+                index=index,
+                radius=radius,
+                codebook=space.to_data_units(points).reshape(*lattice.shape, -1),
+                scaled_codebook=points.reshape(*lattice.shape, -1).copy(),
+                quantization_error=sums.quantization_error,
+                topographic_error=sums.topographic_error,
+                hits=sums.hits.reshape(lattice.shape),
+                seconds=time.perf_counter() - clock,
+                phase=plan.phase_of(index),
+                planned=plan.n_epochs,
+            )
+
+    def _add_up(self, index: int, points: np.ndarray) -> Partial:
+        """Search and add up the samples of an epoch."""
+        if self.rough is not None and index < self.plan.n_rough:
+            return self.rough.add_up(self.plan.part_of(index), points, self.lattice, self.config.precision)
+        return self.data.add_up(points, self.lattice, self.data.execution.engine(self.config.precision))
 
 
 def train_batch(
@@ -122,32 +159,35 @@ def train_batch(
     if base is not None:
         _check_base(base, lattice, config, codebook, feature_weights)
     prepared = prepare_data(
-        data, config, execution, sample_weights=sample_weights, feature_weights=feature_weights, base=base
+        data,
+        config,
+        execution,
+        sample_weights=sample_weights,
+        feature_weights=feature_weights,
+        base=base,
+        lattice=lattice,
     )
-    origin: str = "given"
+    training = _Training.of(prepared, lattice, config)
+    plan, prepared, origin = training.plan, training.data, "given"
     if base is not None:
         points = scaled_codebook_of(base)
     elif codebook is not None:
         points = prepared.scale_codebook(codebook, lattice)
     else:
-        points, origin = prepared.make_initial_codebook(lattice, config), config.initialization
+        points, origin = training.make_initial_codebook(), config.initialization
     parameters = {
-        **asdict(config),
-        "initial_radius": float(config.schedule(lattice)[0]) if config.epochs else None,
+        **describe_plan(config, plan),
+        "initial_radius": float(plan.radii[0]) if plan.n_epochs else None,
         "initialization": origin,
     }
     run = Run(prepared, lattice, parameters, points, MEASURED, by_blocks=config.precision == "fast")
     run.resume(checkpointing)
-    prepared = prepared.move_to_device()
+    training = training.move_to_device()
     state = run.state
-    errors, radii = (state.history[name].tolist() for name in ("quantization_error", "radius"))
-    run.follow(
-        _run_epochs(prepared, lattice, config, state.codebook, state.epochs_done, errors, radii),
-        checkpointing,
-        on_epoch,
-    )
-    final = prepared.add_up(run.state.codebook, lattice, prepared.execution.engine(config.precision))
-    return run.make_model(final, epochs=config.epochs, gaps=config.missing != "error")
+    errors = state.history["quantization_error"].tolist()
+    run.follow(training.run_epochs(state.codebook, state.epochs_done, errors), checkpointing, on_epoch)
+    final = training.data.add_up(run.state.codebook, lattice, prepared.execution.engine(config.precision))
+    return run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
 
 
 def _check_base(base: xr.Dataset, lattice: Lattice, config: MapConfig, codebook: Any, feature_weights: Any) -> None:

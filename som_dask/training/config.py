@@ -20,9 +20,15 @@ from som_dask.engine.protocol import Engine, Precision
 from som_dask.errors import ParameterError
 from som_dask.passes.statistics import Scaling
 
-__all__ = ["Execution", "Keep", "MapConfig"]
+__all__ = ["Execution", "Keep", "MapConfig", "Phases"]
 
 Keep = Literal["auto", "memory", "stream"]
+Phases = Literal["auto", "one", "two"]
+# Defaults: epochs on all samples in one phase, and after a rough phase.
+EPOCHS, FINE_EPOCHS = 20, 1
+# The rough phase ends this far above the final radius: at that radius itself, a map settles on its few samples and
+# takes on some of their noise, which raises the topographic error.
+ROUGH_END = 1.08
 # Defaults: the first radius as a share of the longer side of the map, and the last radius in lattice units.
 RADII, OTHER_RADII = {"gaussian": (0.25, 0.48)}, (0.5, 1.0)
 CHOICES: dict[str, Any] = {
@@ -31,6 +37,7 @@ CHOICES: dict[str, Any] = {
     "metric": Metric,
     "missing": Missing,
     "precision": Precision,
+    "phases": Phases,
 }
 
 
@@ -42,9 +49,21 @@ class MapConfig:
 
     Parameters
     ----------
-    epochs : int
-        Number of epochs, which are passes over all samples. Each ends in an update of the codebook; with 0 the
-        initial codebook stays.
+    epochs : int, optional
+        Number of epochs, which are passes over all samples; by default 20, or 1 after a rough phase. Each ends in an
+        update of the codebook; with 0 the codebook stays as it was before.
+    phases : {"auto", "one", "two"}
+        Whether all epochs use all samples ("one"), or a rough phase of `rough_epochs` on a few samples comes before
+        `epochs` of fine-tuning on all of them ("two"). The few are drawn at random in the first pass over the data,
+        and the initial plane is theirs, so training reads all data only `epochs` and two more times. "auto" takes two
+        phases where neither `epochs` nor `radii` are given, there are 500 samples or more for each node, and the few
+        take no more than 1 GiB as float64.
+    rough_epochs : int
+        Number of epochs of the rough phase, over which the radius falls to 1.08 times the final one. All epochs of
+        the fine-tuning have the final radius.
+    rough_samples : int
+        Number of samples for each node that are drawn for the rough phase. Its first third uses a 16th of them, its
+        second a quarter, because a large radius averages over many nodes.
     initial_radius : float, optional
         Radius sigma of the first epoch, in lattice units; by default 0.25 times the longer side of the map with the
         gaussian neighborhood, and 0.5 times with the others, which reach less far.
@@ -76,9 +95,12 @@ class MapConfig:
         by the features that they have. With "mask", distances are not scaled up for missing features, and a sample
         counts only in the averages of the features that it has. Samples without any value are left out.
     tolerance : float, optional
-        Stop early, once the quantization error has fallen by less than this share in each of the last `patience`
-        epochs; by default never. Only epochs with a radius of at most 1 count (or `final_radius`, if that is
-        larger): before that the map is still unfolding.
+        Go on at the final radius after the other epochs, until the quantization error has fallen by less than this
+        share in each of the last `patience` epochs there: the map has settled; by default training ends without.
+        With `radii`, which have no such end, epochs with a radius of at most 1 count (or `final_radius`, if that is
+        larger), and training stops among them.
+    settling_epochs : int
+        Maximum number of epochs that `tolerance` adds at the final radius.
     patience : int
         Number of consecutive epochs that `tolerance` asks for.
     seed : int
@@ -95,7 +117,10 @@ class MapConfig:
         If a value can't be used.
     """
 
-    epochs: int = 20
+    epochs: int | None = None
+    phases: Phases = "auto"
+    rough_epochs: int = 60
+    rough_samples: int = 100
     initial_radius: float | None = None
     final_radius: float | None = None
     radius_decay: Decay = "exponential"
@@ -107,13 +132,16 @@ class MapConfig:
     metric: Metric = "euclidean"
     missing: Missing = "error"
     tolerance: float | None = None
+    settling_epochs: int = 30
     patience: int = 3
     seed: int = 0
     precision: Precision = "exact"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "seed", "patience"):
+        for name in ("epochs", "seed", "patience", "settling_epochs", "rough_epochs", "rough_samples"):
             value = getattr(self, name)
+            if value is None and name == "epochs":
+                continue
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
                 raise ParameterError(f"{name} must be a whole number, 0 or more, got {value!r}")
             object.__setattr__(self, name, int(value))
@@ -121,6 +149,10 @@ class MapConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _parse_number(name, value))
+        if self.rough_epochs < 1 or self.rough_samples < 1:
+            raise ParameterError(
+                'rough_epochs and rough_samples must be at least 1; `phases="one"` leaves the rough phase out'
+            )
         if self.patience < 1 or (self.tolerance is not None and not self.tolerance >= 0):
             raise ParameterError("patience must be at least 1, and tolerance 0 or more")
         if self.final_radius is None:
@@ -132,7 +164,7 @@ class MapConfig:
         if self.radii is not None:
             object.__setattr__(self, "radii", tuple(_parse_number("radii", radius) for radius in self.radii))
         self.kernel()
-        self.schedule(Lattice(1, 1))
+        self.schedule(Lattice(1, 1), two_phases=self.phases == "two")
 
     def kernel(self) -> Neighborhood:
         """Return the neighborhood function."""
@@ -150,22 +182,33 @@ class MapConfig:
         """
         if self.tolerance is None or len(errors) <= self.patience:
             return False
-        recent, small = errors[-self.patience - 1 :], max(1.0, self._find_last_radius()) * (1 + 1e-9)
+        recent, small = errors[-self.patience - 1 :], self._find_last_radius()
+        small = (small if self.radii is None else max(1.0, small)) * (1 + 1e-9)
         return all(radius <= small for radius in radii[-self.patience - 1 :]) and all(
             before - after <= self.tolerance * before for before, after in pairwise(recent)
         )
 
-    def schedule(self, lattice: Lattice) -> np.ndarray:
-        """Return the radius sigma of each epoch on `lattice`, (epochs,) float64, in lattice units."""
-        return radius_schedule(
+    def count_epochs(self, *, two_phases: bool = False) -> int:
+        """Return the number of epochs of one phase, or of two together, without those that `tolerance` adds."""
+        usual = FINE_EPOCHS if two_phases else EPOCHS
+        return (usual if self.epochs is None else self.epochs) + (self.rough_epochs if two_phases else 0)
+
+    def schedule(self, lattice: Lattice, *, two_phases: bool = False) -> np.ndarray:
+        """Return the radius sigma of each epoch on `lattice`, (n,) float64, in lattice units."""
+        n, last = self.count_epochs(two_phases=two_phases), self._find_last_radius()
+        n_falling = self.rough_epochs if two_phases and self.radii is None else n
+        settles = self.tolerance is not None and self.radii is None and n > 0
+        n_last = n - n_falling + (self.settling_epochs if settles else 0)
+        falling = radius_schedule(
             self.radius_decay,
             *lattice.shape,
-            self.epochs,
+            n_falling,
             self.initial_radius,
-            self._find_last_radius(),
+            last * ROUGH_END if two_phases else last,
             self.radii,
             RADII.get(self.neighborhood, OTHER_RADII)[0],
         )
+        return np.concatenate([falling, np.full(n_last, last)])
 
     def _find_last_radius(self) -> float:
         assert self.final_radius is not None  # set in `__post_init__`

@@ -18,7 +18,7 @@ from som_dask.io.features import check_features
 from som_dask.io.models import feature_space_of
 from som_dask.io.units import check_units, feature_units_of
 from som_dask.passes.compute import compute
-from som_dask.passes.draw import draw_samples
+from som_dask.passes.draw import Draw, Drawn, draw_samples
 from som_dask.passes.epoch import epoch_sums
 from som_dask.passes.map_memory import check_map_fits
 from som_dask.passes.plane import find_plane
@@ -28,6 +28,7 @@ from som_dask.passes.summary import DataSummary, summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 from som_dask.training.config import Execution, MapConfig
+from som_dask.training.phases import check_draw_fits, number_to_draw
 
 __all__ = ["PreparedData", "prepare_data"]
 
@@ -48,12 +49,15 @@ class PreparedData:
         How the samples become points of the map's space.
     execution : Execution
         How the work is done.
+    drawn : Drawn, optional
+        Samples for a rough phase.
     """
 
     samples: Samples
     summary: DataSummary
     space: FeatureSpace
     execution: Execution
+    drawn: Drawn | None = None
 
     def move_to_device(self) -> PreparedData:
         """Move the samples to the memory of the GPUs, if the workers compute there and the samples fit."""
@@ -79,7 +83,7 @@ class PreparedData:
         MemoryLimitError
             If the map does not fit the memory.
         """
-        check_map_fits(lattice, self.samples.n_features, config.epochs)
+        check_map_fits(lattice, self.samples.n_features, config.epochs or 0)
         space, summary = self.space, self.summary
         if config.initialization == "random":
             least, most = space.scale_values(summary.minimum), space.scale_values(summary.maximum)
@@ -137,8 +141,9 @@ def prepare_data(
     sample_weights: Any = None,
     feature_weights: Any = None,
     base: xr.Dataset | None = None,
+    lattice: Lattice | None = None,
 ) -> PreparedData:
-    """Open data and summarize them in one pass.
+    """Open data and summarize them in one pass; draw the samples of a rough phase in the same one.
 
     Parameters
     ----------
@@ -148,6 +153,8 @@ def prepare_data(
     execution : Execution, optional
     base : xarray.Dataset, optional
         A model to go on training: its scaling, feature weights and metric are used.
+    lattice : Lattice, optional
+        Of the map, whose size decides about a rough phase; without it none is prepared for.
 
     Returns
     -------
@@ -169,7 +176,10 @@ def prepare_data(
     engine = execution.engine(config.precision)
     _refuse_unsupported(_foresee_space(samples, config, scaled_by), engine)  # before any work
     samples = keep_samples(samples, execution.keep)
-    summary = summarize(samples, config.missing, scaling)
+    most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples, samples.n_features)
+    check_draw_fits(most, samples.n_features)
+    draw = Draw.from_samples(samples, most, config.seed) if most else None
+    summary = summarize(samples, config.missing, scaling, draw)
     space = fit_space(
         summary,
         scaling=scaling,
@@ -180,7 +190,7 @@ def prepare_data(
         scaled_by=scaled_by,
     )
     _refuse_unsupported(space, engine)
-    return PreparedData(samples, replace(summary, statistic=None), space, execution)
+    return PreparedData(samples, replace(summary, statistic=None, drawn=None), space, execution, summary.drawn)
 
 
 def _take_units(samples: Samples, base: xr.Dataset) -> Samples:

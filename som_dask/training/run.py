@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -53,6 +53,11 @@ class Epoch:
         codebook.
     learning_rate : float, optional
         Learning rate alpha; by the online rule only.
+    phase : {"rough", "fine-tuning"}, optional
+        Phase of training, where there are two. In the rough phase, errors and hits are those of the samples that were
+        drawn for it.
+    planned : int, optional
+        Number of epochs that the run has in all, unless it stops early.
     """
 
     index: int
@@ -64,6 +69,8 @@ class Epoch:
     seconds: float
     topographic_error: float | None = None
     learning_rate: float | None = None
+    phase: Literal["rough", "fine-tuning"] | None = None
+    planned: int | None = None
 
     def __post_init__(self) -> None:
         """Let nobody who is told of the epoch write into what the run goes on with."""
@@ -204,7 +211,9 @@ class Run:
         history = {name: np.append(values, getattr(epoch, name)) for name, values in self.state.history.items()}
         self.state = Checkpoint(epoch.index + 1, codebook, history, self.identity)
 
-    def make_model(self, final: Partial, *, epochs: int, gaps: bool = False) -> xr.Dataset:
+    def make_model(
+        self, final: Partial, *, epochs: int, gaps: bool = False, phases: Sequence[str] = ()
+    ) -> xr.Dataset:
         """Return the trained model.
 
         Parameters
@@ -215,6 +224,8 @@ class Run:
             Number of epochs asked for.
         gaps : bool
             Whether values may be missing; if so, the model holds how many are.
+        phases : sequence of str
+            Phase of each entry of the history, from the first epoch on, if there are several.
 
         Returns
         -------
@@ -243,6 +254,7 @@ class Run:
             hits=final.hits,
             hit_share=None if samples.weights is None else final.weight_share,
             history=history,
+            phases=phases[: state.epochs_done + 1],
             features=samples.feature_names,
             lattice=self.lattice,
             feature_coords=samples.feature_coords,

@@ -15,6 +15,7 @@ from tests.benchmarks import (
     memory,
     online,
     peers,
+    phases,
     scale,
     scaling,
     schedules,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "gpu": gpu.run,
     "schedules": schedules.run,
     "small": small_jobs.run,
+    "phases": phases.run,
 }
 
 

@@ -1,5 +1,6 @@
 """Progress of training: a line for each epoch where no terminal listens."""
 
+import dataclasses
 import io
 import sys
 
@@ -34,6 +35,19 @@ def test_each_epoch_is_a_line_where_no_terminal_listens(clock, capsys):
         "epoch 10 of 20: quantization error 0.1235, topographic error 0.05, radius 4.12, 1 min 0 s left",
         "epoch 11 of 20: quantization error 0.1235, topographic error 0.05, radius 4.12, 4 min 30 s left",
         "epoch 20 of 20: quantization error 0.1235, radius 4.12",
+    ]
+
+
+def test_a_rough_phase_is_named_and_tells_no_time_left(clock, capsys):
+    with EpochBar(20) as bar:  # before the data are seen, nobody knows that there are two phases
+        bar(dataclasses.replace(epoch(59), phase="rough", planned=62))
+        clock[0] += 30
+        bar(dataclasses.replace(epoch(60), phase="fine-tuning", planned=62))
+    assert bar.epochs == bar.bar.length == 62
+    measured = "quantization error 0.1235, topographic error 0.05, radius 4.12"
+    assert capsys.readouterr().err.splitlines() == [
+        f"rough epoch 60 of 62: {measured}",
+        f"fine-tuning epoch 61 of 62: {measured}, 6 s left",
     ]
 
 

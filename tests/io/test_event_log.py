@@ -62,6 +62,7 @@ MEASURED = {"index": 2, "radius": 1.5, "quantization_error": 0.25, "seconds": 0.
             {"topographic_error": 0.0, "nodes_without_hits": 2},
         ),
         ({"learning_rate": None, "topographic_error": None, "hits": None}, {}),
+        ({"phase": "rough"}, {"phase": "rough"}),
     ],
 )
 def test_an_epoch_tells_what_it_has(extra, told):

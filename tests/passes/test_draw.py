@@ -10,7 +10,9 @@ import pytest
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.block import Block
-from som_dask.passes.draw import Drawn, draw_from_block
+from som_dask.passes.draw import SLACK, Draw, Drawn, draw_from_block
+from som_dask.passes.summary import summarize, summarize_block
+from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.prepared import MOST_DRAWS, PreparedData, prepare_data
 
@@ -60,3 +62,22 @@ def test_few_rows_are_read_for_initial_weights(rows, values, monkeypatch):
     expected = draw_from_block(Block.of(values), data.space, 12, 5).points
     np.testing.assert_array_equal(points, expected)
     assert max(read) <= MOST_DRAWS * 12
+
+
+def test_the_first_pass_draws_too_and_hands_on_few(values, rng):
+    full = rng.normal(size=(5000, 2)).astype(np.float32)
+    samples = open_samples(full, sample_weights=np.arange(5000.0))
+    draw = Draw.from_samples(samples, 60, 3)
+    drawn = summarize(samples, draw=draw).drawn
+    wanted = draw_from_block(Block.of(full[1:], None, 1), FeatureSpace.plain(2), 60, 3)  # the first weighs nothing
+    np.testing.assert_array_equal(drawn.numbers, wanted.numbers)
+    np.testing.assert_array_equal(drawn.points, full[wanted.numbers])
+    np.testing.assert_array_equal(drawn.weights, wanted.numbers)
+    assert drawn.points.dtype == np.float32
+    few = summarize_block(Block.of(full[:500]), draw=replace(draw, most=5000)).drawn
+    assert 0 < len(few) < 500 * 60 * SLACK / 5000 * 2
+    # Where nearly all are left out, what is handed on may not be enough, and all must be looked at.
+    draw = Draw.from_samples(open_samples(values), 30, 3)
+    assert len(summarize_block(Block.of(values), missing="mask", draw=draw).drawn) < 30
+    everyone = summarize_block(Block.of(values), missing="mask", draw=draw.from_all()).drawn
+    np.testing.assert_array_equal(everyone.numbers, draw_from_block(Block.of(values), MASK, 30, 3).numbers)

@@ -61,6 +61,8 @@ TRAIN = [
     ("unknown option", 2, ["--epoch-count"], ["good.zarr", "--epoch-count", "3"]),
     ("unknown choice", 2, ["triangular"], ["good.zarr", "--topology", "triangular"]),
     ("negative epochs", 2, ["epochs", "-1"], ["good.zarr", "--epochs", "-1"]),
+    ("no rough epochs", 2, ["rough_epochs", "--phases one"], ["good.zarr", "--rough-epochs", "0"]),
+    ("three phases", 2, ["three"], ["good.zarr", "--phases", "three"]),
     ("no rows in the map", 2, ["rows", "0"], ["good.zarr", "--rows", "0"]),
     ("radius of zero", 2, ["positive"], ["good.zarr", "--final-radius", "0"]),
     ("too few radii", 2, ["radii", "20"], ["good.zarr", "--radii", "3,2,1"]),

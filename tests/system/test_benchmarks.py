@@ -15,7 +15,7 @@ from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import epochs
-from tests.benchmarks import data, epoch, gaps, gpu, maps, online, scale, schedules, small_data, small_jobs
+from tests.benchmarks import data, epoch, gaps, gpu, maps, online, phases, scale, schedules, small_data, small_jobs
 from tests.benchmarks.scale_meter import longest_work, routes_of
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
@@ -268,3 +268,17 @@ def test_schedules_give_a_table(monkeypatch, capsys):
 
 def _absent():
     raise Skipped("absent: for the test")
+
+
+def test_phases_are_measured_beside_epochs_on_all_samples(capsys):
+    results = phases.run(Options(quick=True, threads=1))
+    assert [result["data"] for result in results] == ["noise, D = 3", "noise, D = 10"]
+    for result in results:
+        assert [len(runs) for runs in result["runs"].values()] == [1, 1, 2]
+        assert (np.array(result["runs"]["two phases"]) > 0).all()
+    assert "two phases: QE" in capsys.readouterr().out
+    for name, make in phases.LARGE_DATA.items():
+        if name != "height":  # needs a file
+            table = make(50, np.random.default_rng(0))
+            assert table.shape[0] == 50
+            assert np.isfinite(table).all()

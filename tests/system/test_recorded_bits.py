@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from som_dask import KohonenMap
+from som_dask.algorithm.decay import decay
 
 SIZE = (1500, 6)
 # The argument's name may change, the bits may not.
@@ -68,7 +69,11 @@ SETTINGS = {
         {"epochs": 5, "metric": "cosine", "missing": "mask", "initialization": "sample"},
     ),
     "far from zero": ((9, 11), {"shift": 1e6}, {"epochs": 5}),
-    "stops early": ((4, 5), {}, {"epochs": 40, "tolerance": 0.01}),
+    "stops early": (
+        (4, 5),
+        {},
+        {"epochs": 40, "tolerance": 0.01, "radii": tuple(decay("exponential", 1.25, 0.48, 40))},
+    ),
     "fast": ((9, 11), {}, {"epochs": 5, "precision": "fast", "initialization": "random"}),
     "online hexagonal": ((9, 11), {"rows": 200}, {"algorithm": "online"}),
     "online rectangular": (

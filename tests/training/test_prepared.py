@@ -229,6 +229,27 @@ def test_training_stops_when_nothing_changes(values):
     assert len(list(epochs(values, LATTICE, MapConfig(epochs=60, radii=radii, tolerance=0.0, patience=2)))) == done
 
 
+def test_the_last_epochs_stay_at_the_final_radius_until_the_map_is_settled(values):
+    plain = trained(values, epochs=6)
+    model = trained(values, epochs=6, tolerance=0.001, patience=2, settling_epochs=50)
+    done, radii = model.attrs["epochs_done"], model["radius"].values[:-1]
+    assert 6 + 1 < done < 56
+    assert (model.attrs["stopped_by"], model.attrs["epochs"], plain.attrs["epochs_done"]) == ("tolerance", 6, 6)
+    np.testing.assert_array_equal(radii[:6], plain["radius"].values[:6])
+    assert (radii[5:] == 0.48).all()
+    errors = model["quantization_error"].values
+    np.testing.assert_array_equal(errors[:7], plain["quantization_error"].values)
+    gains = 1 - errors[1:] / errors[:-1]
+    assert (gains[done - 3 : done - 1] <= 0.001).all()  # of the last two errors that were known
+    assert not any((gains[i : i + 2] <= 0.001).all() for i in range(5, done - 3))
+    limited = trained(values, epochs=6, tolerance=0.0, settling_epochs=2)
+    assert (limited.attrs["epochs_done"], limited.attrs["stopped_by"]) == (8, "epochs")
+    # However many epochs it falls in, the map settles to about the same errors.
+    slower = trained(values, epochs=12, tolerance=0.001, patience=2, settling_epochs=50)
+    assert abs(slower["quantization_error"].values[-1] / errors[-1] - 1) < 0.03
+    assert len(trained(values, epochs=0, tolerance=0.1)["epoch"]) == 1
+
+
 def test_a_wide_radius_is_no_reason_to_stop(values):
     model = trained(values, epochs=8, radii=(10.0,) * 8, tolerance=0.5, patience=1)
     assert model.attrs["stopped_by"] == "epochs"
