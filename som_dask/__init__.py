@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from som_dask.plotting.report import report_html
     from som_dask.plotting.report import write_report as report
     from som_dask.samples.open import open_samples
+    from som_dask.samples.reweight import bootstrap_weights, held_out
     from som_dask.samples.table import Samples
     from som_dask.training.config import Execution, MapConfig
+    from som_dask.training.many import MapRun, TrainedMaps, train_many
+    from som_dask.training.map_table import choose_size
     from som_dask.training.retrain import RetrainingConfig, retrain
     from som_dask.training.run import Epoch
     from som_dask.training.train import epochs, train
@@ -49,7 +52,10 @@ PLACES = {
     "plotting.report": ("report", "report_html"),
     "samples.open": ("open_samples",),
     "samples.table": ("Samples",),
+    "samples.reweight": ("bootstrap_weights", "held_out"),
     "training.config": ("Execution", "MapConfig"),
+    "training.many": ("MapRun", "TrainedMaps", "train_many"),
+    "training.map_table": ("choose_size",),
     "training.retrain": ("RetrainingConfig", "retrain"),
     "training.run": ("Epoch",),
     "training.train": ("epochs", "train"),
@@ -61,16 +67,21 @@ __all__ = [
     "KohonenMap",
     "Lattice",
     "MapConfig",
+    "MapRun",
     "OnlineConfig",
     "Registry",
     "RetrainingConfig",
     "Samples",
     "SomError",
+    "TrainedMaps",
     "__version__",
     "add_dashboard_page",
+    "bootstrap_weights",
+    "choose_size",
     "clusters",
     "epochs",
     "evaluate",
+    "held_out",
     "infer",
     "infer_soft",
     "infer_to_store",
@@ -84,6 +95,7 @@ __all__ = [
     "summarize_labels",
     "summarize_values",
     "train",
+    "train_many",
     "unstack_features",
 ]
 ROOMS = (

@@ -6,13 +6,18 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
 from som_dask.passes.memory import process_memory
 
-__all__ = ["check_map_fits"]
+__all__ = ["check_map_fits", "map_bytes"]
 
 # The codebook and its sums: 8 bytes for the old codebook, 16 for exact sums of two parts, 8 for what is smoothed
 # and 8 for the new codebook; and what each node has beside them, such as its position, count and picture.
 ENTRY_BYTES, NODE_BYTES = 40, 100
 # Less than this is not worth a look at the limits, which takes as long as an epoch of a small map.
 NEVER_LACKING = 2**20
+
+
+def map_bytes(lattice: Lattice, n_features: int) -> int:
+    """Return the bytes that a map and its sums take."""
+    return lattice.n_nodes * (n_features * ENTRY_BYTES + NODE_BYTES)
 
 
 def check_map_fits(lattice: Lattice, n_features: int, epochs: int = 0) -> None:
@@ -23,7 +28,7 @@ def check_map_fits(lattice: Lattice, n_features: int, epochs: int = 0) -> None:
     MemoryLimitError
         If they don't. The same map without its samples is meant, so one that passes may still be too large.
     """
-    needed = lattice.n_nodes * (n_features * ENTRY_BYTES + NODE_BYTES) + epochs * ENTRY_BYTES
+    needed = map_bytes(lattice, n_features) + epochs * ENTRY_BYTES
     if needed < NEVER_LACKING:
         return
     limit = process_memory()

@@ -23,6 +23,7 @@ from som_dask.errors import DataError
 from som_dask.passes.compute import compute
 from som_dask.passes.direct import held_here, run_here
 from som_dask.passes.groups import Share, find_holders, share_out
+from som_dask.passes.meeting import Wish, ask, current_meeting
 from som_dask.passes.relay import hand_on, plan_relay
 from som_dask.passes.sources import Sources
 from som_dask.samples.table import Samples, tasks_of
@@ -112,6 +113,9 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         The sum of the results of all groups, added up in a tree: in the order of the blocks, but those of one worker
         first if blocks may form groups.
     """
+    meeting = current_meeting()
+    if meeting is not None and meeting.takes(samples):
+        return ask(Wish("pass", (look, samples, shared, own)))
     held = held_here(samples)
     if held is not None:
         plan = _Plan(look, samples.row_numbers(), (0,), own or (None,), samples.description or "the samples")

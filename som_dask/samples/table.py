@@ -82,6 +82,8 @@ class Samples:
         Path or URL of the store that blocks and coordinates are read from, if they are.
     stack : Stack, optional
         What `array` is made of; valid while it is the one that `open_samples` made.
+    reweighting : object, optional
+        How the weights follow from others, by the numbers of the rows; see `som_dask.samples.reweight`.
     """
 
     array: Any
@@ -105,6 +107,7 @@ class Samples:
     features_chosen: bool = False
     place: str | None = None
     stack: Stack | None = None
+    reweighting: Any = None
 
     @property
     def n_samples(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from som_dask.training.run import Checkpointing, Epoch, Run
 
 __all__ = ["batch_epochs", "train_batch"]
 
+AtEnd = Callable[[PreparedData, np.ndarray, Callable[[], Partial]], Partial]
 MEASURED = ("quantization_error", "topographic_error", "radius")
 
 
@@ -153,8 +155,13 @@ def train_batch(
     base: xr.Dataset | None = None,
     checkpointing: Checkpointing | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    at_end: AtEnd | None = None,
 ) -> xr.Dataset:
-    """Train by the batch rule to the end; see `som_dask.training.train.train`."""
+    """Train by the batch rule to the end; see `som_dask.training.train.train`.
+
+    `at_end` is called in place of the last pass, with the data, the scaled codebook, and a function that makes the
+    pass; it returns what this returns.
+    """
     checkpointing = checkpointing or Checkpointing()
     if base is not None:
         _check_base(base, lattice, config, codebook, feature_weights)
@@ -186,7 +193,9 @@ def train_batch(
     state = run.state
     errors = state.history["quantization_error"].tolist()
     run.follow(training.run_epochs(state.codebook, state.epochs_done, errors), checkpointing, on_epoch)
-    final = training.data.add_up(run.state.codebook, lattice, prepared.execution.engine(config.precision))
+    engine = prepared.execution.engine(config.precision)
+    add_up = functools.partial(training.data.add_up, run.state.codebook, lattice, engine)
+    final = add_up() if at_end is None else at_end(training.data, run.state.codebook, add_up)
     return run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "check_draw_fits",
     "describe_plan",
+    "draw_bytes",
     "number_to_draw",
     "plan_epochs",
 ]
@@ -79,6 +80,11 @@ def number_to_draw(config: MapConfig, lattice: Lattice, n_samples: int, n_featur
     given = config.phases == "one" or config.epochs is not None or config.radii is not None
     pays = n_samples >= LEAST_A_NODE * lattice.n_nodes and most * n_features * ENTRY_BYTES <= MOST_BYTES
     return most if pays and not given else 0
+
+
+def draw_bytes(config: MapConfig, lattice: Lattice, n_samples: int, n_features: int) -> int:
+    """Return the bytes that the samples of a rough phase take while they are drawn; 0 if there is none."""
+    return COPIES * number_to_draw(config, lattice, n_samples, n_features) * n_features * ENTRY_BYTES
 
 
 def check_draw_fits(n_drawn: int, n_features: int) -> None:

@@ -17,10 +17,10 @@ from som_dask.errors import ParameterError
 from som_dask.io.features import check_features
 from som_dask.io.models import feature_space_of
 from som_dask.io.units import check_units, feature_units_of
-from som_dask.passes.compute import compute
 from som_dask.passes.draw import Draw, Drawn, draw_samples
 from som_dask.passes.epoch import epoch_sums
 from som_dask.passes.map_memory import check_map_fits
+from som_dask.passes.meeting import compute_shared
 from som_dask.passes.plane import find_plane
 from som_dask.passes.residency import keep_on_device, keep_samples
 from som_dask.passes.scaling import fit_space
@@ -127,9 +127,9 @@ class PreparedData:
         """Read samples, and their weights, by their row numbers."""
         weights = self.samples.weights
         if weights is None:
-            return compute(self.samples.take(numbers))[0], None
+            return compute_shared(self.samples, self.samples.take(numbers))[0], None
         column = replace(self.samples, array=weights[:, None], stored=None).take(numbers)
-        found, heavy = compute(self.samples.take(numbers), column)
+        found, heavy = compute_shared(self.samples, self.samples.take(numbers), column)
         return found, heavy[:, 0]
 
 
