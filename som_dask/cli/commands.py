@@ -13,6 +13,7 @@ from som_dask.cli.infer import infer
 from som_dask.cli.info import info
 from som_dask.cli.models import models
 from som_dask.cli.report import report
+from som_dask.cli.sweep import sweep
 from som_dask.cli.train import retrain, train
 
 __all__ = ["cli"]
@@ -30,5 +31,5 @@ def cli() -> None:
     """
 
 
-for command in (train, infer, retrain, evaluate, clusters, report, info, models, demo):
+for command in (train, sweep, infer, retrain, evaluate, clusters, report, info, models, demo):
     cli.add_command(command)

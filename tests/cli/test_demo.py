@@ -93,6 +93,8 @@ def test_the_job_files_run_as_they_are(tmp_path, monkeypatch, capsys):
     assert "6 clusters" in page
     assert "trustworthiness" in page
     events = read_events("som_dask_demo/log.jsonl")
+    assert run("sweep", "--config", "jobs/sweep.toml") == 0
+    assert "chosen size         10x14" in capsys.readouterr().out
     commands = ["train", "infer", "evaluate", "retrain", "evaluate"]
     assert list(events.loc[events["event"] == "run_started", "command"]) == commands
     assert set(events.loc[events["event"] == "run_finished", "status"]) == {"completed"}

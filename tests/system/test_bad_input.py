@@ -85,6 +85,32 @@ def test_train_refuses(status, words, arguments, folder, capsys):
     assert_refused(capsys, status, words, "train", *arguments, folder=folder)
 
 
+SWEEP = [
+    ("no sizes", 2, ["--sizes"], ["good.zarr"]),
+    ("sizes that are none", 2, ["3x"], ["good.zarr", "--sizes", "3x4,3x"]),
+    ("a size of zero", 2, ["rows", "0"], ["good.zarr", "--sizes", "0x4"]),
+    ("no seeds", 2, ["3:3"], ["good.zarr", "--sizes", "3x4", "--seeds", "3:3"]),
+    ("a seed below zero", 2, ["-1"], ["good.zarr", "--sizes", "3x4", "--seeds", "0,-1"]),
+    ("a radius of zero", 2, ["positive"], ["good.zarr", "--sizes", "3x4", "--final-radii", "1,0"]),
+    ("two kinds of radii", 2, ["--radii"], ["good.zarr", "--sizes", "3x4", "--radii", "1", "--final-radii", "1"]),
+    ("all held out", 2, ["holdout", "1.0"], ["good.zarr", "--sizes", "3x4", "--holdout", "1"]),
+    ("missing store", 5, ["nowhere.zarr"], ["nowhere.zarr", "--sizes", "3x4"]),
+    ("a folder in a store", 5, ["good.zarr"], ["good.zarr", "--sizes", "3x4", "--output", "good.zarr/out"]),
+    ("too few radii", 2, ["radii"], ["good.zarr", "--sizes", "3x4", "--radii", "3,2,1"]),
+]
+
+
+@pytest.mark.parametrize(("status", "words", "arguments"), [c[1:] for c in SWEEP], ids=[c[0] for c in SWEEP])
+def test_sweep_refuses(status, words, arguments, folder, capsys):
+    output = arguments[arguments.index("--output") + 1] if "--output" in arguments else "out"
+    assert_refused(capsys, status, words, "sweep", *arguments, output=output, folder=folder)
+
+
+def test_sweep_refuses_samples_that_are_not_finite(folder, capsys):
+    store("bad.zarr", np.full((10, 3), np.inf))
+    assert_refused(capsys, 4, ["infinite"], "sweep", "bad.zarr", "--sizes", "3x4", output="out", folder=folder)
+
+
 @pytest.mark.parametrize(
     ("values", "dims", "words"),
     [
