@@ -114,7 +114,8 @@ def train_many(
         As for `som_dask.samples.open.open_samples`.
     runs : sequence of MapRun
     execution : Execution, optional
-        How the work is done. The samples move to a GPU anew in each pass.
+        How the work is done. The samples move to a GPU anew in each pass; bootstrap weights and samples held out are
+        not supported there, as weights are not.
     holdout : float
         Share of the samples that no map is trained on, from 0 to below 1. All maps are measured on them, in the pass
         that measures them on the others. Bootstrap weights don't count there.

@@ -18,6 +18,7 @@ from som_dask.passes import residency
 from som_dask.passes.residency import keep_on_device
 from som_dask.samples.open import open_samples
 from som_dask.training.config import Execution, MapConfig
+from som_dask.training.many import MapRun, train_many
 from som_dask.training.train import train
 from tests.contracts.test_engines import LATTICE, agree
 from tests.reference.twins import add_up_block, find_nodes, same_to_the_bit, shared_codebook
@@ -124,3 +125,14 @@ def test_the_kernels_compile(tmp_path):
     spills = [line for line in found.stderr.splitlines() if "bytes spill stores" in line]
     assert len(spills) == 10
     assert all("0 bytes spill stores" in line for line in spills)
+
+
+def test_many_maps_have_the_bits_that_they_have_on_cpus(gpu_case, rng):
+    values = rng.normal(size=(300, 3))
+    runs = [MapRun(lattice=LATTICE, config=MapConfig(epochs=2, seed=seed)) for seed in (1, 2)]
+    found, wanted = (train_many(values, runs, Execution(device=device)).models for device in ("gpu", "cpu"))
+    for mine, other in zip(found, wanted, strict=True):
+        assert mine.attrs["codebook_sha256"] == other.attrs["codebook_sha256"]
+        assert mine.attrs["device"] == "gpu"
+    with pytest.raises(ParameterError, match="weights"):
+        train_many(values, runs, Execution(device="gpu"), holdout=0.1)

@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 from zarr.storage import LocalStore
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.evaluation import evaluate
 from som_dask.errors import DataError, ParameterError
-from som_dask.samples.open import open_samples
-from som_dask.samples.reweight import Reweighting, bootstrap_weights, held_out, reweight
+from som_dask.samples.reweight import bootstrap_weights, held_out
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.many import MapRun, train_many
-from som_dask.training.map_table import choose_size
 from som_dask.training.train import train
 
 STREAM = Execution(keep="stream")
@@ -143,27 +142,6 @@ def test_errors_on_samples_held_out_are_those_of_no_other_samples(values, rng, m
     np.testing.assert_array_equal(again.models[0]["codebook"], models[0]["codebook"])
 
 
-def test_weights_by_row_numbers_are_the_same_for_any_blocks_of_any_dimensions(rng):
-    cube = xr.DataArray(rng.normal(size=(6, 8, 2)), dims=("time", "cell", "feature"))
-    weights = xr.DataArray(rng.integers(1, 3, (6, 8)) * 1.0, dims=("time", "cell"))
-    expected = weights.values.ravel() * bootstrap_weights(48, 9) * ~held_out(48, 0.3, 2)
-    for chunks in ({"time": 6, "cell": 8}, {"time": 4, "cell": 3}):
-        samples = open_samples(cube.chunk(chunks), sample_weights=weights, sample_dims=("time", "cell"))
-        mine = reweight(samples, Reweighting(bootstrap=9, holdout=0.3, holdout_seed=2))
-        numbers = [n.numbers(0, r) for n, r in zip(samples.row_numbers(), samples.block_rows, strict=True)]
-        np.testing.assert_array_equal(mine.weights.compute(), expected[np.concatenate(numbers)])
-
-
-def test_bootstrap_weights_have_the_distribution_of_poisson():
-    counts = np.bincount(bootstrap_weights(100_000, 1).astype(int)) / 100_000
-    expected = np.exp(-1) / np.array([1, 1, 2, 6, 24])
-    np.testing.assert_allclose(counts[:5], expected, atol=0.006)
-    both = bootstrap_weights(100_000, 1), bootstrap_weights(100_000, 2), held_out(100_000, 0.5, 1)
-    assert np.abs(np.corrcoef(both) - np.eye(3)).max() < 0.02
-    np.testing.assert_array_equal(bootstrap_weights(10, 0), [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0])
-    assert bootstrap_weights(50, 1)[:10].tolist() == bootstrap_weights(10, 1).tolist()
-
-
 def test_maps_beyond_the_memory_are_trained_in_batches_and_it_is_said(values, monkeypatch):
     runs = [MapRun(lattice=SMALL, config=MapConfig(epochs=1, seed=seed)) for seed in range(3)]
     together = train_many(values, runs)
@@ -206,18 +184,19 @@ def test_what_cant_be_trained_is_refused(values, runs, options, words):
         MapRun(lattice=SMALL, bootstrap=-1)
 
 
-def test_the_smallest_size_within_one_standard_error_of_the_best_is_chosen():
-    table = pd.DataFrame(
-        [
-            (size, size, error)
-            for size, errors in ((4, (1.5, 1.6)), (6, (1.04, 1.08)), (8, (0.9, 1.1)), (9, (1.2, 1.0)))
-            for error in errors
-        ],
-        columns=["rows", "cols", "held_out_quantization_error"],
-    )
-    assert choose_size(table) == (6, 6)  # 1.06 is within 1.0 + 0.1
-    table["held_out_quantization_error"] **= 3
-    assert choose_size(table[table["rows"] != 6]) == (8, 8)
-    assert choose_size(table.groupby("rows").head(1)) == (8, 8)
-    with pytest.raises(ParameterError, match="`holdout`"):
-        choose_size(table.drop(columns="held_out_quantization_error"))
+def test_on_a_cluster_the_maps_and_the_table_are_the_same(values, tmp_path):
+    path, runs = store(tmp_path / "data.zarr", values), [RUNS[0], RUNS[1], RUNS[3], RUNS[4]]
+    models, table = train_many(path, runs, holdout=0.2)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster),
+    ):
+        for keep in ("stream", "memory"):
+            found, same = train_many(path, runs, Execution(keep=keep), holdout=0.2)
+            assert [bits(model) for model in found] == [bits(model) for model in models]
+            pd.testing.assert_frame_equal(
+                same.drop(columns="seconds"), table.drop(columns="seconds"), check_exact=True
+            )
+            assert {model.attrs["keep"] for model in found} == {keep}
