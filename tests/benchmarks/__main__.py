@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.benchmarks import colors, epoch, gaps, gpu, memory, online, peers, scale, scaling, schedules, stream
+from tests.benchmarks import colors, epoch, gaps, gpu, guard, memory, online, peers, scale, scaling, schedules, stream
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
 
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "stream": stream.run,
     "gpu": gpu.run,
     "schedules": schedules.run,
+    "guard": guard.run,
 }
 
 
