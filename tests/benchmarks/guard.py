@@ -27,7 +27,7 @@ __all__ = ["fallen", "measure", "run"]
 RECORDED = Path(__file__).with_name("results") / "guard.json"
 LEAST_SHARE = 0.75  # of a recorded ratio
 TRIES = 3  # of a case that seems slower: other work on the machine passes
-ROUNDS, ROWS = 7, 60_000
+ROUNDS, ROWS = 7, 300_000
 
 CASES: dict[str, tuple[int, Callable[[int], np.ndarray]]] = {
     "surface D=18, 10 x 10": (10, lambda n: manifold(n, 18)),
