@@ -18,6 +18,7 @@ from som_dask.engine.whole_search import search_whole
 
 __all__ = ["GapSearch", "Search"]
 
+FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
 NO_BOX = np.zeros((0, 0), dtype=np.float32)
 
@@ -39,17 +40,22 @@ def _shift(rows, patched, gaps, gamma, memory):
     """
     n_features = rows.shape[1]
     half = memory.shifted.shape[1] // 2
-    values = np.empty(n_features)
+    few, values = n_features < FEW_FEATURES, np.empty(n_features)
     for i in range(rows.shape[0]):
+        squared = 0.0
         for j in range(n_features):
             value = (rows[i, j] - patched.center[j]) * patched.scale
             if gaps:
                 known = value == value
                 value = value if known else 0.0
                 memory.shifted[i, half + j] = -0.5 if known else 0.0
-            values[j] = value
             memory.shifted[i, j] = value
-        squared = _squared_norm(values)
+            if few:
+                squared += value * value
+            else:
+                values[j] = value
+        if not few:
+            squared = _squared_norm(values)
         norm = math.sqrt(squared)
         error = half_square_error(norm, patched.radius, gamma, n_features)
         memory.squared_norms[i] = squared
