@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+import llvmlite.binding
 import numba
 import numpy as np
 
@@ -21,6 +22,17 @@ __all__ = ["GapSearch", "Search"]
 FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
 NO_BOX = np.zeros((0, 0), dtype=np.float32)
+
+
+def _cost_of_narrow_registers() -> float:
+    """Return by how much searching all nodes loses more than pruning does, where registers hold no 16 floats."""
+    try:
+        return 1.0 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 1.35
+    except RuntimeError:  # there are platforms that don't tell
+        return 1.35
+
+
+NARROW = _cost_of_narrow_registers()
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
@@ -173,7 +185,7 @@ class Search:
     def _pays(self, visited: float) -> bool:
         """Whether pruning pays, if each sample has so many patches scored: by nanoseconds a sample, as measured."""
         features, lanes = self.patched.weights.shape[1], self.patched.counts.sum()
-        whole = 9 + 0.5 * features + (0.12 + 0.019 * features) * lanes
+        whole = 9 + 0.5 * features + NARROW * (0.12 + 0.019 * features) * lanes
         return self._bounding_cost() + visited * (43 + 1.4 * features) < whole
 
     def _bounding_cost(self) -> float:
