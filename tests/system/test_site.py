@@ -149,3 +149,12 @@ def test_continuous_integration_builds_the_site():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[>\[]", line)[0] for line in project["optional-dependencies"]["docs"]}
     assert {"sphinx", "myst-nb", "numpydoc", "ipykernel", "pydata-sphinx-theme", "som_dask"} <= wanted
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == som_dask.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["license"] == project["license"]
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in project["authors"]]
