@@ -52,6 +52,19 @@ class Registry:
     Two writers never get the same revision on local disks, in memory, and on object stores with conditional writes
     (S3, Google, Azure, with current s3fs, gcsfs, adlfs). On other stores, two processes that save at the same
     moment may. Then the later one ends with an error, or the digest does not match when the model is loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> registry = som.Registry("models")
+    >>> key = registry.save(model, "colors")
+    >>> key.environment, key.name, key.revision
+    ('dev', 'colors', 1)
+    >>> dict(registry.load("colors")["codebook"].sizes)
+    {'row': 4, 'col': 5, 'feature': 3}
     """
 
     def __init__(self, root: str | os.PathLike[str], environment: str = ENVIRONMENT) -> None:
