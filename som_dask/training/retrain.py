@@ -66,6 +66,12 @@ class Drift:
         Quantization error of the old map on the new data.
     retrained : float
         Quantization error of the new map on the new data.
+
+    Examples
+    --------
+    >>> from som_dask.training.retrain import Drift
+    >>> Drift(old_data=2.0, new_data=3.0, retrained=2.5).ratio
+    1.5
     """
 
     old_data: float

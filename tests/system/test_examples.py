@@ -53,7 +53,9 @@ def test_each_public_name_has_an_example():
     assert [thing.__name__ for thing in public if not has_example(thing)] == []
 
 
-def test_each_method_of_the_map_has_an_example():
-    own = {name: value for name, value in vars(som_dask.KohonenMap).items() if not name.startswith("_")}
+@pytest.mark.parametrize("kind", [som_dask.KohonenMap, som_dask.Registry])
+def test_each_method_has_an_example(kind):
+    own = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
     methods = [name for name, value in own.items() if callable(value) or isinstance(value, (classmethod, property))]
-    assert [name for name in methods if not has_example(getattr(som_dask.KohonenMap, name))] == []
+    assert methods
+    assert [name for name in methods if not has_example(getattr(kind, name))] == []
