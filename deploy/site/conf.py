@@ -64,6 +64,11 @@ def resolve_inner_name(app, env, node, contnode):
     )
 
 
+def hide_private_parameters(app, kind, name, thing, options, signature, annotation):
+    """Leave parameters whose names begin with an underscore out of signatures."""
+    return signature and re.sub(r"(, \*)?, _\w+=[^,)]*(?=\)$)", "", signature), annotation
+
+
 def refuse_network(app, error):
     """Refuse pages that load anything from a network."""
     if error or app.builder.format != "html":
@@ -75,6 +80,7 @@ def refuse_network(app, error):
 
 
 def setup(app):
-    """Register the two functions above."""
+    """Register the functions above."""
+    app.connect("autodoc-process-signature", hide_private_parameters)
     app.connect("missing-reference", resolve_inner_name)
     app.connect("build-finished", refuse_network)

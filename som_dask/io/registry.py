@@ -96,8 +96,8 @@ class Registry:
         Examples
         --------
         >>> import som_dask as som
-        >>> som.Registry("s3://bucket/models").path("dev/colors/0.1.0/1/1")
-        's3://bucket/models/dev/colors/0.1.0/1/1/model.zarr'
+        >>> som.Registry("memory://models").path("dev/colors/0.1.0/1/1")
+        'memory://models/dev/colors/0.1.0/1/1/model.zarr'
         """
         return self._folders.model(key)
 
