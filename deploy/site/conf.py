@@ -6,6 +6,8 @@ from pathlib import Path
 
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of kernels under frozen modules
 
+from docutils import nodes
+
 import som_dask
 
 project = "som_dask"
@@ -49,6 +51,7 @@ html_theme_options = {
     "footer_end": [],
 }
 
+PICTURE = re.compile(r"picture-(\d+)-of-(\w+)")
 FROM_NETWORK = re.compile(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^\"']+", re.I)
 
 
@@ -69,6 +72,18 @@ def hide_private_parameters(app, kind, name, thing, options, signature, annotati
     return signature and re.sub(r"(, \*)?, _\w+=[^,)]*(?=\)$)", "", signature), annotation
 
 
+def show_pictures(app, doctree, name):
+    """Put a picture of a page on each card of the class ``picture-NUMBER-of-PAGE``."""
+    for card in doctree.findall(nodes.container):
+        for found in filter(None, (PICTURE.fullmatch(word) for word in card.get("classes", ()))):
+            page = app.env.get_doctree(f"{name.rpartition('/')[0]}/{found[2]}")
+            picture = list(page.findall(nodes.image))[int(found[1])].deepcopy()
+            picture["alt"] = ""
+            picture["classes"].append("sd-card-img-top")
+            del picture["width"], picture["height"]
+            card.insert(0, picture)
+
+
 def refuse_network(app, error):
     """Refuse pages that load anything from a network."""
     if error or app.builder.format != "html":
@@ -82,5 +97,6 @@ def refuse_network(app, error):
 def setup(app):
     """Register the functions above."""
     app.connect("autodoc-process-signature", hide_private_parameters)
+    app.connect("doctree-resolved", show_pictures)
     app.connect("missing-reference", resolve_inner_name)
     app.connect("build-finished", refuse_network)

@@ -81,8 +81,14 @@ def test_each_method_of_the_map_is_described():
     assert [name for name in methods if not getattr(som_dask.KohonenMap, name).__doc__] == []
 
 
-def test_the_gallery_is_large_enough():
+def test_the_gallery_shows_each_page_on_a_card():
     assert len(GALLERY) >= 8
+    text = (SITE / "gallery" / "index.md").read_text(encoding="utf-8")
+    cards = re.findall(
+        r"^:link: (\w+)\n:link-type: doc\n:class-card: picture-(\d+)-of-(\w+)$", text, flags=re.MULTILINE
+    )
+    assert {link for link, _, _ in cards} == {page.stem for page in GALLERY}
+    assert all(link == page for link, _, page in cards)
 
 
 @pytest.mark.parametrize("page", GALLERY, ids=names(GALLERY))
