@@ -84,6 +84,14 @@ class Samples:
         What `array` is made of; valid while it is the one that `open_samples` made.
     reweighting : object, optional
         How the weights follow from others, by the numbers of the rows; see `som_dask.samples.reweight`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> samples = som.open_samples(np.zeros((1000, 3)))
+    >>> samples.n_samples, samples.n_features, samples.feature_names
+    (1000, 3, ('feature_0', 'feature_1', 'feature_2'))
     """
 
     array: Any
