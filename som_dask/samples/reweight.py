@@ -43,6 +43,13 @@ def bootstrap_weights(n: int, seed: int) -> np.ndarray:
     -------
     (n,) float64
         Whole numbers.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> weights = som.bootstrap_weights(1000, seed=0)
+    >>> bool((weights[:10] == som.bootstrap_weights(10, seed=0)).all())
+    True
     """
     return _count(np.arange(n), seed)
 
@@ -68,6 +75,13 @@ def held_out(n: int, share: float, seed: int = 0) -> np.ndarray:
     ------
     ParameterError
         If the share is another number.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> out = som.held_out(1000, 0.1)
+    >>> out.shape, out.dtype
+    ((1000,), dtype('bool'))
     """
     return _choose(np.arange(n), check_share(share), seed)
 

@@ -57,6 +57,13 @@ class MapRun:
     ------
     ParameterError
         If the seed is not a whole number of 0 or more.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> runs = [som.MapRun(lattice=som.Lattice(4, 5), bootstrap=seed) for seed in (None, 0, 1)]
+    >>> len(runs)
+    3
     """
 
     lattice: Lattice
@@ -80,6 +87,15 @@ class TrainedMaps(NamedTuple):
         In the order of the runs.
     table : pandas.DataFrame
         A row for each of them; see `som_dask.training.map_table.make_table`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> values = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> models, table = som.train_many(values, [som.MapRun(lattice=som.Lattice(4, 5))])
+    >>> len(models), len(table)
+    (1, 1)
     """
 
     models: list[xr.Dataset]
@@ -136,6 +152,18 @@ def train_many(
     ------
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError, CheckpointError
         The first that any of the maps runs into, which ends the training of all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> values = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> runs = [som.MapRun(lattice=som.Lattice(n, n)) for n in (4, 6)]
+    >>> models, table = som.train_many(values, runs, holdout=0.1)
+    >>> [model["codebook"].shape for model in models]
+    [(4, 4, 3), (6, 6, 3)]
+    >>> "held_out_quantization_error" in table
+    True
     """
     runs, execution = list(runs), execution or Execution()
     check_share(holdout)

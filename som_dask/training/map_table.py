@@ -120,6 +120,16 @@ def choose_size(table: pd.DataFrame) -> tuple[int, int]:
     ------
     ParameterError
         If the table has no errors on held-out samples.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import som_dask as som
+    >>> errors = [1.5, 1.6, 1.04, 1.08, 0.9, 1.1]
+    >>> sides = [4, 4, 6, 6, 8, 8]
+    >>> table = pd.DataFrame({"rows": sides, "cols": sides, "held_out_quantization_error": errors})
+    >>> som.choose_size(table)
+    (6, 6)
     """
     if HELD_OUT not in table or len(table) == 0 or not table[HELD_OUT].notna().all():
         raise ParameterError("a size is chosen by errors on held-out samples; train with `holdout`, such as 0.1")
