@@ -1,4 +1,4 @@
-"""Coordinates of labels, cut into the parts that the blocks write to the store."""
+"""Coordinates of labels, cut into the parts that groups of blocks write to a store."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from dask.delayed import Delayed
 
 from som_dask.io.coordinates import check_names, make_storable
 from som_dask.io.digest import json_digest, values_digest
 from som_dask.samples.table import Samples
 
-__all__ = ["coordinates_of_block", "cut_coordinates", "digest_coordinates", "make_all_storable"]
+__all__ = ["coordinates_of_group", "cut_coordinates", "digest_coordinates", "make_all_storable"]
 
 
 def make_all_storable(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
@@ -47,8 +46,8 @@ def _split_multi_indexes(coords: dict[str, xr.DataArray]) -> dict[str, xr.DataAr
     return found
 
 
-def cut_coordinates(samples: Samples, chunks: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Cut the coordinates that blocks write into delayed parts, on the grid of the blocks.
+def cut_coordinates(samples: Samples, chunks: Mapping[str, int]) -> dict[str, Any]:
+    """Cut the coordinates that groups of blocks write into parts, on the grid of the groups.
 
     Coordinates without dimensions, and those that are dimensions, are written when the store is made.
 
@@ -56,46 +55,47 @@ def cut_coordinates(samples: Samples, chunks: Mapping[str, int]) -> dict[str, np
     ----------
     samples : Samples
     chunks : mapping of str to int
-        Size of the blocks along each sample dimension.
+        Size of the groups along each sample dimension.
 
     Returns
     -------
-    dict of str to array of Delayed
-        For each coordinate, an array over the blocks along its own dimensions.
+    dict of str to dask array
+        For each coordinate, an array whose blocks are the parts.
     """
     return {
-        name: coordinate.chunk({dim: chunks[str(dim)] for dim in coordinate.dims}).data.to_delayed()
+        name: coordinate.chunk({dim: chunks[str(dim)] for dim in coordinate.dims}).data
         for name, coordinate in samples.coords.items()
         if coordinate.dims and name not in samples.sample_dims
     }
 
 
 def digest_coordinates(samples: Samples) -> str:
-    """Compute the digest of the coordinates that are written when the store is made, not by the blocks."""
+    """Compute the digest of the coordinates that are written when the store is made, not by groups."""
     own = {n: c for n, c in samples.coords.items() if not c.dims or n in samples.sample_dims}
     attrs = json_digest({name: c.attrs for name, c in samples.coords.items()})
     return json_digest([sorted(samples.coords), attrs, values_digest({name: c.values for name, c in own.items()})])
 
 
-def coordinates_of_block(
+def coordinates_of_group(
     samples: Samples, place: tuple[int, ...], parts: Mapping[str, Any]
-) -> tuple[dict[str, Delayed], dict[str, tuple[str, ...]]]:
-    """Return the parts of coordinates that a block writes, and their dimensions.
+) -> tuple[list[Any], dict[str, tuple[str, ...]]]:
+    """Return the parts of coordinates that a group writes, as keys of tasks, and the names and dimensions of these.
 
-    Several blocks may share a part; the first one along each dimension that the coordinate lacks writes it.
+    Several groups may share a part; the first one along each dimension that the coordinate lacks writes it.
 
     Parameters
     ----------
     samples : Samples
     place : tuple of int
-        Index of the block along each sample dimension.
-    parts : mapping of str to array of Delayed
+        Index of the group along each sample dimension.
+    parts : mapping of str to dask array
         As `cut_coordinates` returns them.
     """
     index_of = dict(zip(samples.sample_dims, place, strict=True))
-    own_parts, dims = {}, {}
-    for name, blocks in parts.items():
+    keys, dims = [], {}
+    for name, array in parts.items():
         own = tuple(str(dim) for dim in samples.coords[name].dims)
         if all(index == 0 for dim, index in index_of.items() if dim not in own):
-            own_parts[name], dims[name] = blocks[tuple(index_of[dim] for dim in own)], own
-    return own_parts, dims
+            keys.append((array.name, *(index_of[dim] for dim in own)))
+            dims[name] = own
+    return keys, dims

@@ -1,42 +1,51 @@
-"""Write the labels of one block to its region of a store, with a note that it is done."""
+"""Label blocks, and write the labels of a group of blocks to its region of a store."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from som_dask.algorithm.feature_space import Missing
 from som_dask.analysis.labels import NEIGHBOR, Column, label_block
 from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.errors import DataError
 from som_dask.io.digest import values_digest
-from som_dask.io.files import make_durable, write_bytes
+from som_dask.io.files import make_durable
 from som_dask.passes.summary import summarize_block
 
-__all__ = ["Region", "fingerprint_of_part", "write_block", "write_labels"]
+__all__ = [
+    "LabeledPart",
+    "Region",
+    "RegionPlan",
+    "fingerprint_block",
+    "fingerprint_region",
+    "label_part",
+    "write_durably",
+    "write_region",
+]
 
 
 @dataclass(frozen=True)
 class Region:
-    """The part of a store that holds the labels of one block.
+    """The part of a store that holds the labels of one block, or of a group of blocks.
 
     Attributes
     ----------
     index : int
-        Index of the block.
+        Index of the block or group.
     start : int
-        First row of the block in the table.
+        First row of the (first) block in the table.
     dims : tuple of str
         Sample dimensions.
     offsets, shape : tuple of int
         Start and size of the region along each of them.
     place : tuple of int
-        Index of the block along each of them, which is that of its chunk.
+        Index of the block or group along each of them; that of a group is that of its chunk.
     group : str, optional
         Path of the labels in the store; by default its root.
     """
@@ -55,7 +64,7 @@ class Region:
         return {d: slice(o, o + n) for d, o, n in zip(self.dims, self.offsets, self.shape, strict=True)}
 
     def chunk(self, store: str, name: str, dims: Sequence[str]) -> str:
-        """Return the path of the block's chunk, in a local store, of a variable on some of the dimensions."""
+        """Return the path of the group's chunk, in a local store, of a variable on some of the dimensions."""
         index_of = dict(zip(self.dims, self.place, strict=True))
         place = [str(index_of.get(dim, 0)) for dim in dims]  # other dimensions have a single chunk
         return f"{store}/{name}/c/{'/'.join(place)}"
@@ -67,100 +76,158 @@ class Region:
         return f"block {self.index} ({', '.join(f'{d} {s.start} to {s.stop - 1}' for d, s in slices.items())})"
 
 
-def write_block(
+@dataclass(frozen=True)
+class RegionPlan:
+    """What is known of a region before the blocks are labeled.
+
+    Attributes
+    ----------
+    region : Region
+    parts : sequence of Region
+        The blocks in it.
+    columns : mapping of str to Column
+        The variables in a table of labels.
+    missing : {"error", "drop", "mask"}
+    coord_dims : mapping of str to tuple of str
+        The coordinates of which this region writes a part, with their dimensions.
+    """
+
+    region: Region
+    parts: Sequence[Region]
+    columns: Mapping[str, Column]
+    missing: Missing
+    coord_dims: Mapping[str, tuple[str, ...]]
+
+    def dims_of(self, column: Column) -> tuple[str, ...]:
+        """Return the dimensions of a variable of the labels."""
+        return self.region.dims if column.width is None else (*self.region.dims, NEIGHBOR)
+
+
+@dataclass(frozen=True)
+class LabeledPart:
+    """The labels of a block.
+
+    Attributes
+    ----------
+    table : (n, columns) float64
+    fingerprint : int
+        See `fingerprint_block`.
+    """
+
+    table: np.ndarray
+    fingerprint: int
+
+
+def label_part(
+    make: Callable[[np.ndarray, SharedCodebook], np.ndarray] | None,
+    part: Region,
     block: np.ndarray,
     shared: SharedCodebook,
-    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
-    coords: dict[str, np.ndarray],
-    coord_dims: dict[str, tuple[str, ...]],
-    region: Region,
-    target: Any,
-    note: str,
-) -> None:
-    """Label one block, write its region of the store, and only then note that it is done.
+) -> LabeledPart:
+    """Label one block.
 
     Parameters
     ----------
+    make : callable, optional
+        What makes the table of labels; None for `label_block`.
+    part : Region
     block : (n, D) array
     shared : SharedCodebook
-    how : (callable or None, dict of str to Column)
-        What makes the table of labels of a block (None for `label_block`), and the variables in this table.
-    coords : dict of str to array
-        Parts of coordinates that this block writes.
-    coord_dims : dict of str to tuple of str
-        Dimensions of these coordinates.
-    region : Region
-    target : path or zarr Store
-        The store.
-    note : str
-        Path or URL of the note.
 
     Raises
     ------
     DataError
         If a value is infinite, or NaN although none may be missing; the message names the block.
     """
-    columns, record = write_labels(block, shared, how, coords, coord_dims, region, target)
-    if isinstance(target, str):
-        make_durable(region.chunk(target, name, dims) for name, dims in columns.items())
-    write_bytes(note, json.dumps(record).encode())
-
-
-def write_labels(
-    block: np.ndarray,
-    shared: SharedCodebook,
-    how: tuple[Callable[[np.ndarray, SharedCodebook], np.ndarray] | None, dict[str, Column]],
-    coords: dict[str, np.ndarray],
-    coord_dims: dict[str, tuple[str, ...]],
-    region: Region,
-    target: Any,
-) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
-    """Label one block and write its region of the store; the parameters are those of `write_block`.
-
-    Returns
-    -------
-    columns : dict of str to tuple of str
-        Names of the variables that were written, and their dimensions.
-    record : dict
-        Numbers of samples and of labels, sum of the distances, and fingerprint of the block, as JSON values.
-    """
-    make, wanted = how
     try:
-        labels = (make or label_block)(block, shared)
+        table = (make or label_block)(block, shared)
     except DataError as error:
-        raise DataError(f"{region}: {error}") from error
-    columns: dict[str, Any] = {}
-    for name, column in wanted.items():
-        values = column.of(labels, shared.space.missing)
-        dims = region.dims if column.width is None else (*region.dims, NEIGHBOR)
-        columns[name] = (dims, values.reshape(*region.shape, *values.shape[1:]))
-    columns |= {name: (coord_dims[name], values) for name, values in coords.items()}
-    xr.Dataset(columns).to_zarr(target, group=region.group, region=region.slices, consolidated=False)
-    distance = labels[:, wanted["distance"].first]
-    known = ~np.isnan(distance)
-    record = {
-        "samples": len(labels),
-        "labeled": int(np.count_nonzero(known)),
-        "distance": float(distance[known].sum()),
-        "fingerprint": fingerprint_of_part(block, region.start, coords),
-    }
-    return {name: dims for name, (dims, _) in columns.items()}, record
+        raise DataError(f"{part}: {error}") from error
+    return LabeledPart(table, fingerprint_block(part.start, block))
 
 
-def fingerprint_of_part(block: np.ndarray, first_row: int, coords: dict[str, np.ndarray]) -> str:
-    """Return the fingerprint of a block, (n, D), and of the parts of coordinates that it writes.
+def write_region(
+    plan: RegionPlan, parts: Sequence[LabeledPart], coords: Sequence[np.ndarray], target: Any
+) -> dict[str, Any]:
+    """Write the labels of a group of blocks to its region of a store.
 
     Parameters
     ----------
-    block : (n, D) array
-    first_row : int
-        Row of the table at which it begins.
-    coords : dict of str to array
+    plan : RegionPlan
+    parts : sequence of LabeledPart
+    coords : sequence of array
+        The parts of coordinates that this region writes, in the order of `plan.coord_dims`.
+    target : path or zarr Store
+        The store.
+
+    Returns
+    -------
+    dict
+        JSON values: index of the group, as "block"; numbers of its samples and of those with labels; sum of their
+        distances; and the fingerprint of samples and coordinates.
+    """
+    region = plan.region
+    columns: dict[str, Any] = {}
+    for name, column in plan.columns.items():
+        columns[name] = (plan.dims_of(column), _join(plan, [column.of(part.table, plan.missing) for part in parts]))
+    columns |= {name: (dims, part) for (name, dims), part in zip(plan.coord_dims.items(), coords, strict=True)}
+    xr.Dataset(columns).to_zarr(target, group=region.group, region=region.slices, consolidated=False)
+    distances = [part.table[:, plan.columns["distance"].first] for part in parts]
+    known = [distance[~np.isnan(distance)] for distance in distances]
+    prints = [part.fingerprint for part in parts]
+    return {
+        "block": region.index,
+        "samples": sum(map(len, distances)),
+        "labeled": sum(map(len, known)),
+        "distance": float(sum(float(distance.sum()) for distance in known)),
+        "fingerprint": fingerprint_region(list(plan.coord_dims), prints, coords),
+    }
+
+
+def _join(plan: RegionPlan, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Put the values of each block, (n,) or (n, k), at their place in the region."""
+    shape, inner = plan.region.shape, parts[0].shape[1:]
+    if len(parts) == 1:
+        return parts[0].reshape(*shape, *inner)
+    joined = np.empty((*shape, *inner), dtype=parts[0].dtype)
+    for part, values in zip(plan.parts, parts, strict=True):
+        starts = (o - first for o, first in zip(part.offsets, plan.region.offsets, strict=True))
+        box = tuple(slice(start, start + n) for start, n in zip(starts, part.shape, strict=True))
+        joined[box] = values.reshape(*part.shape, *inner)
+    return joined
+
+
+def write_durably(
+    plan: RegionPlan, parts: Sequence[LabeledPart], coords: Sequence[np.ndarray], target: Any
+) -> dict[str, Any]:
+    """Write a region as `write_region` does, and return when it would survive a power failure."""
+    record = write_region(plan, parts, coords, target)
+    if isinstance(target, str):
+        dims = {name: plan.dims_of(column) for name, column in plan.columns.items()} | dict(plan.coord_dims)
+        make_durable(plan.region.chunk(target, name, own) for name, own in dims.items())
+    return record
+
+
+def fingerprint_block(first_row: int, block: np.ndarray) -> int:
+    """Return the fingerprint of a block, (n, D), that begins at a row of the table: from 0 to 2^64 - 1."""
+    return summarize_block(Block.of(block, numbers=first_row)).fingerprint
+
+
+def fingerprint_region(names: Sequence[str], blocks: Sequence[int], coords: Sequence[np.ndarray]) -> str:
+    """Return the fingerprint of a group of blocks, and of the parts of coordinates that it writes.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the coordinates.
+    blocks : sequence of int
+        The fingerprint of each block.
+    coords : sequence of array
 
     Returns
     -------
     str
         16 hexadecimal digits, and 64 more if there are coordinates.
     """
-    own = f"{summarize_block(Block.of(block, numbers=first_row)).fingerprint:016x}"
-    return f"{own}-{values_digest(coords)}" if coords else own
+    own = f"{sum(blocks) % 2**64:016x}"
+    return f"{own}-{values_digest(dict(zip(names, coords, strict=True)))}" if names else own

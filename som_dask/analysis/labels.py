@@ -281,11 +281,23 @@ def empty_labels(task: LabelTask, chunks: Mapping[str, int]) -> tuple[xr.Dataset
         As for `xarray.Dataset.to_zarr`.
     """
     samples = task.samples
-    rows, width = samples.block_rows, sum(column.width or 1 for column in task.columns.values())
-    empty = task.make_labels(dask.array.zeros((sum(rows), width), chunks=(rows, width))).chunk(chunks)
+    # In one block and one chunk each, because no value is written here: the graph has a few tasks for any size.
+    whole = replace(
+        samples,
+        array=dask.array.zeros(samples.array.shape, chunks=-1, dtype=samples.array.dtype),
+        grid=None if samples.grid is None else tuple((size,) for size in samples.sample_shape),
+        weights=None,
+    )
+    table = dask.array.zeros((samples.n_samples, task.width), chunks=-1)
+    empty = replace(task, samples=whole).make_labels(table)
+    empty = empty.chunk(dict(empty.sizes))
     empty = empty.assign_coords({name: c.load() for name, c in samples.coords.items() if not c.dims})
     encoding = {
         name: {**empty[name].encoding, **codecs} if name in task.columns else codecs
         for name, codecs in store_encoding(empty).items()
     }
+    for name, variable in empty.variables.items():
+        if variable.chunks is not None:
+            sizes = (chunks.get(str(dim), size) for dim, size in variable.sizes.items())
+            encoding[str(name)]["chunks"] = tuple(sizes)
     return empty, encoding

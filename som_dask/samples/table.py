@@ -11,7 +11,6 @@ import dask
 import numpy as np
 import xarray as xr
 from dask.core import flatten
-from dask.delayed import Delayed
 from dask.highlevelgraph import MaterializedLayer
 from distributed import Future
 
@@ -261,15 +260,6 @@ class Samples:
         if self.weights is None or self._weight_futures:
             return {}
         return tasks_of([self.weights], fuse=not self.in_memory)
-
-    def delayed_blocks(self) -> list[Delayed]:
-        """Return the blocks in order, each a delayed (rows, D) array."""
-        return list(self._delayed)
-
-    @functools.cached_property
-    def _delayed(self) -> list[Delayed]:
-        # Cached, because it takes a good part of a short epoch.
-        return self.array.to_delayed().ravel().tolist()
 
     def even_out(self) -> Samples:
         """Return the same samples in blocks that have one size along each sample dimension, except the last."""

@@ -8,7 +8,6 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis import label_store as inference
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.errors import DataError, StorageError
@@ -95,8 +94,7 @@ def test_features_first(cells, model, tmp_path):
     )
 
 
-def test_a_bad_block_is_named_and_those_before_it_stay_done(cells, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "BLOCKS_AT_ONCE", 1)
+def test_a_bad_block_is_named_and_those_before_it_stay_done(cells, model, tmp_path):
     place = tmp_path / "labels.zarr"
     bad = cells.copy(deep=True)
     bad[8500, 1] = np.nan

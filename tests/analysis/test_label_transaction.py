@@ -43,11 +43,6 @@ def samples(data):
     return som.open_samples(data, feature_dims="band", block_size=150)
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch):
-    monkeypatch.setattr(label_transaction, "BLOCKS_AT_ONCE", 3)
-
-
 def read(place):
     node = zarr.open(place, mode="r")
     return xr.open_zarr(node.store, group=node.path, chunks=None, consolidated=False).load()
@@ -64,7 +59,8 @@ def test_labels_are_those_of_infer(soft, path, samples, model):
     nearest = wanted["distance"] if soft is None else wanted["distance"][..., 0]
     assert summary.quantization_error == pytest.approx(float(nearest.mean()))
     assert (summary.samples, summary.left_out, summary.blocks, summary.blocks_before) == (42, 1, 8, 0)
-    assert told == [(0, 8), (3, 8), (6, 8), (8, 8)]
+    assert [told[0], told[-1]] == [(0, 8), (8, 8)]
+    assert told == sorted(set(told))
     assert zarr.open(place, mode="r")["bmu_row" if soft is None else "node_row"].dtype == np.int32
     with pytest.raises(StorageError, match="holds something already"):
         som.infer_to_store(samples, model, place, soft=soft)

@@ -2,6 +2,7 @@
 
 import os
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -191,16 +192,15 @@ def test_features_that_the_model_never_knew_are_ignored():
     np.testing.assert_array_equal(found["bmu_col"], cols)
 
 
-def test_a_store_of_labels_is_continued(tmp_path, monkeypatch):
+def test_a_store_of_labels_is_continued(tmp_path):
     samples = open_samples(with_land(field()).chunk(time=2, lat=3, lon=4), feature_dims="level", block_size=576)
-    monkeypatch.setattr(inference, "BLOCKS_AT_ONCE", 5)
 
     def stop(done, _):
         if done == 5:
             raise KeyboardInterrupt
 
     place = tmp_path / "labels.zarr"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="sync"):
         infer_to_store(samples, MODEL, place, missing="mask", on_progress=stop)
     assert not place.exists()
     with pytest.raises(StorageError, match=r"other missing\)"):
@@ -215,13 +215,13 @@ def test_a_store_of_labels_is_continued(tmp_path, monkeypatch):
 def test_each_part_of_a_coordinate_is_written_once(tmp_path, monkeypatch):
     samples = open_samples(field().chunk(time=2, lat=3, lon=4), feature_dims="level", block_size=576)
     written = []
-    plain = inference.write_block
+    plain = inference.write_durably
 
-    def noted(block, shared, how, coords, *rest):
-        written.extend((name, values.tobytes()) for name, values in coords.items())
-        return plain(block, shared, how, coords, *rest)
+    def noted(plan, parts, coords, target):
+        written.extend((name, values.tobytes()) for name, values in zip(plan.coord_dims, coords, strict=True))
+        return plain(plan, parts, coords, target)
 
-    monkeypatch.setattr(inference, "write_block", noted)
+    monkeypatch.setattr(inference, "write_durably", noted)
     infer_to_store(samples, MODEL, tmp_path / "labels.zarr")
     assert sorted(name for name, _ in written) == ["height"] * 4 + ["month"] * 3
 

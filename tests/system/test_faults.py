@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis import label_store as inference
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.errors import ParameterError, SomError, StorageError
@@ -54,21 +54,19 @@ def distances(place):
     return xr.open_zarr(place, chunks=None, consolidated=False)["distance"].values
 
 
-def killed_after_a_block(monkeypatch, data, model):
+def killed_after_a_block(data, model):
     def stop(done, _):
         if done:
             raise Killed
 
-    with monkeypatch.context() as patched:
-        patched.setattr(inference, "BLOCKS_AT_ONCE", 1)
-        with pytest.raises(Killed):
-            infer_to_store(data, model, "labels.zarr", on_progress=stop)
+    with pytest.raises(Killed), dask.config.set(scheduler="sync"):
+        infer_to_store(data, model, "labels.zarr", on_progress=stop)
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["arrays", "one path"])
-def test_labels_of_other_samples_are_never_continued(stored, values, model, monkeypatch):
+def test_labels_of_other_samples_are_never_continued(stored, values, model):
     """The partial store is told from another run's by the samples themselves, not by their description."""
-    killed_after_a_block(monkeypatch, saved(values) if stored else values, model)
+    killed_after_a_block(saved(values) if stored else values, model)
     other = saved(values + 1) if stored else values + 1
     wanted = infer(values + 1, model)["distance"].compute().values
     try:

@@ -17,6 +17,7 @@ import som_dask as som
 from som_dask.cli.commands import cli
 from som_dask.io.claims import claim
 from som_dask.io.files import list_tree, names_in, read_bytes
+from som_dask.io.notes import Notes
 from som_dask.io.registry import Registry
 from som_dask.samples import open as opening
 
@@ -133,7 +134,8 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint(stored, model, buc
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket):
+def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket, monkeypatch):
+    monkeypatch.setenv("DASK_NUM_WORKERS", "1")  # each block is noted by itself
     som.save_model(model, f"{bucket}/model.zarr")
     output = f"{bucket}/labels.zarr"
     more = ["--overwrite"] if old else []
@@ -141,7 +143,7 @@ def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket):
         som.infer_to_store(cells[:500], model, output)
         before = read(output)
     command = ("infer", f"{bucket}/model.zarr", stored, "--output", output, *more)
-    kill(command, 4, "som_dask.analysis", "label_region", "write_bytes")
+    kill(command, 4, "som_dask.io", "notes", "write_bytes")
     assert len(names_in(f"{bucket}/.labels.zarr.partial/done")) == 4
     if old:
         xr.testing.assert_identical(read(output), before)
@@ -154,11 +156,12 @@ def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket):
     assert all("/c/" in key or key.endswith("zarr.json") for key in list_tree(output)) is not old
 
 
-def test_continued_labels_notice_that_any_block_has_changed(stored, model, bucket):
+def test_continued_labels_notice_that_any_block_has_changed(stored, model, bucket, monkeypatch):
+    monkeypatch.setenv("DASK_NUM_WORKERS", "1")
     som.save_model(model, f"{bucket}/model.zarr")
     command = ("infer", f"{bucket}/model.zarr", stored, "--output", f"{bucket}/labels.zarr")
-    kill(command, 4, "som_dask.analysis", "label_region", "write_bytes")
-    first = min(int(name[:9]) for name in names_in(f"{bucket}/.labels.zarr.partial/done"))
+    kill(command, 4, "som_dask.io", "notes", "write_bytes")
+    first = min(record["block"] for record in Notes(f"{bucket}/.labels.zarr.partial/done").read())
     rows = slice(first * 1000, first * 1000 + 1000)
     plain = xr.open_zarr(stored, consolidated=False)["plate"].load()
     (plain + 1)[rows].drop_vars("plate").to_dataset(name="plate").drop_vars("cell").to_zarr(

@@ -30,17 +30,19 @@ def folder(tmp_path, monkeypatch, rng):
 
 STOPS_IN_INFER = """
 import sys
+import dask
 from som_dask.analysis import label_store as inference
 from som_dask.cli.main import main
-inference.BLOCKS_AT_ONCE = 1
-plain = inference._LabelStore.write
-def write(self):
-    for done in plain(self):
-        yield done
+dask.config.set(scheduler="sync")
+plain = inference.infer_to_store
+def infer_to_store(*arguments, on_progress, **options):
+    def tell(done, blocks):
         if done == 1:
             print("one block", flush=True)
             sys.stdin.read()  # wait here to be killed
-inference._LabelStore.write = write
+        on_progress(done, blocks)
+    return plain(*arguments, on_progress=tell, **options)
+inference.infer_to_store = infer_to_store
 main()
 """
 STOPS_IN_TRAIN = """
