@@ -156,6 +156,24 @@ def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket, monkey
     assert all("/c/" in key or key.endswith("zarr.json") for key in list_tree(output)) is not old
 
 
+def test_labels_in_parts_by_processes_that_know_nothing_of_each_other(stored, cells, model, bucket, monkeypatch):
+    monkeypatch.setenv("DASK_NUM_WORKERS", "1")  # each block is noted by itself
+    som.save_model(model, f"{bucket}/model.zarr")
+    output = f"{bucket}/labels.zarr"
+    command = ("infer", f"{bucket}/model.zarr", stored, "--output", output, "--part")
+    kill([*command, "1/2"], 3, "som_dask.io", "notes", "write_bytes")
+    script = PLAIN.replace(
+        "import sys", "import sys\nfrom som_dask.samples import open as opening\nopening.MIN_BLOCK_ROWS = 1000"
+    )
+    running = [start(script, [*command, part]) for part in ("1/2", "2/2")]
+    told = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    assert "labels              s3://" in "".join(out for out, _ in told)
+    xr.testing.assert_identical(read(output).drop_attrs(), som.infer(cells, model).compute().drop_attrs())
+    assert sorted(names_in(bucket)) == ["in.zarr", "labels.zarr", "model.zarr"]
+    assert "labels              s3://" in run(*command, "1/2")  # as a job that was put back into the queue
+
+
 def test_continued_labels_notice_that_any_block_has_changed(stored, model, bucket, monkeypatch):
     monkeypatch.setenv("DASK_NUM_WORKERS", "1")
     som.save_model(model, f"{bucket}/model.zarr")
