@@ -145,7 +145,7 @@ def _tell(summary: LabelSummary, output: str, part: tuple[int, int] | None) -> N
     echo(f"samples             {summary.samples}{before}")
     if summary.left_out:
         echo(f"left out            {summary.left_out}, for the values that they lack")
-    if summary.samples == summary.left_out or not math.isnan(summary.quantization_error):
+    if part is None or not math.isnan(summary.quantization_error):
         echo(f"quantization error  {summary.quantization_error:.6g}")
 
 

@@ -243,9 +243,11 @@ def test_an_array_of_jobs_labels_in_parts_and_one_that_starts_again_is_no_harm(f
         until(lambda: state_of(parts[1])["JobState"] == "PENDING", parts[1])
         call("scontrol", "update", f"JobId={parts[1]}", "StartTime=now")
         finished(*parts)
+        assert state_of(parts[1])["Restarts"] == "1"
     finally:
         call("scancel", "--quiet", array)
     assert "labels              labels.zarr" in said()
+    assert "still missing       part " in said()
     found, wanted = zarr.open_group("labels.zarr"), labeled_by_one_run("model.zarr")
     for name in ("bmu_row", "bmu_col", "distance"):
         np.testing.assert_array_equal(found[name], wanted[name])
