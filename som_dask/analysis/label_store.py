@@ -17,7 +17,7 @@ from som_dask.analysis.label_groups import Groups
 from som_dask.analysis.label_region import write_durably
 from som_dask.analysis.labels import LabelTask, empty_labels
 from som_dask.analysis.soft_labels import SoftTask
-from som_dask.errors import StorageError
+from som_dask.errors import ParameterError, StorageError
 from som_dask.io.digest import json_digest
 from som_dask.io.draft import Draft, LocalDraft, ObjectDraft
 from som_dask.io.files import exists, is_url, local_path, read_bytes, write_bytes
@@ -27,9 +27,11 @@ from som_dask.io.outputs import check_free, lock, work_folder
 from som_dask.io.store_objects import Place, resolve_place
 from som_dask.io.store_state import store_state
 from som_dask.passes.window import count_threads, run_window
+from som_dask.samples.table import Samples
 
-__all__ = ["LabelSummary", "infer_to_store"]
+__all__ = ["LabelStore", "LabelSummary", "infer_to_store", "name_part", "state_of_input", "summarize"]
 
+OF_ONE_RUN = {"state", "run_id"}  # entries of the file of a plan that are not the plan's
 LAYOUT = 2  # of the unfinished store and its notes; one of another layout is not continued
 
 
@@ -48,6 +50,10 @@ class LabelSummary:
         if there are none.
     left_out : int
         Number of samples without a label, because they lack values.
+    parts_missing : tuple of int
+        With `part`, the parts that are not finished; if there are none, the store is published. All of the above is
+        of the run's own part then, and of the whole store for the run that publishes it. A run that finds the
+        store published already reads no labels: its error is NaN, and it does not count those left out.
     """
 
     samples: int
@@ -55,6 +61,7 @@ class LabelSummary:
     blocks_before: int
     quantization_error: float
     left_out: int = 0
+    parts_missing: tuple[int, ...] = ()
 
 
 def infer_to_store(
@@ -66,6 +73,7 @@ def infer_to_store(
     missing: Missing | None = None,
     device: str = "cpu",
     soft: Mapping[str, Any] | None = None,
+    part: tuple[int, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
     """Infer labels of samples into a Zarr store, block by block.
@@ -87,6 +95,9 @@ def infer_to_store(
     soft : mapping, optional
         Infer the k nearest nodes and memberships instead of the best matching unit: "k" and the other options of
         `som_dask.infer_soft`, with its `kind` as "membership".
+    part : (int, int), optional
+        Infer the labels of part k of n only, k from 1 to n: n runs with the same other arguments, on machines that
+        know nothing of each other, share the work. See `som_dask.analysis.label_parts`.
     overwrite : bool
         Replace a finished store at `place`, and discard an unfinished store of another run.
     on_progress : callable, optional
@@ -99,6 +110,8 @@ def infer_to_store(
 
     Raises
     ------
+    ParameterError
+        If there is no such part, or if a store object is to be written in parts.
     SchemaError
         If the features are not those of the model; nothing is written.
     StorageError
@@ -116,6 +129,8 @@ def infer_to_store(
     >>> summary.samples, summary.left_out
     (40, 0)
     """
+    if part is not None:
+        _check_part(part, place)
     read = [data, model]
     task: LabelTask = LabelTask.of(data, model, missing, device)
     if soft is not None:
@@ -125,16 +140,46 @@ def infer_to_store(
         from som_dask.analysis.label_transaction import infer_into_object
 
         return infer_into_object(task, place, overwrite=overwrite, inputs=read, on_progress=on_progress)
+    if part is not None:
+        from som_dask.analysis.label_parts import infer_part
+
+        return infer_part(task, place, part, overwrite=overwrite, inputs=read, on_progress=on_progress)
     check_free(place, overwrite=overwrite, inputs=read)
     with lock(place):
-        run = _LabelStore(Groups(task), os.fspath(place))
+        run = LabelStore(Groups(task), os.fspath(place))
         run.open(overwrite=overwrite)
         run.write(on_progress or (lambda done, blocks: None))
         return run.finish(overwrite=overwrite)
 
 
-class _LabelStore:
-    """A store of labels that is being written."""
+def _check_part(part: tuple[int, int], place: Place) -> None:
+    whole = isinstance(part, (tuple, list)) and len(part) == 2 and all(isinstance(number, int) for number in part)
+    if not whole or not 1 <= part[0] <= part[1]:
+        raise ParameterError(f"there is no part {part!r}; give (k, n), k from 1 to n")
+    if not isinstance(resolve_place(place), (str, os.PathLike)):
+        raise ParameterError("a store object can't be written in parts by several runs; give a path or URL")
+
+
+def name_part(place: str, k: int, n: int) -> str:
+    """Return what is locked by the run that labels part k of n, as if that were an output of its own."""
+    return f"{place.rstrip('/')} part {k} of {n}"
+
+
+def state_of_input(samples: Samples) -> str | None:
+    """Return the state of the stored input that samples and coordinates come from; None if there is none."""
+    names = [*samples.variables, *samples.coords] if samples.variables else []
+    return None if samples.place is None else store_state(samples.place, names)
+
+
+class LabelStore:
+    """A store of labels that is being written.
+
+    Parameters
+    ----------
+    groups : Groups
+    place : path or URL
+        It must be locked.
+    """
 
     def __init__(self, groups: Groups, place: str) -> None:
         self.groups, self.task, self.samples = groups, groups.task, groups.task.samples
@@ -148,6 +193,7 @@ class _LabelStore:
         )
         self.notes = Notes(f"{self.work}/done")
         self.n_blocks, self.n_before = len(groups), 0
+        self.blocks = range(self.n_blocks)  # that this run writes
         self.done: dict[int, dict[str, Any]] = {}  # the record of each finished block
 
     @functools.cached_property
@@ -171,25 +217,43 @@ class _LabelStore:
 
     def open(self, *, overwrite: bool) -> None:
         """Continue the unfinished store of the same run, or begin a new one."""
-        state = self._state_of_input()
-        if exists(self.plan_file):
-            found = json.loads(read_bytes(self.plan_file))
-            differing = [name for name in self.plan if found.get(name) != self.plan[name]]
+        found = self._read_plan()
+        if found is not None:
+            names = (self.plan.keys() | found.keys()) - OF_ONE_RUN
+            differing = sorted(name for name in names if found.get(name) != self.plan.get(name))
             # With another run id it is the old store, replaced by a run that was killed before it had removed it.
             if not differing and self.draft.run_id == found["run_id"]:
-                done = {record["block"]: record for record in self.notes.read(join=True)}
-                is_unchanged = state is not None and state == found["state"]
-                if self._has_same_samples(list(done.values())[-1:] if is_unchanged else list(done.values())):
-                    self.done, self.n_before, self.run_id = done, len(done), found["run_id"]
-                    self.draft.take_up()
-                    self._write_plan(state)
+                if self._go_on(found):
                     return
                 differing = ["samples or coordinates"]
-            if differing and not overwrite and self.notes.exist():
-                raise StorageError(
-                    f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
-                    f"finish that one, or discard it with `overwrite=True`"
-                )
+            if differing:
+                self._check_discardable(found, differing, overwrite=overwrite)
+        self._begin()
+
+    def _go_on(self, found: Mapping[str, Any]) -> bool:
+        """Continue the run that wrote a plan; return False if samples or coordinates are not the same."""
+        done = {record["block"]: record for record in self.notes.read(join=True)}
+        is_unchanged = self.state is not None and self.state == found["state"]
+        if not self._has_same_samples(list(done.values())[-1:] if is_unchanged else list(done.values())):
+            return False
+        self.done, self.n_before, self.run_id = done, len(done), found["run_id"]
+        self.draft.take_up()
+        self._write_plan()
+        return True
+
+    def _check_discardable(self, found: Mapping[str, Any], differing: Sequence[str], *, overwrite: bool) -> None:
+        """Check that the unfinished store of another run may be removed, and that nobody writes a part of it."""
+        if not overwrite and Notes(f"{self.work}/done").exist():
+            raise StorageError(
+                f"{self.work} holds the unfinished labels of another run (other {', '.join(differing)}); "
+                f"finish that one, or discard it with `overwrite=True`"
+            )
+        n = found.get("parts", 0)
+        for k in range(1, n + 1):
+            with lock(name_part(self.place, k, n)):
+                pass
+
+    def _begin(self) -> None:
         empty, encoding = empty_labels(self.task, self.groups.chunks)
         empty = empty.assign_attrs(run_id=self.run_id)
         try:
@@ -198,15 +262,18 @@ class _LabelStore:
             raise
         except OSError as error:
             raise StorageError(f"can't write {self.work}: {error}; choose another output") from error
-        self._write_plan(state)
+        self._write_plan()
 
-    def _state_of_input(self) -> str | None:
-        """Return the state of the stored input that samples and coordinates come from; None if there is none."""
-        names = [*self.samples.variables, *self.samples.coords] if self.samples.variables else []
-        return None if self.samples.place is None else store_state(self.samples.place, names)
+    @functools.cached_property
+    def state(self) -> str | None:
+        """See `state_of_input`."""
+        return state_of_input(self.samples)
 
-    def _write_plan(self, state: str | None) -> None:
-        write_bytes(self.plan_file, json.dumps({**self.plan, "state": state, "run_id": self.run_id}).encode())
+    def _read_plan(self) -> dict[str, Any] | None:
+        return json.loads(read_bytes(self.plan_file)) if exists(self.plan_file) else None
+
+    def _write_plan(self) -> None:
+        write_bytes(self.plan_file, json.dumps({**self.plan, "state": self.state, "run_id": self.run_id}).encode())
 
     def _has_same_samples(self, records: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether samples and coordinates are still those of finished blocks, by reading these again."""
@@ -225,8 +292,8 @@ class _LabelStore:
     def write(self, on_progress: Callable[[int, int], None]) -> None:
         """Write the missing blocks, and tell how many are noted as finished."""
         told = noted = len(self.done)
-        on_progress(noted, self.n_blocks)
-        missing = [block for block in range(self.n_blocks) if block not in self.done]
+        on_progress(noted, len(self.blocks))
+        missing = [block for block in self.blocks if block not in self.done]
         threads = count_threads() if missing else 0
 
         def note(_: int, record: dict[str, Any]) -> None:
@@ -239,7 +306,7 @@ class _LabelStore:
             nonlocal told
             if noted > told:
                 told = noted
-                on_progress(noted, self.n_blocks)
+                on_progress(noted, len(self.blocks))
 
         jobs = [self.groups.labels_of(block, write=write_durably) for block in missing]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from som_dask.errors import ParameterError
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.weights import AREA
 
-__all__ = ["AreaOrNumbers", "Names", "Nodata", "Numbers", "WordedOption", "combine_options", "worded_option"]
+__all__ = ["AreaOrNumbers", "Names", "Nodata", "Numbers", "Part", "WordedOption", "combine_options", "worded_option"]
 
 
 class Numbers(click.ParamType):
@@ -59,6 +60,20 @@ class Nodata(click.ParamType):
             return tuple(str(number) for number in parse_nodata(parts))
         except ParameterError:
             self.fail(f"{value!r} is not a number or a list of numbers.", param, ctx)
+
+
+class Part(click.ParamType):
+    """One part of several: K/N, with K from 1 to N."""
+
+    name = "k/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"([0-9]{1,18})/([0-9]{1,18})", str(value))
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            self.fail(f"{value!r} is not K/N with K from 1 to N, such as 3/16.", param, ctx)
+        return int(found[1]), int(found[2])
 
 
 class WordedOption(click.Option):

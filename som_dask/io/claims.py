@@ -24,15 +24,19 @@ import psutil
 from som_dask.errors import StorageError
 from som_dask.io.files import PathOrUrl, beside, create, names_in, read_bytes, remove, write_bytes
 
-__all__ = ["check_claimed", "claim"]
+__all__ = ["PlaceTakenError", "check_claimed", "claim"]
 
 LEASE, RENEWAL = 180.0, 30.0  # seconds until a claim that is not renewed may be taken over, and between renewals
 _held: ContextVar[dict[str, Claim]] = ContextVar("claims that this thread holds")
 
 
+class PlaceTakenError(StorageError):
+    """Another run holds the right to write to a place."""
+
+
 @contextlib.contextmanager
 def claim(url: PathOrUrl) -> Iterator[None]:
-    """Hold the exclusive right to write to a URL within a ``with`` block; blocks may lie in each other.
+    """Hold the exclusive right to write to a URL within a ``with`` block; blocks may lie in each other or overlap.
 
     A claim is taken over from a process of this machine that has ended, and from any holder that has not renewed it
     for three minutes. Storages without conditional writes let two runs claim a place that begin at the same moment.
@@ -43,8 +47,10 @@ def claim(url: PathOrUrl) -> Iterator[None]:
 
     Raises
     ------
+    PlaceTakenError
+        If another run holds the claim.
     StorageError
-        If another run holds the claim, or if the storage can't be written to.
+        If the storage can't be written to.
     """
     place = os.fspath(url).rstrip("/")
     held = _held.get({})
@@ -52,14 +58,14 @@ def claim(url: PathOrUrl) -> Iterator[None]:
         yield
         return
     mine = _take(place)
-    reset = _held.set({**held, place: mine})
+    _held.set({**held, place: mine})
     stop = threading.Event()
     renewing = threading.Thread(target=_renew, args=(mine, stop), name="som_dask-claim", daemon=True)
     renewing.start()
     try:
         yield
     finally:
-        _held.reset(reset)
+        _held.set({other: one for other, one in _held.get({}).items() if other != place})
         stop.set()
         renewing.join()
         with contextlib.suppress(StorageError):
@@ -147,9 +153,9 @@ def _is_running(process: int, started: float) -> bool:
         return False
 
 
-def _make_error(place: str, holder: str | None) -> StorageError:
+def _make_error(place: str, holder: str | None) -> PlaceTakenError:
     by = "another run" if holder is None else f"another run ({holder})"
-    return StorageError(
+    return PlaceTakenError(
         f"{by} is writing {place}; wait for it or choose another output. One that was killed elsewhere gives way "
         f"after {LEASE:.0f} s"
     )

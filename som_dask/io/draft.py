@@ -41,7 +41,7 @@ from som_dask.io.outputs import ROOTS, publish, work_folder
 from som_dask.io.stores import open_zarr_node
 from som_dask.io.withheld import DOCUMENT, WithheldMetadata
 
-__all__ = ["Draft", "LocalDraft", "ObjectDraft", "open_draft"]
+__all__ = ["Draft", "LocalDraft", "ObjectDraft", "open_draft", "published_run_id"]
 
 ENCODINGS = ({"name": "default", "separator": "/"}, {"name": "v2", "separator": "."})
 CHUNKS = {"default": re.compile(r"c(/\d+)*"), "v2": re.compile(r"\d+(\.\d+)*")}  # keys of chunks within an array
@@ -164,8 +164,7 @@ class ObjectDraft:
     def run_id(self) -> str | None:
         """See `Draft`."""
         began = _run_id_of(self.documents.get(DOCUMENT))
-        root = f"{self.place}/{DOCUMENT}"
-        is_published = began is not None and exists(root) and _run_id_of(read_bytes(root)) == began
+        is_published = began is not None and published_run_id(self.place) == began
         return None if is_published else began
 
     def take_up(self) -> None:
@@ -237,6 +236,12 @@ class ObjectDraft:
     def _is_own_chunk(self, key: str) -> bool:
         document = self.documents.get(f"{key.partition('/')[0]}/{DOCUMENT}")
         return document is not None and _is_chunk(key, json.loads(document)["chunk_key_encoding"]["name"])
+
+
+def published_run_id(place: PathOrUrl) -> str | None:
+    """Return the attribute ``run_id`` of the Zarr store that readers see at a path or URL; None if there is none."""
+    root = f"{os.fspath(place).rstrip('/')}/{DOCUMENT}"
+    return _run_id_of(read_bytes(root)) if exists(root) else None
 
 
 def _run_id_of(root: bytes | None) -> str | None:

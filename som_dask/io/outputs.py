@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from som_dask.errors import StorageError
-from som_dask.io.claims import claim
+from som_dask.io.claims import PlaceTakenError, claim
 from som_dask.io.files import (
     PathOrUrl,
     beside,
@@ -250,8 +250,10 @@ def lock(path: PathOrUrl) -> Iterator[None]:
 
     Raises
     ------
+    PlaceTakenError
+        If another run holds the lock.
     StorageError
-        If another run holds the lock, or if the folder of `path` is not writable.
+        If the folder of `path` is not writable.
     """
     if is_url(path):
         with claim(path):
@@ -272,7 +274,9 @@ def lock(path: PathOrUrl) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise StorageError(f"another run is writing {path}; wait for it or choose another output") from error
+                raise PlaceTakenError(
+                    f"another run is writing {path}; wait for it or choose another output"
+                ) from error
             if not _has_name(file, name):
                 continue  # an earlier holder removed the file after it was opened here, so this lock protects nothing
             try:

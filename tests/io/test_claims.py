@@ -1,5 +1,6 @@
 """Claims on URLs: one run at a time writes there, and one that was killed gives way."""
 
+import contextlib
 import json
 import os
 import signal
@@ -129,3 +130,17 @@ def test_claims_are_renewed(storage, monkeypatch):
 def test_a_storage_that_can_not_be_written_to(s3_server):
     with pytest.raises(StorageError, match=r"can't write s3://no-such-bucket-here/\.x\.claim\.1: .*; choose another"):
         claim("s3://no-such-bucket-here/x").__enter__()
+
+
+def test_claims_may_overlap(tmp_path):
+    one, other = (f"memory://{tmp_path.name}/{name}.zarr" for name in ("one", "other"))
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(claim(one))
+        second.enter_context(claim(other))
+        first.close()
+        check_claimed(other)
+        with pytest.raises(StorageError, match="taken over"):
+            check_claimed(one)
+        second.close()
+        with pytest.raises(StorageError, match="taken over"):
+            check_claimed(other)

@@ -608,6 +608,10 @@ BAD = [
     (["evaluate", "model.zarr", "good.zarr", "--sample", "-1"], 2, ["--sample"]),
     (["evaluate", "model.zarr", "good.zarr", "--neighbors", "9" * 30], 2, ["--neighbors"]),
     (["infer", "model.zarr", "good.zarr", *OUT, "--nearest", "0"], 2, ["--nearest"]),
+    *(
+        (["infer", "model.zarr", "good.zarr", *OUT, "--part", part], 2, ["--part", part, "K/N with K from 1 to N"])
+        for part in ("0/4", "5/4", "some", "1/", "-1/4", "1/0")
+    ),
     (["report", "model.zarr", "--output", "folder"], 5, ["folder"]),
 ]  # fmt: skip
 

@@ -156,6 +156,24 @@ def test_labels_that_were_killed_go_on(old, stored, cells, model, bucket, monkey
     assert all("/c/" in key or key.endswith("zarr.json") for key in list_tree(output)) is not old
 
 
+def test_labels_in_parts_of_which_one_was_killed(stored, cells, model, bucket, monkeypatch):
+    monkeypatch.setenv("DASK_NUM_WORKERS", "1")  # each block is noted by itself
+    som.save_model(model, f"{bucket}/model.zarr")
+    output = f"{bucket}/labels.zarr"
+    command = ("infer", f"{bucket}/model.zarr", stored, "--output", output, "--part")
+    kill([*command, "1/2"], 3, "som_dask.io", "notes", "write_bytes")
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda k: som.infer_to_store(stored, f"{bucket}/model.zarr", output, part=(k, 2)), (1, 2))
+        first, second = found
+    assert sorted([first.parts_missing, second.parts_missing]) in ([(), ()], [(), (1,)], [(), (2,)])
+    assert first.blocks_before >= 3
+    xr.testing.assert_identical(read(output).drop_attrs(), som.infer(cells, model).compute().drop_attrs())
+    assert sorted(names_in(bucket)) == ["in.zarr", "labels.zarr", "model.zarr"]
+    # As a job that was put back into the queue.
+    lines = run(*command, "1/2").splitlines()
+    assert lines == [f"labels              {output}", "samples             4000, 4 of 4 blocks by an earlier run"]
+
+
 def test_continued_labels_notice_that_any_block_has_changed(stored, model, bucket, monkeypatch):
     monkeypatch.setenv("DASK_NUM_WORKERS", "1")
     som.save_model(model, f"{bucket}/model.zarr")

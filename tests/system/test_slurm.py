@@ -224,3 +224,31 @@ def test_an_array_of_jobs_trains_maps_of_sizes_and_seeds_and_others_use_them(fol
     assert zarr.open_group("evaluation.zarr")["hits"].shape == (4, 5)
     assert "registered          dev/cells/" in said()
     assert not list(folder.glob(".som-dask-*"))
+
+
+def labeled_by_one_run(model):
+    assert run("infer", model, "cells.zarr", "--output", "whole.zarr") == 0
+    return zarr.open_group("whole.zarr")
+
+
+def test_an_array_of_jobs_labels_in_parts_and_one_that_starts_again_is_no_harm(folder):
+    assert run("train", "cells.zarr", "--output", "model.zarr", "--rows", "3", "--cols", "4", "--epochs", "2") == 0
+    command = ("infer-array", "model.zarr", "cells.zarr", "--output", "labels.zarr")
+    array = submit(*command, options=["--array=1-2", "--output=job.txt"])
+    parts = [f"{array}_{k}" for k in (1, 2)]
+    try:
+        # One is put back into the queue at once, where it has to know its part and the number of parts.
+        until(lambda: folder_of(state_of(parts[1])["JobId"], "scheduler.json").exists(), parts[1])
+        call("scontrol", "requeue", parts[1])
+        until(lambda: state_of(parts[1])["JobState"] == "PENDING", parts[1])
+        call("scontrol", "update", f"JobId={parts[1]}", "StartTime=now")
+        finished(*parts)
+        assert state_of(parts[1])["Restarts"] == "1"
+    finally:
+        call("scancel", "--quiet", array)
+    assert "labels              labels.zarr" in said()
+    assert "still missing       part " in said()
+    found, wanted = zarr.open_group("labels.zarr"), labeled_by_one_run("model.zarr")
+    for name in ("bmu_row", "bmu_col", "distance"):
+        np.testing.assert_array_equal(found[name], wanted[name])
+    assert not list(folder.glob(".labels*"))
