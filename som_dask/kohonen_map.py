@@ -112,6 +112,7 @@ class KohonenMap:
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: Resume = False,
         on_epoch: Callable[[Epoch], None] | None = None,
+        progress: bool | None = None,
         **options: Any,
     ) -> KohonenMap:
         """Train on data and return the trained map.
@@ -131,6 +132,8 @@ class KohonenMap:
             Continue from the newest checkpoint in `checkpoints`; "auto" begins a new run where there is none.
         on_epoch : callable, optional
             Called with each `Epoch`.
+        progress : bool, optional
+            Whether a bar is shown; by default where standard error is a terminal, and in notebooks.
         **options
             Fields of `som_dask.MapConfig` and `som_dask.Execution`, or of `som_dask.OnlineConfig`.
 
@@ -159,6 +162,7 @@ class KohonenMap:
             checkpoints=checkpoints,
             resume=resume,
             on_epoch=on_epoch,
+            progress=progress,
         )
         return self._replace_model(model)
 
@@ -200,6 +204,7 @@ class KohonenMap:
         *,
         sample_weights: Any = None,
         on_epoch: Callable[[Epoch], None] | None = None,
+        progress: bool | None = None,
         **options: Any,
     ) -> KohonenMap:
         """Train this map further on new data, from its codebook and with its scaling.
@@ -211,6 +216,8 @@ class KohonenMap:
             Weights of the new samples.
         on_epoch : callable, optional
             Called with each `Epoch`.
+        progress : bool, optional
+            Whether a bar is shown; by default where standard error is a terminal, and in notebooks.
         **options
             Fields of `som_dask.RetrainingConfig`, `som_dask.Execution` and `som_dask.MapConfig`. The last replace
             those that this map was trained with.
@@ -228,6 +235,7 @@ class KohonenMap:
             _take(Execution, options),
             sample_weights=sample_weights,
             on_epoch=on_epoch,
+            progress=progress,
             **options,
         )
         return self._replace_model(model)

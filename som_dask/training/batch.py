@@ -132,6 +132,8 @@ class _Training:
                 seconds=time.perf_counter() - clock,
                 phase=plan.phase_of(index),
                 planned=plan.n_epochs,
+                lattice=lattice,
+                features=self.data.samples.feature_names,
             )
 
     def _add_up(self, index: int, points: np.ndarray) -> Partial:
@@ -186,7 +188,8 @@ def train_batch(
     state = run.state
     errors = state.history["quantization_error"].tolist()
     run.follow(training.run_epochs(state.codebook, state.epochs_done, errors), checkpointing, on_epoch)
-    final = training.data.add_up(run.state.codebook, lattice, prepared.execution.engine(config.precision))
+    engine = prepared.execution.engine(config.precision)
+    final = run.measure(lambda codebook: training.data.add_up(codebook, lattice, engine))
     return run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
 
 
