@@ -9,7 +9,7 @@ from typing import Any
 from som_dask.passes.progress import Bar
 from som_dask.training.run import Epoch
 
-__all__ = ["TimeLeft", "TrainingBar", "describe_numbers", "describe_seconds"]
+__all__ = ["TimeLeft", "TrainingBar", "describe_epoch", "describe_numbers", "describe_seconds"]
 
 
 class TimeLeft:
@@ -86,6 +86,15 @@ def describe_numbers(epoch: Epoch) -> str:
     if epoch.topographic_error is not None:
         told.append(f"TE {epoch.topographic_error:.3g}")
     return ", ".join(told)
+
+
+def describe_epoch(time_left: TimeLeft, epoch: Epoch) -> str:
+    """Tell an epoch in one line: how many are done, its phase, radius and errors, and the time left."""
+    of = "" if epoch.planned is None else f" of {epoch.planned}"
+    phase = "" if epoch.phase is None else f"{epoch.phase} "
+    left = time_left.after(epoch, epoch.planned)
+    rest = "" if left is None else f", {describe_seconds(left)} left"
+    return f"{phase}epoch {epoch.index + 1}{of}, {describe_numbers(epoch)}{rest}"
 
 
 def describe_seconds(seconds: float) -> str:
