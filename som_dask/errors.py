@@ -28,7 +28,17 @@ NO_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new
 
 
 class SomError(Exception):
-    """Base of all errors that som_dask raises on purpose."""
+    """Base of all errors that som_dask raises on purpose.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> try:
+    ...     som.Lattice(0, 5)
+    ... except som.SomError as error:
+    ...     print(error, "| exit status", error.exit_status)
+    rows must be a positive integer, got 0 | exit status 2
+    """
 
     exit_status = 1
 

@@ -54,8 +54,9 @@ class KohonenMap:
     Examples
     --------
     >>> import numpy as np
+    >>> import som_dask as som
     >>> colors = np.random.default_rng(0).random((40, 3))
-    >>> colored = KohonenMap(10, 12).train(colors, epochs=10)
+    >>> colored = som.KohonenMap(10, 12).train(colors, epochs=10)
     >>> labels = colored.infer(colors)
     >>> list(labels)
     ['bmu_row', 'bmu_col', 'distance']
@@ -72,27 +73,71 @@ class KohonenMap:
 
     @property
     def lattice(self) -> Lattice:
-        """The lattice of the nodes."""
+        """The lattice of the nodes.
+
+        Examples
+        --------
+        >>> import som_dask as som
+        >>> som.KohonenMap(4, 5).lattice.n_nodes
+        20
+        """
         return Lattice(self.rows, self.cols, self.topology, self.boundary)
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is a codebook."""
+        """Whether there is a codebook.
+
+        Examples
+        --------
+        >>> import som_dask as som
+        >>> som.KohonenMap(4, 5).is_trained
+        False
+        """
         return self._model is not None
 
     @property
     def codebook(self) -> xr.DataArray:
-        """A copy of the codebook, ``(row, col, feature)`` float64, in the data's units."""
+        """A copy of the codebook, ``(row, col, feature)`` float64, in the data's units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.codebook.dims
+        ('row', 'col', 'feature')
+        """
         return self._require_model()["codebook"].copy(deep=True)
 
     @property
     def quantization_error(self) -> float:
-        """Mean distance of the training samples to their best matching units, in the map's own space."""
+        """Mean distance of the training samples to their best matching units, in the map's own space.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> 0 < colored.quantization_error < 0.4
+        True
+        """
         return float(self._require_model()["quantization_error"][-1])
 
     @property
     def topographic_error(self) -> float:
-        """Share of the training samples whose two best matching units are not adjacent."""
+        """Share of the training samples whose two best matching units are not adjacent.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> 0 <= colored.topographic_error <= 1
+        True
+        """
         return float(self._require_model()["topographic_error"][-1])
 
     def _require_model(self) -> xr.Dataset:
@@ -149,6 +194,16 @@ class KohonenMap:
         ParameterError
             For an unknown algorithm or option.
         DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5, final_radius=0.5)
+        >>> colored.is_trained
+        True
+        >>> tuned = som.KohonenMap(4, 5).train(colors, "online", codebook=colored.codebook, epochs=10)
         """
         config, execution = configure(algorithm, options)
         if checkpoints is not None and not isinstance(checkpoints, CheckpointFolder):
@@ -196,9 +251,7 @@ class KohonenMap:
         ------
         KeyboardInterrupt
             If it is interrupted before the first epoch is done.
-        ParameterError
-            If there is no such view, matplotlib is missing, or an option is unknown.
-        DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
+        ParameterError, DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
         """
         check_view(what)
         options["keep_interrupted"] = True
@@ -230,6 +283,14 @@ class KohonenMap:
         Yields
         ------
         Epoch
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> [epoch.index for epoch in som.KohonenMap(4, 5).epochs(colors, epochs=3)]
+        [0, 1, 2]
         """
         config, execution = configure(algorithm, options)
         return epochs(
@@ -270,6 +331,16 @@ class KohonenMap:
         -------
         KohonenMap
             The attributes of its dataset hold how far the data have drifted; see `som_dask.retrain`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> newer = colored.retrain(colors + 0.1, epochs=2)
+        >>> newer is colored
+        False
         """
         refuse_unknown(options, RetrainingConfig, Execution, MapConfig)
         model, _ = retrain(
@@ -305,44 +376,134 @@ class KohonenMap:
             If the map is not trained.
         SchemaError
             If the features are not those that it was trained on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> labels = colored.infer(colors).compute()
+        >>> dict(labels.sizes)
+        {'sample': 40}
         """
         return infer(data, self._require_model(), missing=missing, device=device)
 
     def infer_soft(self, data: Any, k: int = 3, **options: Any) -> xr.Dataset:
-        """Find the k nearest nodes of each sample and its membership in each, lazily; see `som_dask.infer_soft`."""
+        """Find the k nearest nodes of each sample and its membership in each, lazily; see `som_dask.infer_soft`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> dict(colored.infer_soft(colors, k=2).sizes)
+        {'sample': 40, 'neighbor': 2}
+        """
         return infer_soft(data, self._require_model(), k, **options)
 
     def evaluate(self, data: Any, **options: Any) -> xr.Dataset:
-        """Measure how well the map represents data; see `som_dask.evaluate`."""
+        """Measure how well the map represents data; see `som_dask.evaluate`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> measures = colored.evaluate(colors)
+        >>> float(measures["quantization_error"]) == colored.quantization_error
+        True
+        """
         return evaluate(data, self._require_model(), **options)
 
     def clusters(self, n_clusters: int | None = None, **options: Any) -> xr.Dataset:
-        """Group the nodes into a few clusters; see `som_dask.clusters`. Needs the extra ``analysis``."""
+        """Group the nodes into a few clusters; see `som_dask.clusters`. Needs the extra ``analysis``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.clusters(3)["cluster"].dims
+        ('row', 'col')
+        """
         return clusters(self._require_model(), n_clusters, **options)
 
     def report(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Write all pictures and measures as one HTML page; see `som_dask.report`. Needs the extra ``plot``."""
+        """Write all pictures and measures as one HTML page; see `som_dask.report`. Needs the extra ``plot``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.report("report.html", title="Forty colors")
+        """
         write_report(self._require_model(), path, **options)
 
     def to_dataset(self) -> xr.Dataset:
-        """Return a copy of codebook, hits, errors and all parameters; see `som_dask.io.models.model_dataset`."""
+        """Return a copy of codebook, hits, errors and all parameters; see `som_dask.io.models.model_dataset`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> dict(colored.to_dataset()["codebook"].sizes)
+        {'row': 4, 'col': 5, 'feature': 3}
+        """
         return self._require_model().copy(deep=True)
 
     @classmethod
     def from_dataset(cls, model: xr.Dataset) -> KohonenMap:
-        """Make a map from a model, a Dataset as `to_dataset` returns it."""
+        """Make a map from a model, a Dataset as `to_dataset` returns it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> som.KohonenMap.from_dataset(colored.to_dataset())
+        KohonenMap(rows=4, cols=5, topology='hexagonal', boundary='planar')
+        """
         lattice = lattice_of(model)
         return cls(
             lattice.rows, lattice.cols, lattice.topology, lattice.boundary, _model=open_model(model).copy(deep=True)
         )
 
     def save(self, place: Place, *, overwrite: bool = False) -> None:
-        """Save to a Zarr store, which is given itself or by its path or URL; see `som_dask.io.models.save_model`."""
+        """Save to a Zarr store, which is given itself or by its path or URL; see `som_dask.io.models.save_model`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.save("colored.zarr")
+        """
         save_model(self._require_model(), place, overwrite=overwrite)
 
     @classmethod
     def load(cls, place: Place) -> KohonenMap:
-        """Load a map that `save`, `som_dask.save_model` or ``som-dask train`` wrote."""
+        """Load a map that `save`, `som_dask.save_model` or ``som-dask train`` wrote.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.save("colored.zarr")
+        >>> som.KohonenMap.load("colored.zarr")
+        KohonenMap(rows=4, cols=5, topology='hexagonal', boundary='planar')
+        """
         return cls.from_dataset(open_model(place))
 
     def plot(self, kind: PictureKind = "u_matrix", *, ax: Any = None, **options: Any) -> Any:
@@ -367,6 +528,15 @@ class KohonenMap:
         ------
         ParameterError
             If matplotlib is missing, the map is not trained, or there is no such kind or option.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.plot("hits").get_title()
+        'hits'
         """
         return draw_picture_of_kind(self._require_model(), kind, ax, **options)
 
@@ -387,6 +557,14 @@ class KohonenMap:
         ParameterError
             If matplotlib is missing, the map is not trained, there are not three features, or there is no such kind
             or option.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
+        >>> colored.save_image("colored.png", limits=(0, 1))
         """
         save_picture_of_kind(self._require_model(), path, kind, **options)
 

@@ -47,6 +47,21 @@ def update_codebook(
     Returns
     -------
     (M, D) float64, a new array
+
+    Examples
+    --------
+    With a radius below 1 each node goes to the mean of its own samples, and else to that of its neighbors' too.
+
+    >>> import numpy as np
+    >>> from som_dask.algorithm.batch_rule import update_codebook
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.neighborhood import Neighborhood
+    >>> sums, counts = np.array([[2.0], [30.0]]), np.array([[2], [3]])
+    >>> bubble = Neighborhood("bubble")
+    >>> update_codebook(sums, counts, np.zeros((2, 1)), Lattice(1, 2), bubble, radius=0.5).tolist()
+    [[1.0], [10.0]]
+    >>> update_codebook(sums, counts, np.zeros((2, 1)), Lattice(1, 2), bubble, radius=1.0).tolist()
+    [[6.4], [6.4]]
     """
     # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
     # in small units would lose digits to underflow before the denominator does. Weights, too, may be of any size, and

@@ -46,6 +46,14 @@ def decay(kind: Decay, start: float, end: float, n: int, *, endpoint: bool = Tru
     ------
     ParameterError
         For an unknown kind, for a negative `n`, or if `start` or `end` is not positive and finite.
+
+    Examples
+    --------
+    >>> from som_dask.algorithm.decay import decay
+    >>> decay("exponential", 8.0, 1.0, 4).tolist()
+    [8.0, 4.0, 2.0, 1.0]
+    >>> decay("linear", 8.0, 2.0, 4).tolist()
+    [8.0, 6.0, 4.0, 2.0]
     """
     if kind not in get_args(Decay):
         raise ParameterError(f"decay must be one of {get_args(Decay)}, got {kind!r}")
@@ -110,6 +118,12 @@ def radius_schedule(
     ParameterError
         If a decay is not possible (see `decay`), or if an explicit list does not have the length `epochs` or has a
         value that is not positive and finite.
+
+    Examples
+    --------
+    >>> from som_dask.algorithm.decay import radius_schedule
+    >>> radius_schedule("exponential", 10, 16, 4, None, 1.0, None).tolist()
+    [8.0, 4.0, 2.0, 1.0]
     """
     if given is None:
         start = default_initial_radius(rows, cols, final, share) if initial is None else initial

@@ -45,6 +45,19 @@ class Lattice:
     ParameterError
         If a size is not a positive integer, if a name is unknown, or if a hexagonal torus has an odd number of rows,
         which could not be joined without a seam.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> lattice = som.Lattice(2, 3)
+    >>> lattice.n_nodes
+    6
+    >>> lattice.positions().round(3).tolist()
+    [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.5, 0.866], [1.5, 0.866], [2.5, 0.866]]
+    >>> lattice.grid_distances(0).round(3).tolist()
+    [[0.0, 1.0, 2.0, 1.0, 1.732, 2.646]]
+    >>> som.Lattice(2, 3, boundary="cylindrical").grid_distances(0).round(3).tolist()
+    [[0.0, 1.0, 1.0, 1.0, 1.732, 1.0]]
     """
 
     rows: int

@@ -15,6 +15,10 @@ __all__ = ["METRICS", "Metric", "MetricRule", "euclidean_distances", "manhattan_
 
 Metric = Literal["euclidean", "cosine", "manhattan"]
 
+TOGETHER = 4  # samples whose squares are added up at the same time
+FEW_FEATURES = 8  # below which that takes longer
+SAFE_SQUARE = 1e-280  # a sum above it and below its inverse is of squares that neither vanish nor overflow
+
 
 @numba.njit(nogil=True, cache=True)
 def euclidean_distances(points, bmu, codebook):
@@ -35,26 +39,67 @@ def euclidean_distances(points, bmu, codebook):
     """
     n, n_features = points.shape
     result = np.empty(n)
-    # In one loop: a function of two rows would take five times as long where features are few.
+    if n_features < FEW_FEATURES or n < TOGETHER:
+        # In one loop: a function of two rows would take five times as long where features are few.
+        for i in range(n):
+            node = bmu[i]
+            squared = 0.0
+            for j in range(n_features):
+                difference = points[i, j] - codebook[node, j]
+                squared += difference * difference if difference == difference else 0.0
+            safe = SAFE_SQUARE < squared < 1 / SAFE_SQUARE
+            result[i] = math.sqrt(squared) if safe else _scaled_distance(points, i, codebook, node)
+        return result
+    _add_up_squares(points, bmu, codebook, result)
     for i in range(n):
-        node = bmu[i]
-        squared = 0.0
-        largest = 0.0
-        for j in range(n_features):
-            x = points[i, j]
-            difference = x - codebook[node, j] if x == x else 0.0
-            squared += difference * difference
-            largest = max(largest, abs(difference))
-        if 1e-150 < largest < 1e150 or largest == 0:
-            result[i] = math.sqrt(squared)
-            continue
-        squared = 0.0  # squares that overflow or vanish: once more, scaled
-        for j in range(n_features):
-            x = points[i, j]
-            difference = (x - codebook[node, j]) / largest if x == x else 0.0
-            squared += difference * difference
-        result[i] = math.sqrt(squared) * largest
+        safe = SAFE_SQUARE < result[i] < 1 / SAFE_SQUARE
+        result[i] = math.sqrt(result[i]) if safe else _scaled_distance(points, i, codebook, bmu[i])
     return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_up_squares(points, bmu, codebook, result):
+    """Squared distances of at least 4 samples, features added in order.
+
+    First the squares of 4 samples, by vectors; then their sums side by side, for each addition waits for the one
+    before it.
+    """
+    n, n_features = points.shape
+    squares = np.empty((TOGETHER, n_features))
+    for start in range(0, n, TOGETHER):
+        first = min(start, n - TOGETHER)
+        for k in range(TOGETHER):
+            node = bmu[first + k]
+            for j in range(n_features):
+                x = points[first + k, j]
+                difference = x - codebook[node, j] if x == x else 0.0
+                squares[k, j] = difference * difference
+        a = b = c = d = 0.0
+        for j in range(n_features):
+            a += squares[0, j]
+            b += squares[1, j]
+            c += squares[2, j]
+            d += squares[3, j]
+        result[first], result[first + 1], result[first + 2], result[first + 3] = a, b, c, d
+
+
+@numba.njit(nogil=True, cache=True)
+def _scaled_distance(points, i, codebook, node):
+    """The distance of one sample, if squares may overflow or vanish: scaled where they do."""
+    squared = largest = 0.0
+    for j in range(points.shape[1]):
+        x = points[i, j]
+        difference = x - codebook[node, j] if x == x else 0.0
+        squared += difference * difference
+        largest = max(largest, abs(difference))
+    if 1e-150 < largest < 1e150 or largest == 0:
+        return math.sqrt(squared)
+    squared = 0.0
+    for j in range(points.shape[1]):
+        x = points[i, j]
+        difference = (x - codebook[node, j]) / largest if x == x else 0.0
+        squared += difference * difference
+    return math.sqrt(squared) * largest
 
 
 @numba.njit(nogil=True, cache=True)

@@ -68,6 +68,13 @@ class Neighborhood:
        University of Technology, 2000.
     .. [2] G. Vettigli, *MiniSom: minimalistic and NumPy-based implementation of the Self Organizing Map*, 2018.
     .. [3] T. Kohonen, *Self-Organizing Maps*, 3rd ed., Springer, 2001, chapters 3 and 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.neighborhood import Neighborhood
+    >>> Neighborhood("gaussian").weights(np.array([0.0, 1.0, 4.0]), radius=1.0).round(3).tolist()
+    [1.0, 0.607, 0.135]
     """
 
     kernel: Kernel = "gaussian"

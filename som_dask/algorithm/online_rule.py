@@ -39,6 +39,15 @@ class OnlineConfig:
     ------
     ParameterError
         If `epochs` or `seed` is not a whole number from 0 on, or if the learning rate is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.OnlineConfig(epochs=10))
+    >>> model["learning_rate"].sizes["epoch"]
+    11
     """
 
     epochs: int = 100

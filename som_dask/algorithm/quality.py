@@ -22,6 +22,13 @@ def quantization_error(distance: np.ndarray) -> float:
     Returns
     -------
     float, in the data's units
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.quality import quantization_error
+    >>> quantization_error(np.array([1.0, 2.0, 3.0]))
+    2.0
     """
     return float(np.mean(distance))
 
@@ -41,6 +48,14 @@ def topographic_error(bmu: np.ndarray, second: np.ndarray, lattice: Lattice) -> 
     Returns
     -------
     float in [0, 1]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.quality import topographic_error
+    >>> topographic_error(np.array([0, 0]), np.array([1, 3]), Lattice(1, 4))
+    0.5
     """
     return float(np.mean(~lattice.adjacent(bmu, second)))
 
@@ -57,6 +72,14 @@ def u_matrix(codebook: np.ndarray, lattice: Lattice) -> np.ndarray:
     -------
     (rows, cols) float64
         Euclidean distances in the codebook's units; 0 for a node without neighbors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.quality import u_matrix
+    >>> u_matrix(np.array([[0.0], [1.0], [4.0]]), Lattice(1, 3)).tolist()
+    [[1.0, 2.0, 3.0]]
     """
     first, second = lattice.neighbor_pairs()
     _, exponent = np.frexp(np.abs(codebook).max(initial=0.0))
@@ -82,6 +105,14 @@ def hit_histogram(bmu: np.ndarray, lattice: Lattice) -> np.ndarray:
     Returns
     -------
     (rows, cols) int64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.quality import hit_histogram
+    >>> hit_histogram(np.array([0, 5, 5]), Lattice(2, 3)).tolist()
+    [[1, 0, 0], [0, 0, 2]]
     """
     return np.bincount(bmu, minlength=lattice.n_nodes).reshape(lattice.shape)
 

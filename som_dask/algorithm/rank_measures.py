@@ -91,6 +91,15 @@ def trustworthiness(points: np.ndarray, bmu: np.ndarray, lattice: Lattice, neigh
     -------
     float in [0, 1]
         NaN if k is not below n / 2, where the measure has no meaning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.rank_measures import trustworthiness
+    >>> points = np.arange(20.0)[:, None]
+    >>> trustworthiness(points, np.arange(20), Lattice(1, 20), neighbors=2)
+    1.0
     """
     return preservation_of(points, bmu, lattice, neighbors)[0]
 
@@ -100,6 +109,15 @@ def neighborhood_preservation(points: np.ndarray, bmu: np.ndarray, lattice: Latt
 
     This is `trustworthiness` with the two spaces exchanged, also called continuity. Parameters, result, treatment of
     ties and cost are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from som_dask.algorithm.lattice import Lattice
+    >>> from som_dask.algorithm.rank_measures import neighborhood_preservation
+    >>> points = np.arange(20.0)[:, None]
+    >>> neighborhood_preservation(points, np.arange(20), Lattice(1, 20), neighbors=2)
+    1.0
     """
     return preservation_of(points, bmu, lattice, neighbors)[1]
 

@@ -94,6 +94,19 @@ def clusters(
     ------
     ParameterError
         If scikit-learn is missing, or an argument can't be used.
+
+    Examples
+    --------
+    Two groups of samples, and two clusters of nodes:
+
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> rng = np.random.default_rng(0)
+    >>> samples = np.concatenate([rng.normal(0, 0.1, (50, 2)), rng.normal(9, 0.1, (30, 2))])
+    >>> model = som.train(samples, som.Lattice(3, 4), som.MapConfig(epochs=10))
+    >>> clusters = som.clusters(model, n_clusters=2)
+    >>> sorted(clusters["cluster_hits"].values.tolist())
+    [30, 50]
     """
     _check_options(method, seed, weighted_by_hits)
     import_sklearn()
@@ -228,6 +241,17 @@ def sample_clusters(labels: xr.Dataset, clusters: xr.Dataset | xr.DataArray) -> 
     ------
     DataError
         If the labels have no best matching units; when computed, if they hold nodes that the map does not have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> rng = np.random.default_rng(0)
+    >>> samples = np.concatenate([rng.normal(0, 0.1, (3, 2)), rng.normal(9, 0.1, (2, 2))])
+    >>> model = som.train(samples, som.Lattice(2, 3), som.MapConfig(epochs=10))
+    >>> found = som.sample_clusters(som.infer(samples, model), som.clusters(model, n_clusters=2)).values
+    >>> (found == found[0]).tolist()
+    [True, True, True, False, False]
     """
     table = clusters["cluster"] if isinstance(clusters, xr.Dataset) else clusters
     values = np.asarray(table.transpose("row", "col").values)

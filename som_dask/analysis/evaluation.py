@@ -95,6 +95,18 @@ def evaluate(
         If values are infinite, or missing although none may be missing; if no samples are left; or if the data change
         while they are read.
     StorageError, ClusterError, MemoryLimitError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> measures = som.evaluate(colors, model)
+    >>> bool(measures["quantization_error"] == model["quantization_error"][-1])
+    True
+    >>> measures["node_mean_distance"].dims
+    ('row', 'col')
     """
     _check_options(sample, neighbors, seed)
     with Steps("evaluating", STEPS, shown=is_shown(progress)) as steps:

@@ -109,6 +109,16 @@ def infer_to_store(
         If `place` exists, can't be written, or is being written by another run.
     DataError
         If a value is infinite, or NaN although none may be missing; finished blocks stay finished.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> summary = som.infer_to_store(colors, model, "labels.zarr")
+    >>> summary.samples, summary.left_out
+    (40, 0)
     """
     read = [data, model]
     task: LabelTask = LabelTask.of(data, model, missing, device)

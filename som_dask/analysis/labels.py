@@ -262,6 +262,18 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
         If the features are not those of the model.
     DataError
         When computed, if a value is infinite, or NaN although none may be missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> labels = som.infer(colors, model)
+    >>> list(labels)
+    ['bmu_row', 'bmu_col', 'distance']
+    >>> labels["bmu_row"].compute().shape
+    (40,)
     """
     task = LabelTask.of(data, model, missing, device).in_small_blocks()
     return task.make_labels(task.make_table())

@@ -76,6 +76,19 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
     DataError
         If dimensions or sizes do not fit, if the labels are not of this map, if no sample has both a node and a
         class, or if there are more than 4096 classes or they have no order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> shades = np.where(colors.mean(axis=1) > 0.5, "light", "dark")
+    >>> classes = som.summarize_labels(som.infer(colors, model), shades, model)
+    >>> classes["class"].values.tolist(), int(classes["class_count"].sum())
+    (['dark', 'light'], 40)
+    >>> classes["majority"].dims
+    ('row', 'col')
     """
     lattice = _lattice_of(model)
     classes = _align_with_labels(labels, fill_masked(classes, classes=True), "the classes")
@@ -159,6 +172,16 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
     ------
     DataError
         If dimensions, sizes or dtypes do not fit, or there are infinities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> nodes = som.summarize_values(som.infer(colors, model), colors.mean(axis=1), model)
+    >>> list(nodes)
+    ['value_mean', 'value_std', 'value_count']
     """
     lattice = _lattice_of(model)
     if isinstance(values, xr.Dataset):

@@ -173,6 +173,18 @@ def infer_soft(
         If k, kind, fuzzifier or bandwidth can't be used.
     DataError
         When computed, if a value is infinite, or NaN although none may be missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> soft = som.infer_soft(colors, model, k=2).compute()
+    >>> dict(soft["membership"].sizes)
+    {'sample': 40, 'neighbor': 2}
+    >>> bool(np.allclose(soft["membership"].sum("neighbor"), 1))
+    True
     """
     options: dict[str, Any] = {"k": k, "membership": kind, "fuzzifier": fuzzifier, "bandwidth": bandwidth}
     task = SoftTask.of(data, model, missing, "cpu", **options).in_small_blocks()

@@ -208,11 +208,11 @@ def connect_as_asked(
         if client is not None:
             dashboard = describe_dashboard(client)
             if dashboard is not None:
-                echo(f"dashboard: {dashboard}", err=True)
                 # Nothing depends on the page, and a scheduler may take no plugins.
                 with contextlib.suppress(ClusterError):
                     add_dashboard_page(client)
-                    echo(f"the map while it is trained: {PATH} there", err=True)
+                    dashboard += f"; the map while it is trained: {PATH} there"
+                echo(f"dashboard: {dashboard}", err=True)
         with _no_complaints():
             yield
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from som_dask import KohonenMap
+from som_dask.kohonen_map import KohonenMap
 from som_dask.passes.cluster import connect
 
 __all__ = ["warm_up"]

@@ -1,11 +1,12 @@
 """Compiled loops that add up samples whose best matching units are known."""
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 from __future__ import annotations
 
 import numba
 import numpy as np
 
+from som_dask.engine.row_vectors import NEIGHBORS, add_whole_numbers, is_among
 from som_dask.numerics.fixed_point import LIMB_BITS
 
 __all__ = [
@@ -31,11 +32,8 @@ LIMB_MASK = np.int64(2**LIMB_BITS - 1)
 
 @numba.njit(nogil=True, cache=True)
 def are_neighbors(a, b, neighbors):
-    """Whether two nodes are one or neighbors, by the table of neighbors (M, k)."""
-    near = a == b
-    for k in range(neighbors.shape[1]):
-        near = near or neighbors[a, k] == b
-    return near
+    """Whether two nodes are one or neighbors, by the table of neighbors (M, 8) int64."""
+    return (a == b) | is_among(b, neighbors.ctypes.data + 8 * NEIGHBORS * a)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -137,17 +135,15 @@ def add_points(points, bmu, factors, limit, numerator, hits):
     """
     n_features, n_limbs = points.shape[1], numerator.shape[1]
     rest = np.empty(n_features)
+    row_at, factors_at, limbs_at = points.ctypes.data, factors.ctypes.data, numerator.ctypes.data
     outside = 0
     for i in range(len(points)):
         node = bmu[i]
         hits[node] += 1
-        if n_limbs == 2:  # the usual case, in one loop
-            for j in range(n_features):
-                scaled = points[i, j] * factors[0, j] * factors[1, j]
-                outside += not abs(scaled) < limit
-                whole = np.int64(scaled)
-                numerator[node, 0, j] += whole
-                numerator[node, 1, j] += np.int64((scaled - np.float64(whole)) * LIMB)
+        if n_limbs == 2:  # the usual case
+            outside += add_whole_numbers(
+                row_at + 8 * n_features * i, n_features, factors_at, limit, limbs_at + 16 * n_features * node
+            )
             continue
         for j in range(n_features):
             scaled = points[i, j] * factors[0, j] * factors[1, j]

@@ -89,17 +89,20 @@ class Tile(NamedTuple):
     weights : (n,) float64, or None
     numbers : int, or (n,) int64
         Number in the data of the first row, which the others follow, or of each.
+    known : int, optional
+        Its share in the fingerprint of the block, where that is known.
     """
 
     start: int
     values: np.ndarray
     weights: np.ndarray | None
     numbers: int | np.ndarray
+    known: int | None = None
 
     @property
     def fingerprint(self) -> int:
         """Hash of rows, weights and numbers, not yet taken mod 2^64."""
-        return fingerprint_of(self.values, self.weights, self.numbers)
+        return fingerprint_of(self.values, self.weights, self.numbers) if self.known is None else self.known
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +116,14 @@ class Block:
         Of the samples.
     numbers : RowNumbers
         Which rows of the data they are.
+    fingerprint : int, optional
+        That of the block, where it is known: then nothing is hashed.
     """
 
     source: BlockSource
     weights: np.ndarray | None = None
     numbers: RowNumbers = FROM_THE_FIRST
+    fingerprint: int | None = None
 
     @classmethod
     def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0) -> Self:
@@ -158,12 +164,14 @@ class Block:
     def tiles(self) -> Iterator[Tile]:
         """Yield the rows in tiles."""
         rows = min(max(TILE_BYTES // (8 * self.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
+        known = self.fingerprint  # entered by the first tile
         for first, piece in self.source.pieces():
             for begin in range(0, len(piece), rows):
                 values = np.array(to_host(piece[begin : begin + rows]), dtype=np.float64, order="C")
                 start, n = first + begin, len(values)
                 weights = None if self.weights is None else self.weights[start : start + n]
-                yield Tile(start, values, weights, self.numbers.at(start, n))
+                yield Tile(start, values, weights, self.numbers.at(start, n), known)
+                known = None if known is None else 0
 
 
 def refuse_mask(block: Any) -> Any:

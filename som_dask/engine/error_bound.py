@@ -20,6 +20,10 @@ before, are within ``(D + 8) v (|x| + R)^2``.
 The sum of both is `score_error`. A node whose score lies more than twice that above the lowest is not the best by the
 plain rule. With gaps, k_j = 1 where a sample knows feature j and 0 elsewhere, the score ``sum_j k_j (w_j^2 / 2 - x_j
 w_j)`` is one product of ``(k x, -k / 2)`` and ``(w, w^2)``: t = 2 D, and all else holds as it stands.
+
+Half a squared distance is a score plus ``|x|^2 / 2``, rounded to float32 and added before the products: one addition
+more, and one term, of the size ``|x|^2 / 2``. With the gamma of one product more its error is larger by that times
+the gamma: `half_square_error`.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -35,6 +39,7 @@ __all__ = [
     "UNIT_ROUNDOFF_64",
     "definitions",
     "gamma_of",
+    "half_square_error",
     "patch_room",
     "score_error",
 ]
@@ -72,12 +77,18 @@ def score_error(norm, radius, gamma, n_features):
 
 
 @numba.njit(nogil=True, cache=True)
-def patch_room(squared, error, size, gamma):
-    """What a score doubled lacks of a squared distance, and all errors of it and of a patch's bound.
+def half_square_error(norm, radius, gamma, n_features):
+    """What half a squared distance is off by at most; the arguments are those of `score_error`."""
+    return score_error(norm, radius, gamma, n_features) + gamma * norm * norm / 2
+
+
+@numba.njit(nogil=True, cache=True)
+def patch_room(error, size, gamma):
+    """All errors of a squared distance, twice what is off by `error`, and of a patch's bound.
 
     The bound of a patch has some more operations, on products that may be of the size of ``size = |x| + R``.
     """
-    return squared + 2 * error + 32 * gamma * size * size
+    return 2 * error + 32 * gamma * size * size
 
 
 def definitions() -> tuple[str, ...]:

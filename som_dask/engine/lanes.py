@@ -1,8 +1,9 @@
 """Vector operations on float32 lanes, for the innermost loops of the search.
 
-There are 64 lanes for the nodes of a patch, or 16 for samples. The operations use LLVM's vector types (see
-`som_dask.numerics.simd`), because numba does not keep so many running scores in registers when it compiles a plain
-loop: they are 5 to 25 times faster than the plain loops that the tests compare them with.
+There are 64 lanes, for the nodes of a patch; `som_dask.engine.sample_lanes` has those for samples. The operations
+use LLVM's vector types (see `som_dask.numerics.simd`), because numba does not keep so many running scores in
+registers when it compiles a plain loop: they are 5 to 25 times faster than the plain loops that the tests compare
+them with.
 
 Arguments that stand for arrays are addresses, ``array.ctypes.data``, of contiguous data, float32 unless said
 otherwise.
@@ -19,7 +20,6 @@ from som_dask.numerics.simd import FLOAT, INDEX, SHORT, Vectors
 
 __all__ = [
     "LANES",
-    "TOGETHER",
     "bound_patches",
     "find_lane",
     "first_bit",
@@ -27,14 +27,11 @@ __all__ = [
     "lowest_lane",
     "score_four",
     "score_lanes",
-    "score_samples",
 ]
 
 LANES = 64
 WIDTH = 16
 FLOATS, NUMBERS = Vectors(FLOAT, WIDTH), Vectors(SHORT, WIDTH)
-TOGETHER = WIDTH  # number of samples that `score_samples` takes
-AT_ONCE = 8  # number of nodes whose scores it adds up at the same time, enough to hide the latency of additions
 
 
 def _load_lanes(builder, address):
@@ -158,82 +155,6 @@ def score_four(typing_context, samples, n_features, weights, half_norms, scores,
         return context.get_dummy_value()
 
     return signature, codegen
-
-
-@intrinsic
-def score_samples(typing_context, samples, n_features, weights, half_norms, first_number, best, numbers):
-    """Score 16 samples against the 64 nodes of a patch, and update the lowest scores of each sample.
-
-    ``score = half_norms[l] + sum_j samples[j, i] * weights[j, l]`` for sample i and node l, whose number is
-    ``first_number + l``. Of equal scores, the one entered first is kept.
-
-    Parameters
-    ----------
-    samples : (n_features, 16) float32
-        With their signs changed.
-    n_features : int
-    weights : (n_features, 64) float32
-    half_norms : (64,) float32
-    first_number : int
-    best : (3, 16) float32
-        The three lowest scores of each sample so far, in ascending order; changed in place.
-    numbers : (2, 16) int32
-        Numbers of the nodes that have the two lowest scores; changed in place.
-    """
-    signature = types.void(*[types.intp] * 7)
-
-    def codegen(context, builder, signature, arguments):
-        samples, n_features, weights, half_norms, first_number, best, numbers = arguments
-        samples, best = FLOATS.point(builder, samples), FLOATS.point(builder, best)
-        weights = builder.inttoptr(weights, FLOAT.as_pointer())
-        half_norms = builder.inttoptr(half_norms, FLOAT.as_pointer())
-        numbers = NUMBERS.point(builder, numbers)
-        first_number = builder.trunc(first_number, SHORT)
-
-        places = [(FLOATS, best, k) for k in range(3)] + [(NUMBERS, numbers, k) for k in range(2)]
-        kept = [cgutils.alloca_once_value(builder, kind.load(builder, pointer, k)) for kind, pointer, k in places]
-        with cgutils.for_range(builder, ir.Constant(INDEX, LANES // AT_ONCE)) as group:
-            base = builder.mul(group.index, ir.Constant(INDEX, AT_ONCE))
-            sums = []
-            for k in range(AT_ONCE):
-                place = builder.gep(half_norms, [builder.add(base, ir.Constant(INDEX, k))])
-                sums.append(cgutils.alloca_once_value(builder, FLOATS.repeat(builder, builder.load(place))))
-            with cgutils.for_range(builder, n_features) as feature:
-                row = builder.add(builder.mul(feature.index, ir.Constant(INDEX, LANES)), base)
-                values = FLOATS.load(builder, samples, feature.index)
-                for k, total in enumerate(sums):
-                    weight = builder.load(builder.gep(weights, [builder.add(row, ir.Constant(INDEX, k))]))
-                    factor = FLOATS.repeat(builder, weight)
-                    builder.store(_multiply_add(builder, values, factor, builder.load(total)), total)
-            scores = [builder.load(total) for total in sums]
-            # Most nodes are not among the three best of any sample. Only if one of these 8 is, all 8 are entered.
-            lowest = scores
-            while len(lowest) > 1:
-                lowest = [FLOATS.lower(builder, a, b) for a, b in zip(lowest[::2], lowest[1::2], strict=True)]
-            hits = builder.fcmp_ordered("<", lowest[0], builder.load(kept[2]))
-            hits = builder.bitcast(hits, ir.IntType(WIDTH))
-            with builder.if_then(builder.icmp_unsigned("!=", hits, ir.Constant(ir.IntType(WIDTH), 0))):
-                for k, score in enumerate(scores):
-                    number = builder.add(base, ir.Constant(INDEX, k))
-                    _enter(builder, score, builder.add(first_number, builder.trunc(number, SHORT)), kept)
-        for value, (kind, pointer, k) in zip(kept, places, strict=True):
-            kind.store(builder, builder.load(value), pointer, k)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def _enter(builder, score, number, kept):
-    """Enter the scores of one node into the three lowest scores and the numbers of the two lowest."""
-    least, second, third, its, seconds = [builder.load(place) for place in kept]
-    number = NUMBERS.repeat(builder, number)
-    first, below = builder.fcmp_ordered("<", score, least), builder.fcmp_ordered("<", score, second)
-    above_least, above_second = FLOATS.higher(builder, score, least), FLOATS.higher(builder, score, second)
-    builder.store(FLOATS.lower(builder, third, above_second), kept[2])
-    builder.store(FLOATS.lower(builder, second, above_least), kept[1])
-    builder.store(FLOATS.lower(builder, least, score), kept[0])
-    builder.store(builder.select(first, its, builder.select(below, number, seconds)), kept[4])
-    builder.store(builder.select(first, number, its), kept[3])
 
 
 @intrinsic

@@ -12,11 +12,13 @@ import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.lanes import LANES
+from som_dask.engine.sample_lanes import AT_ONCE
 from som_dask.engine.shifted import FAR, shift_codebook
 
 __all__ = ["VECTOR", "PatchedCodebook", "cut_into_patches"]
 
 VECTOR = 16  # patches whose bounds are computed together
+A_PATCH = 8  # what a patch costs beside its nodes, in nodes
 
 
 class PatchedCodebook(NamedTuple):
@@ -38,6 +40,8 @@ class PatchedCodebook(NamedTuple):
         The nodes, features first; D4 is D rounded up to a multiple of 4, the rest is zero.
     half_norms : (P, 64) float32
         ``|w|^2 / 2``, `FAR` where there is no node.
+    counts : (P,) int64
+        Number of nodes, rounded up to a multiple of 8; the lanes beyond are without nodes.
     frame : (C, D4, 64) float32
         Twice the patches' centers c, then the negatives of the first and of the second directions t of their
         planes, each of the three over F places, where F is P rounded up to a multiple of 16; cut into C times 64
@@ -55,6 +59,7 @@ class PatchedCodebook(NamedTuple):
     nodes: np.ndarray
     weights: np.ndarray
     half_norms: np.ndarray
+    counts: np.ndarray
     frame: np.ndarray
     frame_offsets: np.ndarray
     box: np.ndarray
@@ -81,8 +86,8 @@ def cut_into_patches(codebook: np.ndarray, lattice: Lattice) -> PatchedCodebook:
     _fill_patches(shifted.shifted, nodes, lattice.cols, weights, half_norms, frame, offsets[0], box)
     frame, offsets = (_in_lanes(table.reshape(len(table), -1)) for table in (frame, offsets))
     return PatchedCodebook(
-        shifted.codebook, shifted.center, shifted.scale, shifted.radius, nodes, weights, half_norms, frame,
-        offsets[:, 0], box,
+        shifted.codebook, shifted.center, shifted.scale, shifted.radius, nodes, weights, half_norms,
+        _rounded_up(np.count_nonzero(nodes >= 0, axis=1)), frame, offsets[:, 0], box,
     )  # fmt: skip
 
 
@@ -94,12 +99,14 @@ def _in_lanes(table: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(len(table), chunks, LANES).transpose(1, 0, 2))
 
 
+def _rounded_up(counts: np.ndarray) -> np.ndarray:
+    return -(-counts // AT_ONCE) * AT_ONCE
+
+
 @functools.lru_cache(maxsize=8)  # each epoch asks for it
 def _patch_nodes(lattice: Lattice) -> np.ndarray:
-    """Cut the lattice into rectangles of at most 64 nodes, as square as it allows: (P, 64) flat indices."""
-    height = min(8, lattice.rows)
-    width = min(LANES // height, lattice.cols)
-    height = min(LANES // width, lattice.rows)
+    """Cut the lattice into rectangles of at most 64 nodes: (P, 64) flat indices."""
+    height, width = _size_of_patch(lattice.rows, lattice.cols)
     patches = []
     for top in range(0, lattice.rows, height):
         for left in range(0, lattice.cols, width):
@@ -107,6 +114,26 @@ def _patch_nodes(lattice: Lattice) -> np.ndarray:
             inside = (row * lattice.cols + col).ravel()
             patches.append(np.concatenate([inside, np.full(LANES - len(inside), -1)]))
     return np.array(patches, dtype=np.int64)
+
+
+def _size_of_patch(rows: int, cols: int) -> tuple[int, int]:
+    """Rows and columns of a patch: near square, few patches, few lanes without nodes."""
+
+    def cost(height: int) -> tuple[float, float]:
+        width = min(LANES // height, cols)
+        heights, widths = _pieces(rows, height), _pieces(cols, width)
+        lanes = _rounded_up(np.outer(heights, widths)).sum()
+        return lanes + A_PATCH * len(heights) * len(widths), abs(math.log(height / width))
+
+    square = min(8, cols)
+    least = min(max(square // 2 + 1, LANES // min(2 * square, cols)), rows)
+    height = min(range(least, min(LANES // (square // 2 + 1), rows) + 1), key=cost)
+    return height, min(LANES // height, cols)
+
+
+def _pieces(length: int, size: int) -> np.ndarray:
+    """Lengths of the pieces of a side that is cut."""
+    return np.minimum(size, length - np.arange(0, length, size))
 
 
 @numba.njit(nogil=True, cache=True)

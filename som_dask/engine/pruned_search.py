@@ -5,19 +5,43 @@ from __future__ import annotations
 
 import math
 
+import llvmlite.binding
 import numba
 import numpy as np
 
-from som_dask.engine.error_bound import LARGEST_NORM, gamma_of, patch_room, score_error
-from som_dask.engine.lanes import LANES, bound_patches, score_four
+from som_dask.engine.error_bound import LARGEST_NORM, gamma_of, half_square_error, patch_room
+from som_dask.engine.lanes import bound_patches, score_four
 from som_dask.engine.patches import PatchedCodebook
+from som_dask.engine.settle import decide
 from som_dask.engine.shifted import FAR
-from som_dask.engine.strips import decide, lowest_of, memory_for, place_of, search_all, search_pruned
+from som_dask.engine.strips import lowest_of, memory_for, place_of, search_all, search_pruned
+from som_dask.engine.whole_search import search_whole
 
 __all__ = ["GapSearch", "Search"]
 
+FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
 NO_BOX = np.zeros((0, 0), dtype=np.float32)
+
+
+def _cost_of_narrow_registers() -> float:
+    """Return by how much searching all nodes loses more than pruning does, where registers hold no 16 floats."""
+    try:
+        return 1.0 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 1.35
+    except RuntimeError:  # there are platforms that don't tell
+        return 1.35
+
+
+NARROW = _cost_of_narrow_registers()
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _squared_norm(values):
+    """Add up squares in any order: it is for bounds, which allow for more."""
+    squared = 0.0
+    for value in values:
+        squared += value * value
+    return squared
 
 
 @numba.njit(nogil=True, cache=True)
@@ -28,6 +52,7 @@ def _shift(rows, patched, gaps, gamma, memory):
     """
     n_features = rows.shape[1]
     half = memory.shifted.shape[1] // 2
+    few, values = n_features < FEW_FEATURES, np.empty(n_features)
     for i in range(rows.shape[0]):
         squared = 0.0
         for j in range(n_features):
@@ -37,14 +62,21 @@ def _shift(rows, patched, gaps, gamma, memory):
                 value = value if known else 0.0
                 memory.shifted[i, half + j] = -0.5 if known else 0.0
             memory.shifted[i, j] = value
-            squared += value * value
+            if few:
+                squared += value * value
+            else:
+                values[j] = value
+        if not few:
+            squared = _squared_norm(values)
         norm = math.sqrt(squared)
-        error = score_error(norm, patched.radius, gamma, n_features)
+        error = half_square_error(norm, patched.radius, gamma, n_features)
         memory.squared_norms[i] = squared
+        memory.offsets[i] = squared / 2
         memory.bounds[i] = error
-        memory.rooms[i] = patch_room(squared, error, norm + patched.radius, gamma)
+        memory.rooms[i] = patch_room(error, norm + patched.radius, gamma)
         if not squared < LARGEST_NORM**2:  # NaN among them
             memory.bounds[i] = -1.0
+            memory.offsets[i] = 0.0
             memory.shifted[i] = np.float32(0.0)
 
 
@@ -95,6 +127,9 @@ def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, m
     """Search any number of rows, a strip at a time; returns how many patches were scored."""
     scored = 0
     gaps, strip = low.size > 0, len(memory.shifted)
+    if not (prune or gaps):
+        search_whole(rows, patched, gamma, need_second, certify, memory, bmus, seconds)
+        return scored
     for start in range(0, len(rows), strip):
         some = rows[start : start + strip]
         n = len(some)
@@ -108,7 +143,7 @@ def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, m
             else:
                 _bound_patches(n, patched, memory)
             scored += search_pruned(n, patched, 1 if need_second else 0, memory)
-        decide(some, patched, prune, need_second, certify, memory, bmus[start:], seconds[start:])
+        decide(some, patched, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
 
 
@@ -129,8 +164,8 @@ class Search:
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         self.patched, self.need_second, self.certify = patched, need_second, certify
         self.low = self.high = NO_BOX
-        self.gamma = gamma_of(patched.codebook.shape[1])
-        self.prune = self.undecided = len(patched.nodes) > 1
+        self.gamma = gamma_of(patched.codebook.shape[1] + 1)
+        self.prune = self.undecided = self._pays(visited=1.0)
         self.memory = memory_for(patched)
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,15 +183,14 @@ class Search:
         return bmus, seconds
 
     def _pays(self, visited: float) -> bool:
-        """Whether pruning pays, if each sample has so many patches scored."""
-        n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]
-        # In units of one feature of one patch: what bounding and ordering cost, as measured.
-        score = features + 10
-        return self._bounding_cost() + visited * (1.5 * score + 20) < n_patches * score
+        """Whether pruning pays, if each sample has so many patches scored: by nanoseconds a sample, as measured."""
+        features, lanes = self.patched.weights.shape[1], self.patched.counts.sum()
+        whole = 9 + 0.5 * features + NARROW * (0.12 + 0.019 * features) * lanes
+        return self._bounding_cost() + visited * (43 + 1.4 * features) < whole
 
     def _bounding_cost(self) -> float:
         n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]
-        return 3 * n_patches / LANES * features + n_patches * 0.8
+        return 45 + features + (1.2 + 0.07 * features) * n_patches
 
     def _search(self, rows: np.ndarray, bmus: np.ndarray, seconds: np.ndarray) -> int:
         return _search_rows(
@@ -182,13 +216,13 @@ class GapSearch(Search):
 
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         super().__init__(_with_squares(patched), need_second=need_second, certify=certify)
-        self.gamma = gamma_of(2 * patched.codebook.shape[1])
+        self.gamma = gamma_of(2 * patched.codebook.shape[1] + 1)
         inside = (patched.nodes >= 0)[:, None, :]
         self.low = np.ascontiguousarray(np.where(inside, patched.weights, np.inf).min(axis=2).T)
         self.high = np.ascontiguousarray(np.where(inside, patched.weights, -np.inf).max(axis=2).T)
 
     def _bounding_cost(self) -> float:
-        return 0.2 * self.low.size
+        return 45 + self.patched.weights.shape[1] + 0.23 * self.low.size
 
 
 def _with_squares(patched: PatchedCodebook) -> PatchedCodebook:

@@ -1,4 +1,4 @@
-"""The search of a strip of samples by the patches of a codebook, and the settling of near-ties.
+"""The search of a strip of samples by the patches of a codebook, for each sample its nearest patch first.
 
 The searches for samples with and without gaps share these functions. They differ in how they shift samples and how
 they bound patches.
@@ -12,23 +12,15 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from som_dask.engine.error_bound import LEAST_SQUARE
-from som_dask.engine.lanes import (
-    LANES,
-    TOGETHER,
-    find_lane,
-    first_bit,
-    lanes_within,
-    lowest_lane,
-    score_lanes,
-    score_samples,
-)
+from som_dask.engine.lanes import LANES, find_lane, lowest_lane, score_lanes
 from som_dask.engine.patches import PatchedCodebook
+from som_dask.engine.sample_lanes import PLACE_ERROR, TOGETHER, score_samples
 from som_dask.engine.shifted import FAR
 
 __all__ = [
+    "GROUPS",
+    "VISITED",
     "Memory",
-    "decide",
     "lowest_of",
     "memory_for",
     "place_of",
@@ -50,15 +42,17 @@ class Memory(NamedTuple):
     shifted: np.ndarray  # (S, D4) float32: samples, shifted and scaled
     squared_norms: np.ndarray  # (S,) float64
     bounds: np.ndarray  # (S,) float64: of the error of a score; -1 where float32 can't hold the sample
-    rooms: np.ndarray  # (S,) float64: what a score doubled lacks of a squared distance, and all errors
+    offsets: np.ndarray  # (S,) float32: half the squared norms, which make half a squared distance of a score
+    rooms: np.ndarray  # (S,) float64: all errors of a squared distance and of a patch's bound
     product: np.ndarray  # (4, 64 C) float32: samples times the frame
     lower: np.ndarray  # (S, 64 k) float32: the bound of each patch, far beyond the last one
     first: np.ndarray  # (S,) int64: the patch that is next, -1 if none
     order: np.ndarray  # (S,) int64: samples by patch
     starts: np.ndarray  # (P + 1,) int64: where each patch's samples begin
-    best: np.ndarray  # (S, 3) float32: the three lowest scores
+    best: np.ndarray  # (S, 3) float32: half the three lowest squared distances
     numbers: np.ndarray  # (S, 2) int32: 64 times the patch plus the lane of the two lowest
     turned: np.ndarray  # (GROUPS, D4, 16) float32: 16 samples each, features first, their signs changed
+    turned_offsets: np.ndarray  # (GROUPS, 16) float32
     turned_best: np.ndarray  # (GROUPS, 3, 16) float32
     turned_numbers: np.ndarray  # (GROUPS, 2, 16) int32
     scores: np.ndarray  # (P, 64) float32: of one sample
@@ -74,6 +68,7 @@ def memory_for(patched: PatchedCodebook) -> Memory:
         shifted=np.zeros((strip, padded), dtype=np.float32),
         squared_norms=np.empty(strip),
         bounds=np.empty(strip),
+        offsets=np.empty(strip, dtype=np.float32),
         rooms=np.empty(strip),
         product=np.empty((4, chunks * LANES), dtype=np.float32),
         lower=np.full((strip, lanes), FAR),
@@ -83,6 +78,7 @@ def memory_for(patched: PatchedCodebook) -> Memory:
         best=np.empty((strip, 3), dtype=np.float32),
         numbers=np.zeros((strip, 2), dtype=np.int32),
         turned=np.zeros((GROUPS, padded, TOGETHER), dtype=np.float32),
+        turned_offsets=np.zeros((GROUPS, TOGETHER), dtype=np.float32),
         turned_best=np.zeros((GROUPS, 3, TOGETHER), dtype=np.float32),
         turned_numbers=np.zeros((GROUPS, 2, TOGETHER), dtype=np.int32),
         scores=np.empty((n_patches, LANES), dtype=np.float32),
@@ -134,25 +130,25 @@ def _sort_by_patch(n, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _score_alone(i, p, patched, memory):
-    """Score one sample against one patch, and keep the scores that are among its three lowest."""
+    """Score one sample against one patch, and keep what is among its three lowest."""
     scores, best, numbers = memory.scores[0], memory.best[i], memory.numbers[i]
     at = scores.ctypes.data
     lowest = score_lanes(
         memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
         patched.half_norms[p].ctypes.data, at,
     )  # fmt: skip
-    taken = 0
-    while taken < 3 and lowest < best[2]:
-        lane = find_lane(at, lowest)
+    offset, taken = memory.offsets[i], 0
+    while taken < 3 and lowest + offset < best[2]:
+        lane, half = find_lane(at, lowest), lowest + offset
         number = np.int32(p * LANES + lane)
-        if lowest < best[0]:
-            best[2], best[1], best[0] = best[1], best[0], lowest
+        if half < best[0]:
+            best[2], best[1], best[0] = best[1], best[0], half
             numbers[1], numbers[0] = numbers[0], number
-        elif lowest < best[1]:
-            best[2], best[1] = best[1], lowest
+        elif half < best[1]:
+            best[2], best[1] = best[1], half
             numbers[1] = number
         else:
-            best[2] = lowest
+            best[2] = half
         scores[lane] = FAR  # hidden, to see the next
         lowest = lowest_lane(at)
         taken += 1
@@ -166,6 +162,7 @@ def _turn(some, group, memory):
         i = some[k]
         for j in range(memory.shifted.shape[1]):
             turned[j, k] = -memory.shifted[i, j]
+        memory.turned_offsets[group, k] = memory.offsets[i]
         for m in range(3):
             best[m, k] = memory.best[i, m]
         for m in range(2):
@@ -188,9 +185,9 @@ def _turn_back(some, group, memory):
 def _score_group(group, p, patched, memory):
     """Score the samples of a group against one patch, and keep the scores that are among the three lowest."""
     score_samples(
-        memory.turned[group].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
-        patched.half_norms[p].ctypes.data, p * LANES, memory.turned_best[group].ctypes.data,
-        memory.turned_numbers[group].ctypes.data,
+        memory.turned[group].ctypes.data, patched.weights.shape[1], memory.turned_offsets[group].ctypes.data,
+        patched.weights[p].ctypes.data, patched.half_norms[p].ctypes.data, patched.counts[p], p * LANES,
+        memory.turned_best[group].ctypes.data, memory.turned_numbers[group].ctypes.data,
     )  # fmt: skip
 
 
@@ -201,7 +198,8 @@ def _next_patch(i, target, memory):
     least = lowest_of(lower)
     # Beyond this squared distance a patch holds neither of the nodes wanted. It is rounded up, for float32 may
     # round it down.
-    cut = (2 * np.float64(memory.best[i, target]) + memory.rooms[i]) * (1 + 1e-6)
+    half = np.float64(memory.best[i, target])
+    cut = (2 * (half + PLACE_ERROR * abs(half)) + memory.rooms[i]) * (1 + 1e-6)
     if least <= min(cut, np.float64(FAR) / 2):
         memory.first[i] = place_of(lower, least)
         return True
@@ -253,6 +251,7 @@ def search_pruned(n, patched, target, memory):
 @numba.njit(nogil=True, cache=True)
 def search_all(n, patched, memory):
     """Search a strip by all patches, without bounds."""
+    memory.lower[:n] = VISITED
     for i in range(n):
         memory.order[i] = i
     for start in range(0, n, GROUPS * TOGETHER):
@@ -265,84 +264,3 @@ def search_all(n, patched, memory):
                 _score_group(g, p, patched, memory)
         for g in range(groups):
             _turn_back(memory.order[start + g * TOGETHER : min(start + (g + 1) * TOGETHER, stop)], g, memory)
-
-
-@numba.njit(nogil=True, cache=True)
-def _squared(x, w, factor):
-    """Compute a squared distance by the plain float64 rule: features in their order, NaN left out."""
-    squared = 0.0
-    for j in range(len(w)):
-        difference = (x[j] - w[j]) * factor
-        squared += difference * difference if x[j] == x[j] else 0.0
-    return squared
-
-
-@numba.njit(nogil=True, cache=True)
-def _settle(x, patched, scores, visited, n_visited, limit):
-    """Find the best and the second best by the plain float64 rule among the nodes with scores within a limit."""
-    codebook, nodes = patched.codebook, patched.nodes
-    bmu = second = np.int64(-1)
-    # As they are; and scaled only where squares overflow or vanish.
-    for factor in (1.0, patched.scale):
-        bmu = second = np.int64(-1)
-        least = next_least = np.inf
-        for k in range(n_visited):
-            mask = lanes_within(scores[k].ctypes.data, limit)
-            while mask != 0:
-                node = nodes[visited[k], first_bit(mask)]
-                mask &= mask - np.uint64(1)
-                if node < 0:
-                    continue
-                squared = _squared(x, codebook[node], factor)
-                if squared < least or (squared == least and node < bmu) or bmu < 0:
-                    next_least, second = least, bmu
-                    least, bmu = squared, node
-                elif squared < next_least or (squared == next_least and node < second) or second < 0:
-                    next_least, second = squared, node
-        if LEAST_SQUARE < next_least < np.inf:
-            break
-    return bmu, second
-
-
-@numba.njit(nogil=True, cache=True)
-def _settle_two(x, patched, a, b):
-    """`_settle` among two nodes."""
-    bmu, second = a, b
-    for factor in (1.0, patched.scale):
-        first, other = _squared(x, patched.codebook[a], factor), _squared(x, patched.codebook[b], factor)
-        bmu, second = (a, b) if first < other or (first == other and a < b) else (b, a)
-        if LEAST_SQUARE < max(first, other) < np.inf:
-            break
-    return bmu, second
-
-
-@numba.njit(nogil=True, cache=True)
-def decide(rows, patched, prune, need_second, certify, memory, bmus, seconds):
-    """Enter the best and the second best of each sample; where the error bound leaves a choice, settle it."""
-    target = 1 if need_second else 0
-    scores_at, row = memory.scores.ctypes.data, 4 * LANES
-    for i in range(len(rows)):
-        best, numbers, bound = memory.best[i], memory.numbers[i], memory.bounds[i]
-        if bound >= 0:
-            bmus[i] = patched.nodes[numbers[0] // LANES, numbers[0] % LANES]
-            seconds[i] = patched.nodes[numbers[1] // LANES, numbers[1] % LANES]
-            certain = np.float64(best[1]) - best[0] > 2 * bound
-            apart = np.float64(best[2]) - best[1] > 2 * bound
-            if not certify or (certain and (apart or not need_second)):
-                continue
-            if apart:  # from the third on: two are left
-                bmus[i], seconds[i] = _settle_two(rows[i], patched, bmus[i], seconds[i])
-                continue
-        # Scores may have been added up in another order than here: the limit allows for both.
-        limit = np.float32(best[target] + 4 * bound + 1e-6 * abs(best[target]) if bound >= 0 else np.inf)
-        n_visited = 0
-        for p in range(len(patched.nodes)):
-            # What was passed over can't hold a winner.
-            if bound < 0 or not prune or memory.lower[i, p] == VISITED:
-                score_lanes(
-                    memory.shifted[i].ctypes.data, memory.shifted.shape[1], patched.weights[p].ctypes.data,
-                    patched.half_norms[p].ctypes.data, scores_at + n_visited * row,
-                )  # fmt: skip
-                memory.visited[n_visited] = p
-                n_visited += 1
-        bmus[i], seconds[i] = _settle(rows[i], patched, memory.scores, memory.visited, n_visited, limit)

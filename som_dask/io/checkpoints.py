@@ -93,6 +93,18 @@ class CheckpointFolder:
         If the folder lies in a Zarr store.
     ParameterError
         If `path` is a file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> from som_dask.io.checkpoints import CheckpointFolder
+    >>> lattice, config = som.Lattice(4, 5), som.MapConfig(epochs=5)
+    >>> model = som.train(colors, lattice, config, checkpoints=CheckpointFolder("state"))
+    >>> again = som.train(colors, lattice, config, checkpoints=CheckpointFolder("state"), resume="auto")
+    >>> again.attrs["codebook_sha256"] == model.attrs["codebook_sha256"]
+    True
     """
 
     def __init__(self, path: PathOrUrl, *, on_save: Callable[[Checkpoint, str], None] | None = None) -> None:

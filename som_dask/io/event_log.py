@@ -180,6 +180,15 @@ def telemetry(
     -----
     UserWarning
         At the end, if lines could not be written to the file, for example because the disk was full.
+
+    Examples
+    --------
+    >>> from som_dask.io.event_log import telemetry
+    >>> from som_dask.io.event_reader import read_events
+    >>> with telemetry("train", {"rows": 4}, file="run.jsonl"):
+    ...     pass
+    >>> read_events("run.jsonl")["event"].tolist()
+    ['run_started', 'run_finished']
     """
     if level not in get_args(Level):
         raise ParameterError(f"the level of the log must be one of {get_args(Level)}, got {level!r}")

@@ -48,6 +48,15 @@ def read_events(path: str | os.PathLike[str]) -> pd.DataFrame:
     -----
     UserWarning
         If lines are not complete events, such as the last line of a run that was killed. They are skipped.
+
+    Examples
+    --------
+    >>> from som_dask.io.event_log import telemetry
+    >>> from som_dask.io.event_reader import read_events
+    >>> with telemetry("train", {"rows": 4}, file="run.jsonl"):
+    ...     pass
+    >>> read_events("run.jsonl")["event"].tolist()
+    ['run_started', 'run_finished']
     """
     events, skipped = _parse(path)
     if skipped:
@@ -107,6 +116,18 @@ def epochs_table(path: str | os.PathLike[str]) -> xr.Dataset:
     -----
     UserWarning
         As for `read_events`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> from som_dask.io.event_log import telemetry
+    >>> from som_dask.io.event_reader import epochs_table
+    >>> with telemetry("train", file="run.jsonl") as log:
+    ...     model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5), on_epoch=log.epoch)
+    >>> dict(epochs_table("run.jsonl").sizes)
+    {'run': 1, 'epoch': 5}
     """
     events = read_events(path)
     epochs = events[events["event"] == "epoch_finished"].reindex(columns=["run_id", "epoch", *EPOCH_FIELDS])

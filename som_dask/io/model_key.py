@@ -70,6 +70,12 @@ class ModelKey:
     ------
     ParameterError
         If a part is not valid.
+
+    Examples
+    --------
+    >>> from som_dask.io.model_key import ModelKey
+    >>> ModelKey.parse("dev/colors/0.1.0/1/2").revision
+    2
     """
 
     environment: str

@@ -206,7 +206,18 @@ def _describe_scaling(
 
 
 def lattice_of(model: xr.Dataset) -> Lattice:
-    """Return the lattice of a model."""
+    """Return the lattice of a model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.io.models import lattice_of
+    >>> lattice_of(model)
+    Lattice(rows=4, cols=5, topology='hexagonal', boundary='planar')
+    """
     rows, cols = model["codebook"].shape[:2]
     return Lattice(rows, cols, model.attrs["topology"], model.attrs["boundary"])
 
@@ -268,6 +279,16 @@ def save_model(model: xr.Dataset, place: Place, *, overwrite: bool = False) -> N
     StorageError
         If the store exists and may not be overwritten, if it can't be written, or if what was written can't be
         opened as the same model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> som.save_model(model, "model.zarr")
+    >>> som.open_model("model.zarr").attrs["codebook_sha256"] == model.attrs["codebook_sha256"]
+    True
     """
     is_model = model.attrs.get("format") == FORMAT
     if is_model and not _has_own_codebook(model):
@@ -290,6 +311,16 @@ def open_model(place: Place | xr.Dataset) -> xr.Dataset:
     ------
     StorageError
         If there is no store, if it is not a model, or if it is not the one that was saved.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> som.save_model(model, "model.zarr")
+    >>> dict(som.open_model("model.zarr")["codebook"].sizes)
+    {'row': 4, 'col': 5, 'feature': 3}
     """
     if isinstance(place, xr.Dataset):
         return place

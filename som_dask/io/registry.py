@@ -52,6 +52,19 @@ class Registry:
     Two writers never get the same revision on local disks, in memory, and on object stores with conditional writes
     (S3, Google, Azure, with current s3fs, gcsfs, adlfs). On other stores, two processes that save at the same
     moment may. Then the later one ends with an error, or the digest does not match when the model is loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> registry = som.Registry("models")
+    >>> key = registry.save(model, "colors")
+    >>> key.environment, key.name, key.revision
+    ('dev', 'colors', 1)
+    >>> dict(registry.load("colors")["codebook"].sizes)
+    {'row': 4, 'col': 5, 'feature': 3}
     """
 
     def __init__(self, root: str | os.PathLike[str], environment: str = ENVIRONMENT) -> None:
@@ -79,11 +92,29 @@ class Registry:
         ------
         ParameterError
             If the key is not valid.
+
+        Examples
+        --------
+        >>> import som_dask as som
+        >>> som.Registry("memory://models").path("dev/colors/0.1.0/1/1")
+        'memory://models/dev/colors/0.1.0/1/1/model.zarr'
         """
         return self._folders.model(key)
 
     def environments(self) -> builtins.list[str]:
-        """List the names of all environments that contain something, sorted."""
+        """List the names of all environments that contain something, sorted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> registry.environments()
+        ['dev']
+        """
         return self._folders.environments()
 
     def list(self) -> Entries:
@@ -97,6 +128,17 @@ class Registry:
         -----
         UserWarning
             If a manifest is damaged. Its model is left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> [(entry.key.name, entry.key.revision) for entry in registry.list()]
+        [('colors', 1)]
         """
         entries = []
         for key in self._folders.keys(self.environment):
@@ -136,6 +178,18 @@ class Registry:
             If there is no such model; the message lists what there is.
         ParameterError
             If a part is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> second = registry.save(model, "colors")
+        >>> registry.find("colors") == second, registry.find("colors", revision=1) == key
+        (True, True)
         """
         wanted = Reference(name, self.environment, code_version, model_version, revision)
         found = tuple(self._folders.keys(self.environment, wanted))
@@ -162,6 +216,17 @@ class Registry:
             If its manifest is damaged.
         ParameterError
             If the key is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> registry.entry(key).key == key
+        True
         """
         key = ModelKey.parse(key)
         if not self._folders.is_complete(key):
@@ -206,6 +271,17 @@ class Registry:
             If the model or its manifest is damaged.
         ParameterError
             If a part is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> dict(registry.load("colors")["codebook"].sizes)
+        {'row': 4, 'col': 5, 'feature': 3}
         """
         return self.load_key(self.find(name, code_version, model_version, revision))
 
@@ -229,6 +305,17 @@ class Registry:
             If the model or its manifest is damaged.
         ParameterError
             If the key is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> dict(registry.load_key(key)["codebook"].sizes)
+        {'row': 4, 'col': 5, 'feature': 3}
         """
         entry = self.entry(key)
         return open_revision(self._folders, entry.key, entry.sha256)
@@ -274,6 +361,17 @@ class Registry:
             If a part of the key is not valid, or if `model` is not a model.
         StorageError
             If the model can't be written. Then nothing is left of it, but its revision may be skipped.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> registry.save(model, "colors").revision
+        2
         """
         number = 1 if revision is None else revision
         key = ModelKey(self.environment, name, __version__, model_version, number)
@@ -302,6 +400,11 @@ class Registry:
             If a part of the key is not valid.
         StorageError
             If the folder of the model is not writable.
+
+        Examples
+        --------
+        >>> import som_dask as som
+        >>> som.Registry("models").check_can_save("colors")
         """
         key = ModelKey(self.environment, name, __version__, model_version, 1)
         folder = os.path.dirname(self._folders.folder(key))
@@ -336,6 +439,17 @@ class Registry:
             If the model is in that environment already.
         StorageError
             If the model is damaged, or if the copy can't be written.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> registry.promote(key).environment
+        'prod'
         """
         source = self.entry(key)
         if check_name("environment", to) == source.key.environment:
@@ -361,6 +475,18 @@ class Registry:
             If a file can't be removed.
         ParameterError
             If the key is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+        >>> registry = som.Registry("models")
+        >>> key = registry.save(model, "colors")
+        >>> registry.delete(key)
+        >>> registry.list()
+        []
         """
         key = ModelKey.parse(key)
         if self._folders.is_empty(key):

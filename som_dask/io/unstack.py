@@ -43,6 +43,17 @@ def unstack_features(array: xr.DataArray, coords: Mapping[str, Any] | None = Non
     ------
     DataError
         If there is no dimension "feature", or if two features have the same coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> import xarray as xr
+    >>> days = xr.DataArray(np.random.default_rng(0).random((50, 3, 4)), dims=("time", "lat", "lon"))
+    >>> samples = som.open_samples(days, sample_dims="time")
+    >>> model = som.train(samples, som.Lattice(2, 2), som.MapConfig(epochs=3))
+    >>> dict(som.unstack_features(model["codebook"]).sizes)
+    {'row': 2, 'col': 2, 'lat': 3, 'lon': 4}
     """
     if "feature" not in array.dims:
         raise DataError(f"the array has dimensions {array.dims}; fields are made of one with 'feature'")

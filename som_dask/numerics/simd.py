@@ -15,7 +15,7 @@ from numba.core import cgutils
 __all__ = ["DOUBLE", "FLOAT", "INDEX", "SHORT", "Vectors"]
 
 DOUBLE, FLOAT, INDEX, SHORT = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(32)
-BYTES = {DOUBLE: 8, FLOAT: 4, SHORT: 4}
+BYTES = {DOUBLE: 8, FLOAT: 4, INDEX: 8, SHORT: 4}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Vectors:
     Attributes
     ----------
     element : llvmlite type
-        `DOUBLE`, `FLOAT` or `SHORT`.
+        `DOUBLE`, `FLOAT`, `INDEX` or `SHORT`.
     width : int
         Number of elements. It should fill a register of AVX-512 (64 bytes); LLVM splits a vector where the machine's
         registers are narrower.

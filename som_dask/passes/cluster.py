@@ -90,7 +90,9 @@ def connect(
         if workers is not None:
             where = _choose_where(interface, encrypted=bool(tls))
             cluster = stack.enter_context(_start_cluster(workers, threads_per_worker, memory_limit, where))
-            yield stack.enter_context(Client(cluster))
+            client = stack.enter_context(Client(cluster))
+            client.run(_import_all, wait=False)  # while the data are opened here
+            yield client
             return
         address = str(scheduler) if scheduler_file is None else _read_address(scheduler_file)
         if is_encrypted(address):
@@ -113,6 +115,12 @@ def connect(
                 f"can't work with the scheduler at {address}: {reason}; check it, and its protocol (tcp or tls)"
             ) from error
         yield client
+
+
+async def _import_all() -> None:
+    """Import what passes need, which takes a second in a new process."""
+    import som_dask.passes.epoch
+    import som_dask.passes.summary  # noqa: F401
 
 
 def _settings() -> dict[str, Any]:

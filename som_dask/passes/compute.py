@@ -101,6 +101,8 @@ def wait_for_workers(client: Any) -> None:
         return
     name = "som-dask.workers-timeout"
     seconds = parse_timedelta(dask.config.get(name, safe_settings()[name]))
+    # An adaptive cluster starts a worker only for a task.
+    task = client.submit(_do_nothing, pure=False)
     try:
         client.wait_for_workers(1, timeout=seconds)
     except TimeoutError as error:
@@ -108,6 +110,12 @@ def wait_for_workers(client: Any) -> None:
             f"the cluster at {client.scheduler.address} has no workers, and none has come within {seconds:g} "
             f"seconds; start some, or set {name} in Dask's configuration"
         ) from error
+    finally:
+        task.release()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,15 @@ from som_dask.engine.cpu import CPU_EXACT
 from som_dask.engine.partial import ExactPartial, Partial
 from som_dask.engine.protocol import Engine
 from som_dask.errors import ClusterError, DataError
+from som_dask.passes.checked import CheckedBlocks
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.passes.scaling import range_of_points
 from som_dask.passes.summary import DataSummary, summarize_block
 from som_dask.samples.table import Samples
 
 __all__ = ["epoch_sums", "share_codebook"]
+
+CHECKED = CheckedBlocks()  # kept blocks of this process
 
 
 def share_codebook(
@@ -79,7 +84,8 @@ def epoch_sums(
     Raises
     ------
     DataError
-        If the samples have changed since `summary` was made; the message names a block. Checked for exact sums only.
+        If the samples have changed since `summary` was made; the message names a block. Checked for exact sums only,
+        and for blocks that are kept in memory only when a process meets them for the first time.
     ClusterError
         If samples were lost or counted twice.
     """
@@ -87,7 +93,7 @@ def epoch_sums(
     shared = share_codebook(codebook, lattice, summary, space, engine)
     look = Pass(
         name="epoch_sums",
-        of_group=_add_up_and_check,
+        of_group=functools.partial(_add_up_and_check, kept=samples.in_memory and samples.device == "cpu"),
         joins=engine.exact and engine.device == "cpu",
         nodes=len(codebook),
         device=engine.device,
@@ -111,20 +117,30 @@ def _ledger_of(samples: Samples, summary: DataSummary) -> list[int | None]:
     return [known.get(block) for block in zip(firsts, samples.block_rows, strict=True)]
 
 
-def _add_up_and_check(group: Group, shared: SharedCodebook) -> Partial | ExactPartial:
-    """Add up a group, and check that its blocks are the same as in the first pass."""
+def _add_up_and_check(group: Group, shared: SharedCodebook, *, kept: bool) -> Partial | ExactPartial:
+    """Add up a group, and check that its blocks are the same as in the first pass.
+
+    Hashing takes a tenth of an epoch on a small map, so blocks that are kept are checked once.
+    """
     expected: Sequence[Any] = () if None in group.own else group.own
+    block = group.joined
+    if kept and expected and all(map(CHECKED.knows, group.blocks, expected)):
+        block = replace(block, fingerprint=sum(expected) % 2**64)
     try:
-        sums = shared.add_up(group.joined)
+        sums = shared.add_up(block)
     except DataError as error:
         # Most likely there are values beyond the range that the first pass found.
         if expected and (changed := _find_changed_block(group, sure=False)) is not None:
             raise changed from error
         raise
-    if expected and isinstance(sums, ExactPartial) and sums.fingerprint != sum(expected) % 2**64:
-        raise _find_changed_block(group, sure=True) or DataError(
-            f"{group.description} changed while it was read; start again"
-        )
+    if expected and isinstance(sums, ExactPartial):
+        if sums.fingerprint != sum(expected) % 2**64:
+            raise _find_changed_block(group, sure=True) or DataError(
+                f"{group.description} changed while it was read; start again"
+            )
+        if kept:
+            for each, fingerprint in zip(group.blocks, expected, strict=True):
+                CHECKED.enter(each, fingerprint)
     return sums
 
 

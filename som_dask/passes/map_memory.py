@@ -6,7 +6,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
 from som_dask.passes.memory import process_memory
 
-__all__ = ["check_map_fits"]
+__all__ = ["NEVER_LACKING", "check_map_fits"]
 
 # The codebook and its sums: 8 bytes for the old codebook, 16 for exact sums of two parts, 8 for what is smoothed
 # and 8 for the new codebook; and what each node has beside them, such as its position, count and picture.

@@ -23,6 +23,9 @@ KEEP_SHARE = 0.5
 def keep_samples(samples: Samples, keep: str) -> Samples:
     """Keep the blocks of samples in the memory of the workers, if they fit and `keep` allows it.
 
+    Arrays that are in memory already are kept as they are, without a copy. As long as samples are kept, nobody may
+    change them: they are compared with what the first pass saw in the first epoch alone.
+
     Parameters
     ----------
     samples : Samples

@@ -44,6 +44,17 @@ def plot_label_pies(model: xr.Dataset, class_count: Any, *, ax: Axes | None = No
     ------
     ParameterError
         If these are not counts for each node and class, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.classes import plot_label_pies
+    >>> shades = np.where(colors.mean(axis=1) > 0.5, "light", "dark")
+    >>> counts = som.summarize_labels(som.infer(colors, model), shades, model)
+    >>> ax = plot_label_pies(model, counts)
     """
     from matplotlib.collections import PolyCollection
 
@@ -85,6 +96,17 @@ def plot_majority(model: xr.Dataset, class_count: Any, *, ax: Axes | None = None
     ------
     ParameterError
         If these are not counts for each node and class, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.classes import plot_majority
+    >>> shades = np.where(colors.mean(axis=1) > 0.5, "light", "dark")
+    >>> counts = som.summarize_labels(som.infer(colors, model), shades, model)
+    >>> ax = plot_majority(model, counts)
     """
     counts, names = select_class_counts(model, class_count)
     lattice = lattice_of(model)
@@ -120,6 +142,16 @@ def plot_clusters(model: xr.Dataset, clusters: Any, *, ax: Axes | None = None) -
     ------
     ParameterError
         If there is not one whole number for each node, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.classes import plot_clusters
+    >>> plot_clusters(model, som.clusters(model, 2)).get_title()
+    '2 clusters of the nodes'
     """
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import withStroke
@@ -165,6 +197,14 @@ def find_cluster_borders(lattice: Lattice, numbers: np.ndarray) -> np.ndarray:
     -------
     (n, 2, 2) float64
         x and y of both ends of each side, in lattice units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> from som_dask.plotting.classes import find_cluster_borders
+    >>> find_cluster_borders(som.Lattice(1, 2), np.array([0, 1])).round(3).tolist()
+    [[[0.5, -0.289], [0.5, 0.289]]]
     """
     sheet = Lattice(lattice.rows, lattice.cols, lattice.topology)
     first, second = sheet.neighbor_pairs()

@@ -78,6 +78,15 @@ def add_dashboard_page(client: Any = None) -> str:
     ------
     ClusterError
         If there is no client, its scheduler has no dashboard, or it takes no plugins.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> from distributed import Client
+    >>> client = Client(processes=False, dashboard_address="127.0.0.1:0")
+    >>> som.add_dashboard_page(client).rpartition("/")[2]
+    'som-dask'
+    >>> client.close()
     """
     from distributed import get_client
 

@@ -63,6 +63,19 @@ def plot_fields(
     ParameterError
         If the features have no such coordinates, several features lie at one place, there is no such node, or
         matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> import xarray as xr
+    >>> coords = {"lat": [40.0, 50.0, 60.0], "lon": [0.0, 10.0, 20.0, 30.0]}
+    >>> heights = np.random.default_rng(0).random((50, 3, 4))
+    >>> days = xr.DataArray(heights, dims=("time", "lat", "lon"), coords=coords)
+    >>> model = som.train(som.open_samples(days, sample_dims="time"), som.Lattice(2, 2), som.MapConfig(epochs=3))
+    >>> from som_dask.plotting.fields import plot_fields
+    >>> len(plot_fields(model))
+    4
     """
     codebook = model["codebook"].transpose("row", "col", "feature")
     fields, lat, lon = _arrange_fields(codebook, select or {})
@@ -135,6 +148,19 @@ def list_fields(model: xr.Dataset) -> list[dict[str, Any]]:
     list of dict
         For each field the argument `select` of `plot_fields`: ``[{}]`` if there is only one field, empty if there
         are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> import xarray as xr
+    >>> coords = {"lat": [40.0, 50.0, 60.0], "lon": [0.0, 10.0, 20.0, 30.0]}
+    >>> heights = np.random.default_rng(0).random((50, 3, 4))
+    >>> days = xr.DataArray(heights, dims=("time", "lat", "lon"), coords=coords)
+    >>> model = som.train(som.open_samples(days, sample_dims="time"), som.Lattice(2, 2), som.MapConfig(epochs=3))
+    >>> from som_dask.plotting.fields import list_fields
+    >>> list_fields(model)
+    [{}]
     """
     codebook = model["codebook"].transpose("row", "col", "feature")
     if _find_coordinate(codebook, LATITUDES) is None or _find_coordinate(codebook, LONGITUDES) is None:

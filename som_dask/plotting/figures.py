@@ -43,6 +43,13 @@ def outline_nodes(lattice: Lattice, sizes: np.ndarray | float = 1.0) -> np.ndarr
     -------
     (M, 6, 2) or (M, 4, 2) float64
         x and y of the corners of each node in lattice units: six on a hexagonal lattice, four on a rectangular one.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> from som_dask.plotting.maps import outline_nodes
+    >>> outline_nodes(som.Lattice(4, 5)).shape
+    (20, 6, 2)
     """
     if lattice.topology == "hexagonal":
         angle = np.deg2rad(np.arange(30, 390, 60))

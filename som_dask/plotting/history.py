@@ -46,6 +46,16 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
     ------
     ParameterError
         If there are too few axes, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.history import plot_training
+    >>> [ax.get_title(loc="left") for ax in plot_training(model)]
+    ['quantization error', 'topographic error', 'neighborhood radius [lattice units]']
     """
     names = [name for name in CURVES if name in model and model[name].dims == ("epoch",)]
     if not names:

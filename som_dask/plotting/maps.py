@@ -75,6 +75,16 @@ def plot_values(
     ------
     ParameterError
         If there is not one value for each node, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import plot_values
+    >>> plot_values(model, "u_matrix", cmap="magma", title="gaps").get_title()
+    'gaps'
     """
     array = select_node_values(model, values)
     lattice = lattice_of(model)
@@ -106,6 +116,16 @@ def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ------
     ParameterError
         If matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import plot_u_matrix
+    >>> plot_u_matrix(model).get_title()
+    'U-matrix'
     """
     return plot_values(model, "u_matrix", title="U-matrix", label="mean distance to neighbors", ax=ax)
 
@@ -131,6 +151,16 @@ def plot_hits(model: xr.Dataset, *, style: Literal["color", "size"] = "color", a
     ------
     ParameterError
         For an unknown style, or if matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import plot_hits
+    >>> plot_hits(model).get_title()
+    'hits'
     """
     hits = select_node_values(model, "hits").astype(np.float64)
     most = float(hits.max())
@@ -175,6 +205,15 @@ def plot_colors(
     ------
     ParameterError
         If these are not three features of the model, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import plot_colors
+    >>> ax = plot_colors(model, limits=(0, 1))
     """
     names = [str(name) for name in model["feature"].values]
     chosen = list(features) if features is not None else names[:3]
@@ -209,6 +248,15 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     ------
     StorageError
         If the file can't be written, or lies in a Zarr store.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import plot_hits, save_figure
+    >>> save_figure(plot_hits(model), "hits.png")
     """
     figure: Any = ax.figure
     ending = os.path.splitext(path)[1]
@@ -224,6 +272,11 @@ def write_picture(path: str | os.PathLike[str], data: bytes) -> None:
     ------
     StorageError
         If the file can't be written, or lies in a Zarr store.
+
+    Examples
+    --------
+    >>> from som_dask.plotting.maps import write_picture
+    >>> write_picture("dot.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>')
     """
     check_apart(path, kind="picture")
     if not is_url(path):
@@ -250,6 +303,15 @@ def save_color_image(codebook: np.ndarray, path: str | os.PathLike[str]) -> None
         If the file can't be written, or lies in a Zarr store.
     ParameterError
         If matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.maps import save_color_image
+    >>> save_color_image(model["codebook"].values, "colors.png")
     """
     try:
         from matplotlib.image import imsave

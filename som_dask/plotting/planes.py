@@ -49,6 +49,16 @@ def plot_plane(
     ------
     ParameterError
         If the model does not have the feature, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.planes import plot_plane
+    >>> plot_plane(model, "feature_1").get_title()
+    'feature_1'
     """
     (index,) = _find_features(model, [feature])
     units = str(model["codebook"].attrs.get("units", ""))
@@ -91,6 +101,16 @@ def plot_planes(
     ------
     ParameterError
         If the model does not have a feature, there are too few axes, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.planes import plot_planes
+    >>> len(plot_planes(model, columns=3))
+    3
     """
     names = list_feature_names(model)
     wanted = names if features is None else list(features)

@@ -49,6 +49,15 @@ def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ------
     ParameterError
         If matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.profiles import plot_profiles
+    >>> ax = plot_profiles(model)
     """
     lattice = lattice_of(model)
     names, weights = list_feature_names(model), compute_relative_weights(model)
@@ -122,6 +131,16 @@ def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None =
     ------
     ParameterError
         If there is not one whole number for each node, or matplotlib is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> from som_dask.plotting.profiles import plot_cluster_profiles
+    >>> len(plot_cluster_profiles(model, som.clusters(model, 2)).lines)
+    2
     """
     numbers = select_cluster_numbers(model, clusters)
     names, weights = list_feature_names(model), compute_relative_weights(model)

@@ -79,6 +79,16 @@ def report_html(
         If matplotlib is missing.
     SchemaError
         If one of the Datasets does not belong to this map.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> page = som.report_html(model, title="Forty colors")
+    >>> "<title>Forty colors</title>" in page, "http://" in page
+    (True, False)
     """
     shape = lattice_of(model).shape
     _check_dataset(evaluation, "evaluation", model, None)
@@ -110,6 +120,14 @@ def write_report(model: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
         If something exists at `path` that may not be replaced, or the file can't be written.
     ParameterError, SchemaError
         As in `report_html`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> som.report(model, "report.html", title="Forty colors")
     """
     check_page(path, overwrite=overwrite)
     text = report_html(model, **options).encode("utf-8")

@@ -104,6 +104,25 @@ def open_samples(
         If an option names something that does not exist, or if the roles of the dimensions can't be decided.
     MemoryLimitError
         If the samples are in so many pieces that a list of these would not fit the memory.
+
+    Examples
+    --------
+    A field of two bands: each place at each time is a sample.
+
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> import xarray as xr
+    >>> field = xr.DataArray(
+    ...     np.zeros((4, 2, 5, 6)), dims=("time", "band", "lat", "lon"), coords={"band": ["red", "infrared"]}
+    ... )
+    >>> samples = som.open_samples(field, feature_dims="band")
+    >>> samples.sample_dims, samples.n_samples, samples.feature_names
+    (('time', 'lat', 'lon'), 120, ('red', 'infrared'))
+
+    Each time is a sample:
+
+    >>> som.open_samples(field, sample_dims="time").n_features
+    60
     """
     if isinstance(source, Samples):
         if not all(given is None for given in (sample_weights, feature_weights, nodata, features)):

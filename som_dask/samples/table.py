@@ -82,6 +82,14 @@ class Samples:
         Path or URL of the store that blocks and coordinates are read from, if they are.
     stack : Stack, optional
         What `array` is made of; valid while it is the one that `open_samples` made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> samples = som.open_samples(np.zeros((1000, 3)))
+    >>> samples.n_samples, samples.n_features, samples.feature_names
+    (1000, 3, ('feature_0', 'feature_1', 'feature_2'))
     """
 
     array: Any

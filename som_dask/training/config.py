@@ -115,6 +115,13 @@ class MapConfig:
     ------
     ParameterError
         If a value can't be used.
+
+    Examples
+    --------
+    >>> import som_dask as som
+    >>> config = som.MapConfig(epochs=3, initial_radius=4, final_radius=1)
+    >>> config.schedule(som.Lattice(10, 10)).tolist()
+    [4.0, 2.0, 1.0]
     """
 
     epochs: int | None = None
@@ -232,6 +239,17 @@ class Execution:
     ------
     ParameterError
         If a value can't be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> lattice, config = som.Lattice(4, 5), som.MapConfig(epochs=5)
+    >>> streamed = som.train(colors, lattice, config, som.Execution(keep="stream"))
+    >>> kept = som.train(colors, lattice, config, som.Execution(keep="memory"))
+    >>> streamed.attrs["codebook_sha256"] == kept.attrs["codebook_sha256"]
+    True
     """
 
     device: str = "cpu"

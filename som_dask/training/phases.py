@@ -9,6 +9,7 @@ import numpy as np
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
+from som_dask.passes.map_memory import NEVER_LACKING
 from som_dask.passes.memory import process_memory
 from som_dask.training.config import MapConfig
 
@@ -89,7 +90,10 @@ def check_draw_fits(n_drawn: int, n_features: int) -> None:
     MemoryLimitError
         If they don't.
     """
-    needed, limit = COPIES * n_drawn * n_features * ENTRY_BYTES, process_memory()
+    needed = COPIES * n_drawn * n_features * ENTRY_BYTES
+    if needed < NEVER_LACKING:
+        return
+    limit = process_memory()
     if needed > limit:
         raise MemoryLimitError(
             f"the {n_drawn} samples of the rough phase need {needed / 2**30:.3g} GiB of memory, and there are "

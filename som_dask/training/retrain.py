@@ -39,6 +39,16 @@ class RetrainingConfig:
         moves only where the data have moved.
     final_radius : float, optional
         Radius sigma of the last epoch, in lattice units; by default that of the last epoch of the map's training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> newer, drift = som.retrain(colors + 0.1, model, som.RetrainingConfig(epochs=2, initial_radius=1))
+    >>> newer.sizes["epoch"]
+    3
     """
 
     epochs: int = 5
@@ -58,6 +68,12 @@ class Drift:
         Quantization error of the old map on the new data.
     retrained : float
         Quantization error of the new map on the new data.
+
+    Examples
+    --------
+    >>> from som_dask.training.retrain import Drift
+    >>> Drift(old_data=2.0, new_data=3.0, retrained=2.5).ratio
+    1.5
     """
 
     old_data: float
@@ -111,6 +127,16 @@ def retrain(
     SchemaError
         If the features are not those that the map was trained on.
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> newer, drift = som.retrain(colors + 0.1, model)
+    >>> drift.ratio > 1, drift.retrained < drift.new_data
+    (True, True)
     """
     config = config or RetrainingConfig()
     samples, _, _ = open_for_model(data, model, options.get("missing"), sample_weights=sample_weights)

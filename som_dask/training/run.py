@@ -63,6 +63,17 @@ class Epoch:
         The lattice of the nodes.
     features : tuple of str
         Names of the features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> for epoch in som.epochs(colors, som.Lattice(4, 5), som.MapConfig(epochs=3, radii=(2, 1, 0.5))):
+    ...     print(epoch.index, epoch.radius, epoch.hits.sum())
+    0 2.0 40
+    1 1.0 40
+    2 0.5 40
     """
 
     index: int

@@ -95,6 +95,17 @@ def train(
     MemoryLimitError
         If the samples take more than half of the free memory, by the online rule; or if workers run out of memory.
     ParameterError, DataError, StorageError, ClusterError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
+    >>> dict(model["codebook"].sizes)
+    {'row': 4, 'col': 5, 'feature': 3}
+    >>> int(model["hits"].sum())
+    40
     """
     config = config or MapConfig()
     every = USUAL_EVERY[type(config)] if checkpoint_every is None else checkpoint_every
@@ -149,6 +160,17 @@ def epochs(
     Raises
     ------
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import som_dask as som
+    >>> colors = np.random.default_rng(0).random((40, 3))
+    >>> for epoch in som.epochs(colors, som.Lattice(4, 5), som.MapConfig(epochs=20)):
+    ...     if epoch.radius < 1:
+    ...         break
+    >>> epoch.codebook.shape
+    (4, 5, 3)
     """
     config = config or MapConfig()
     if isinstance(config, OnlineConfig):

@@ -55,3 +55,21 @@ def test_cosine_is_one_less_the_cosine(rng):
     bmu = rng.integers(0, 5, 30)
     found = METRICS["cosine"].distances(points, bmu, nodes)
     np.testing.assert_allclose(found, 1 - (points * nodes[bmu]).sum(axis=1), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 7, 8, 18, 50])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 203])
+def test_distances_are_those_of_the_plain_loop_to_the_bit(n, n_features, rng):
+    points, nodes, bmu = rng.normal(size=(n, n_features)), rng.normal(size=(7, n_features)), rng.integers(0, 7, n)
+    points[n // 2 : n // 2 + 1, 0] = np.nan
+    points[n // 3 : n // 3 + 1] *= 1e200
+    wanted = []
+    for point, node in zip(points, nodes[bmu], strict=True):
+        differences = np.where(np.isnan(point), 0.0, point - node)
+        largest = np.abs(differences).max()
+        factor = largest if largest > 1e150 else 1.0
+        squared = 0.0
+        for difference in differences / factor:
+            squared += difference * difference
+        wanted.append(np.sqrt(squared) * factor)
+    np.testing.assert_array_equal(euclidean_distances(points, bmu, nodes), wanted)

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     epoch,
     gaps,
     gpu,
+    guard,
     memory,
     online,
     peers,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "schedules": schedules.run,
     "small": small_jobs.run,
     "phases": phases.run,
+    "guard": guard.run,
 }
 
 

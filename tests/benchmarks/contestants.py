@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
+from som_dask.passes.residency import keep_samples
 from som_dask.passes.summary import summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
@@ -31,6 +32,7 @@ from tests.benchmarks.timing import Contestant, Skipped
 __all__ = ["PEERS", "floor", "ours", "precisions"]
 
 FLOOR_ROWS = 1024
+FASTERSOM_EPOCHS = 4  # in one run, so that what it does once a run does not count much
 
 
 def floor(data: np.ndarray, codebook: np.ndarray, threads: int) -> Contestant:
@@ -77,18 +79,22 @@ def ours(
     threads: int | None,
     precision: str | None = None,
     summary: Any = None,
+    *,
+    keep: bool = False,
 ) -> Contestant:
     """One whole epoch by `epochs`: the graph, the sums of all blocks, the update.
 
     Parameters
     ----------
-    data : anything that `open_samples` takes; it is not kept, so a store is read in the epoch
+    data : anything that `open_samples` takes; unless it is kept, a store is read in the epoch
     threads : int, optional
         None if a client is active and is to be used.
     precision : str, optional
         Of `MapConfig`.
     summary : optional
         Of the data, where it has been made already.
+    keep : bool
+        Whether to keep the samples in memory before the clock starts, as training does where they fit.
     """
     chosen = {} if precision is None else {"precision": precision}
     config = MapConfig(epochs=1, radii=(phase.radius,), **chosen)
@@ -96,6 +102,7 @@ def ours(
     with dask.config.set(settings):
         samples: Samples = open_samples(data)
         summary = summary or summarize(samples)
+        samples = keep_samples(samples, "memory" if keep else "stream")
 
     def epoch() -> None:
         space, execution = FeatureSpace.plain(samples.n_features), Execution(keep="stream")
@@ -123,6 +130,31 @@ def xpysom(data: np.ndarray, lattice: Lattice, phase: Phase, threads: int) -> Co
             som.train(data, 2, iter_beg=0, iter_end=1)
 
     return Contestant(epoch, lambda: threadpool_limits(threads), warm=False)
+
+
+def fastersom(data: np.ndarray, lattice: Lattice, phase: Phase, threads: int) -> Contestant:
+    """Epochs of fastersom on PyTorch's CPU kernels; without the labels that `fit` finds after the last of them."""
+    try:
+        import torch
+        from fastersom import SOM
+    except ImportError as error:
+        raise Skipped(f"fastersom: {error}; pip install som_dask[bench]") from error
+    rows, cols = lattice.shape
+    start, nothing = torch.from_numpy(phase.codebook.astype(np.float32)), torch.zeros(0, dtype=torch.long)
+    som = SOM(
+        rows, cols, n_epochs=FASTERSOM_EPOCHS, sigma_initial=phase.radius, sigma_final=phase.radius, init=start,
+        device="cpu",
+    )  # fmt: skip
+    som._bmus = lambda *given, **options: (nothing,)
+
+    @contextlib.contextmanager
+    def around() -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        yield
+        torch.set_num_threads(before)
+
+    return Contestant(lambda: som.fit(data), around, scale=1 / FASTERSOM_EPOCHS)
 
 
 def minisom(data: np.ndarray, lattice: Lattice, phase: Phase, threads: int) -> Contestant:
@@ -219,4 +251,4 @@ def kmeans(data: np.ndarray, lattice: Lattice, phase: Phase, threads: int) -> Co
     return Contestant(step, lambda: threadpool_limits(1, user_api="blas"))
 
 
-PEERS = {"XPySom": xpysom, "MiniSom": minisom, "faiss (BMU)": faiss, "KMeans": kmeans}
+PEERS = {"XPySom": xpysom, "fastersom": fastersom, "MiniSom": minisom, "faiss (BMU)": faiss, "KMeans": kmeans}

@@ -15,14 +15,16 @@ from tests.benchmarks.timing import Options, Skipped, Spread, interleaved, ratio
 
 __all__ = ["run"]
 
+ALL_SIDES = (10, 20, 50, 100)
+# Features, sides of the maps, and the samples.
 DATA = {
-    "photograph D=3": (3, photograph),
-    "digits D=64": (64, digits),
-    "30 blobs D=20": (20, lambda n: blobs(n, 20)),
-    "surface D=50": (50, lambda n: manifold(n, 50)),
-    "noise D=10": (10, lambda n: noise(n, 10)),
+    "photograph D=3": (3, ALL_SIDES, photograph),
+    "digits D=64": (64, ALL_SIDES[1:], digits),
+    "30 blobs D=20": (20, ALL_SIDES[1:], lambda n: blobs(n, 20)),
+    "surface D=18": (18, (10, 20, 32), lambda n: manifold(n, 18)),
+    "surface D=50": (50, (10, 20, 32, 50, 100), lambda n: manifold(n, 50)),
+    "noise D=10": (10, ALL_SIDES[1:], lambda n: noise(n, 10)),
 }
-SIDES = (20, 50, 100)
 
 
 def measure(name: str, data: np.ndarray, side: int, options: Options) -> tuple[dict[str, Any], list[str]]:
@@ -34,7 +36,7 @@ def measure(name: str, data: np.ndarray, side: int, options: Options) -> tuple[d
     for precision in precisions():
         for phase in phases:
             label = " ".join(filter(None, ["ours", precision, phase.name]))
-            contestants[label] = ours(data, lattice, phase, threads, precision)
+            contestants[label] = ours(data, lattice, phase, threads, precision, keep=True)
     for peer, make in PEERS.items():
         try:
             contestants[peer] = make(data, lattice, middle, threads)
@@ -57,8 +59,8 @@ def run(options: Options) -> list[dict[str, Any]]:
     options = replace(options, rounds=min(options.rounds, 3), patience=0.4 if options.quick else 4.0)
     work, least = (2e9, 4096) if options.quick else (6e10, 8192)
     results, reasons = [], []
-    for name, (features, make) in DATA.items():
-        for side in SIDES:
+    for name, (features, sides, make) in DATA.items():
+        for side in sides:
             try:
                 data = make(
                     rows_for(work, side * side, features, most=500_000, least=least * max(options.threads, 4))
@@ -86,8 +88,10 @@ def run(options: Options) -> list[dict[str, Any]]:
         ],
         [
             f"medians [min, max] of up to {options.rounds} rounds, interleaved; one number: too slow for more",
+            "ours: samples are in memory, as the others have them",
             "early, middle, late: radius large, in between, final; the other packages run the middle epoch",
             "XPySom: a batch epoch (NumPy, rectangular); MiniSom: a batch epoch on a few samples, scaled up linearly",
+            "fastersom: a batch epoch (PyTorch on the CPU, rectangular), one of several, without the final labels",
             "faiss: IndexFlatL2, k=1, the fastest of three ways to use threads; no sums, no update",
             "KMeans: scikit-learn, one Lloyd step; no neighborhood, but it moves empty clusters",
             *dict.fromkeys(reasons),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.engine import error_bound, gpu
-from som_dask.engine.error_bound import definitions, gamma_of, score_error
+from som_dask.engine.error_bound import definitions, gamma_of, half_square_error, score_error
 from som_dask.engine.patches import cut_into_patches
 from som_dask.engine.shifted import shift_codebook
 
@@ -58,6 +58,12 @@ def true_score(sample, codebook, node, shifted, known):
     return total
 
 
+def true_points(sample, shifted):
+    """The sample in the shifted and scaled space, as fractions."""
+    scale, center = Fraction(shifted.scale), exact(shifted.center)
+    return [(x - c) * scale for x, c in zip(exact(sample), center, strict=True)]
+
+
 CASES = {
     "seed": st.integers(0, 2**32 - 1),
     "n_features": st.integers(1, 12),
@@ -86,6 +92,22 @@ def test_a_score_is_off_by_no_more_than_the_bound(seed, n_features, size, offset
         found = Fraction(float(float32_score(x, w, half_norm, order)))
         true = true_score(sample, codebook, node, shifted, np.ones(n_features, dtype=bool))
         assert abs(found - true) <= Fraction(float(error))
+
+
+@given(**CASES, order=st.sampled_from(ORDERS), last=st.booleans())
+def test_so_it_is_for_half_a_squared_distance(seed, n_features, size, offset, far, order, last):
+    codebook, sample = case(seed, n_features, size, offset, far)
+    shifted = shift_codebook(codebook)
+    points = (sample - shifted.center) * shifted.scale
+    norm, gamma = float(np.sqrt(np.sum(points**2))), gamma_of(n_features + 1)
+    error = half_square_error(norm, shifted.radius, gamma, n_features)
+    x, half = points.astype(np.float32), np.float32(np.sum(points**2) / 2)
+    true_half = sum(value * value for value in true_points(sample, shifted)) / 2
+    for node in range(12):
+        w, half_norm = shifted.shifted[node].astype(np.float32), np.float32(shifted.half_norms[node])
+        found = float32_score(x, w, half_norm, order) + half if last else float32_score(x, w, half_norm + half, order)
+        true = true_half + true_score(sample, codebook, node, shifted, np.ones(n_features, dtype=bool))
+        assert abs(Fraction(float(found)) - true) <= Fraction(float(error))
 
 
 @given(**CASES)

@@ -100,6 +100,23 @@ def test_patches_hold_every_node_once():
         np.testing.assert_array_equal(np.sort(nodes[nodes >= 0]), np.arange(lattice.n_nodes))
 
 
+@pytest.mark.parametrize(
+    ("shape", "patches", "lanes"), [((10, 10), 2, 104), ((20, 20), 9, 400), ((32, 32), 16, 1024), ((1, 70), 2, 72)]
+)
+def test_patches_are_few_and_nearly_full(shape, patches, lanes):
+    lattice = Lattice(*shape)
+    patched = cut_into_patches(np.zeros((lattice.n_nodes, 2)), lattice)
+    assert (len(patched.nodes), patched.counts.sum()) == (patches, lanes)
+    for nodes, count in zip(patched.nodes, patched.counts, strict=True):
+        assert count - 8 < np.count_nonzero(nodes >= 0) <= count
+        assert (nodes[count:] < 0).all()
+
+
+def test_small_maps_are_searched_whole_from_the_first_sample_on(rng):
+    search = Search(cut_into_patches(rng.normal(size=(100, 18)), Lattice(10, 10)))
+    assert not any((search.undecided, search.prune))
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", ">f4", "float64"])
 def test_any_type_and_layout_of_block(dtype, rng):
     lattice, codebook = Lattice(9, 9), rng.uniform(0, 2, (81, 3))

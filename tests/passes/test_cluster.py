@@ -1,6 +1,7 @@
 """Cluster: safe settings, on this machine only, and clear words where there is none."""
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 
@@ -220,3 +221,13 @@ def test_the_settings_for_other_clusters_are_the_same():
     assert deployed == (ROOT / "som_dask" / "dask.yaml").read_text()
     assert safe_settings()["distributed.scheduler.allowed-failures"] == 50
     assert safe_settings()["som-dask.dashboard-address"].startswith("127.0.0.1:")
+
+
+@pytest.mark.cluster
+def test_new_workers_import_the_package_before_they_have_a_task():
+    with connect(workers=1, threads_per_worker=1) as client:
+        assert client.run(_has_imported) == dict.fromkeys(client.nthreads(), True)
+
+
+def _has_imported():
+    return "som_dask.passes.epoch" in sys.modules

@@ -30,6 +30,12 @@ def test_a_client_without_workers_is_not_waited_for_for_ever():
         compute(dask.delayed(1))
 
 
+def test_an_adaptive_cluster_without_workers_starts_one():
+    with Client(processes=False, n_workers=0, threads_per_worker=1, dashboard_address=":0") as client:
+        client.cluster.adapt(minimum=0, maximum=1, interval="20 ms")
+        assert compute(dask.delayed(abs)(-1)) == (1,)
+
+
 def test_what_is_known_of_all_workers_is_not_asked_for_before_every_pass(monkeypatch):
     with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
         scheduler, asked = client.cluster.scheduler, []

@@ -58,6 +58,7 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_extras_and_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"gpu", "plot", "analysis", "demo", "robust", "s3", "test", "all"} == set(project["optional-dependencies"])
+    extras = {"gpu", "plot", "analysis", "bench", "demo", "docs", "robust", "s3", "test", "all"}
+    assert extras == set(project["optional-dependencies"])
     assert project["requires-python"] == ">=3.11"
     assert project["scripts"] == {"som-dask": "som_dask.cli.main:main"}

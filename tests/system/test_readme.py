@@ -150,7 +150,7 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys, rng):
     cells = xr.DataArray(values, dims=("cell", "marker"), coords={"marker": names}, name="expression")
     cells.chunk(cell=500).to_dataset().to_zarr("cells.zarr", zarr_format=2)
     blocks = python_of("From Python and Jupyter")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     for block in blocks[:3]:  # the fourth connects to a cluster
         exec(block, names)

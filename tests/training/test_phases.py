@@ -44,7 +44,7 @@ def test_a_draw_that_would_take_much_memory_is_not_made_or_refused(monkeypatch):
     assert number_to_draw(MapConfig(), LATTICE, MANY, wide + 1) == 0
     assert number_to_draw(MapConfig(phases="two"), LATTICE, MANY, wide + 1) == 4800
     monkeypatch.setattr("som_dask.training.phases.process_memory", lambda: 100_000)
-    values = np.ones((4000, 2))
+    values = np.ones((4000, 20))
     train(values, LATTICE, MapConfig(epochs=1))
     with pytest.raises(MemoryLimitError, match="`rough_samples`"):
         train(values, Lattice(5, 10), MapConfig(phases="two"))
