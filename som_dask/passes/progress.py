@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +50,7 @@ class Bar:
         self._bar: Any = None
         if shown:
             # Every change may be shown, also a slow epoch after many fast ones; at most ten a second are.
-            self._bar = _bar_class()(desc=label, total=total, bar_format=form, dynamic_ncols=True, miniters=0)
+            self._bar = _bar_class()(desc=label, total=total, bar_format=form, miniters=0, **_measure_terminal())
 
     def tell(
         self, done: float, *, total: float | None = None, label: str | None = None, note: str | None = None
@@ -110,6 +111,15 @@ def showing_blocks(
                 then(done, blocks)
 
         yield tell
+
+
+def _measure_terminal() -> dict[str, Any]:
+    """Return the options of tqdm for the size of the terminal: where that is not told, tqdm would show nothing."""
+    try:
+        told = all(os.get_terminal_size(sys.stderr.fileno()))
+    except (AttributeError, OSError, ValueError):
+        told = True  # that is no terminal, and tqdm knows what to do
+    return {"dynamic_ncols": True} if told else {"ncols": 80, "nrows": 24}
 
 
 def _bar_class() -> Any:

@@ -1,6 +1,7 @@
 """Bars are shown where somebody watches, on standard error, and cost nothing elsewhere."""
 
 import io
+import os
 import sys
 import types
 
@@ -98,3 +99,13 @@ def test_a_step_that_fails_leaves_the_bar_where_it_was(open_terminal):
     with pytest.raises(ValueError, match="no"), Steps("evaluating", ["range"], shown=True) as steps, steps.step():
         raise ValueError("no")
     assert "100%" not in terminal.getvalue()
+
+
+def test_a_terminal_that_does_not_tell_its_size_has_a_bar_too(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((0, 0)))
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (0, 0))
+    with Bar("training", 4, shown=True) as bar:
+        bar.tell(1)
+    assert "| 1/4 [" in terminal.getvalue()
