@@ -201,6 +201,7 @@ tolerance, patience, precision
             execution,
             sample_weights=_check_weights(sample_weight, X),
             feature_weights=self.feature_weights,
+            progress=False,  # as for all estimators
         )
         self._set_results(seed)
         self.bmu_ = self._find_bmu(X)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.lattice import Boundary, Lattice, Topology
-from som_dask.algorithm.online_rule import OnlineConfig
 from som_dask.analysis.clusters import clusters
 from som_dask.analysis.evaluation import evaluate
 from som_dask.analysis.labels import infer
@@ -21,19 +20,22 @@ from som_dask.errors import ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import lattice_of, open_model, save_model
 from som_dask.io.store_objects import Place
-from som_dask.plotting.kinds import PictureKind, draw_picture_of_kind, save_picture_of_kind, show_in_notebook
+from som_dask.passes.progress import in_notebook
+from som_dask.plotting.descriptions import describe_map, show_in_notebook
+from som_dask.plotting.kinds import PictureKind, draw_picture_of_kind, save_picture_of_kind
+from som_dask.plotting.live import LivePicture, View, check_view, show_in_cell
 from som_dask.plotting.report import write_report
 from som_dask.training.config import Execution, MapConfig
+from som_dask.training.options import Algorithm, configure, refuse_unknown, take, values_of
+from som_dask.training.progress import TimeLeft, describe_epoch
 from som_dask.training.retrain import RetrainingConfig, retrain
 from som_dask.training.run import Epoch, Resume
 from som_dask.training.train import epochs, train
 
 __all__ = ["Algorithm", "KohonenMap", "PictureKind"]
 
-Algorithm = Literal["batch", "online"]
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KohonenMap:
     """A self-organizing map. It never changes: training returns a new one.
 
@@ -143,9 +145,6 @@ class KohonenMap:
             raise ParameterError("this map is not trained yet; call train(data), which returns a trained one")
         return self._model
 
-    def _replace_model(self, model: xr.Dataset) -> KohonenMap:
-        return replace(self, _model=model)
-
     def train(
         self,
         data: Any,
@@ -157,6 +156,8 @@ class KohonenMap:
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: Resume = False,
         on_epoch: Callable[[Epoch], None] | None = None,
+        progress: bool | None = None,
+        keep_interrupted: bool = False,
         **options: Any,
     ) -> KohonenMap:
         """Train on data and return the trained map.
@@ -176,6 +177,10 @@ class KohonenMap:
             Continue from the newest checkpoint in `checkpoints`; "auto" begins a new run where there is none.
         on_epoch : callable, optional
             Called with each `Epoch`.
+        progress : bool, optional
+            Whether a bar is shown; by default where standard error is a terminal, and in notebooks.
+        keep_interrupted : bool
+            Whether an interrupt ends training with the map of the last finished epoch; see `som_dask.train`.
         **options
             Fields of `som_dask.MapConfig` and `som_dask.Execution`, or of `som_dask.OnlineConfig`.
 
@@ -200,7 +205,7 @@ class KohonenMap:
         True
         >>> tuned = som.KohonenMap(4, 5).train(colors, "online", codebook=colored.codebook, epochs=10)
         """
-        config, execution = _configure(algorithm, options)
+        config, execution = configure(algorithm, options)
         if checkpoints is not None and not isinstance(checkpoints, CheckpointFolder):
             checkpoints = CheckpointFolder(checkpoints)
         model = train(
@@ -210,12 +215,53 @@ class KohonenMap:
             execution,
             sample_weights=sample_weights,
             feature_weights=feature_weights,
-            codebook=_values_of(codebook),
+            codebook=values_of(codebook),
             checkpoints=checkpoints,
             resume=resume,
             on_epoch=on_epoch,
+            progress=progress,
+            keep_interrupted=keep_interrupted,
         )
-        return self._replace_model(model)
+        return replace(self, _model=model)
+
+    def watch(
+        self, data: Any, algorithm: Algorithm = "batch", *, what: View = "u_matrix", **options: Any
+    ) -> KohonenMap:
+        """Train on data, and draw the map and its errors meanwhile in the cell of a notebook.
+
+        The picture is drawn again and again, which takes a fifth of the time at most. An interrupt, such as by the
+        notebook's stop button, ends training with the map of the last finished epoch; the attribute ``stopped_by`` of
+        its dataset is then "interrupt". Outside notebooks a bar is shown as by `train`.
+
+        Parameters
+        ----------
+        data, algorithm
+            As for `train`.
+        what : {"u_matrix", "hits", "planes"}
+            What is drawn of the map. Of many features, the planes of the first six are drawn.
+        **options
+            As for `train`.
+
+        Returns
+        -------
+        KohonenMap
+            The trained map; this one is not changed.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If it is interrupted before the first epoch is done.
+        ParameterError, DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
+        """
+        check_view(what)
+        options["keep_interrupted"] = True
+        if not in_notebook():
+            return self.train(data, algorithm, **options)
+        describe = functools.partial(describe_epoch, TimeLeft())
+        picture = LivePicture(what, show_in_cell(), describe, options.get("on_epoch"))
+        trained = self.train(data, algorithm, **{"progress": False, **options, "on_epoch": picture})
+        picture.finish(trained._require_model(), describe_map(trained.lattice, trained._model))
+        return trained
 
     def epochs(
         self,
@@ -246,7 +292,7 @@ class KohonenMap:
         >>> [epoch.index for epoch in som.KohonenMap(4, 5).epochs(colors, epochs=3)]
         [0, 1, 2]
         """
-        config, execution = _configure(algorithm, options)
+        config, execution = configure(algorithm, options)
         return epochs(
             data,
             self.lattice,
@@ -254,7 +300,7 @@ class KohonenMap:
             execution,
             sample_weights=sample_weights,
             feature_weights=feature_weights,
-            codebook=_values_of(codebook),
+            codebook=values_of(codebook),
         )
 
     def retrain(
@@ -263,6 +309,7 @@ class KohonenMap:
         *,
         sample_weights: Any = None,
         on_epoch: Callable[[Epoch], None] | None = None,
+        progress: bool | None = None,
         **options: Any,
     ) -> KohonenMap:
         """Train this map further on new data, from its codebook and with its scaling.
@@ -274,6 +321,8 @@ class KohonenMap:
             Weights of the new samples.
         on_epoch : callable, optional
             Called with each `Epoch`.
+        progress : bool, optional
+            Whether a bar is shown; by default where standard error is a terminal, and in notebooks.
         **options
             Fields of `som_dask.RetrainingConfig`, `som_dask.Execution` and `som_dask.MapConfig`. The last replace
             those that this map was trained with.
@@ -293,17 +342,18 @@ class KohonenMap:
         >>> newer is colored
         False
         """
-        _refuse_unknown(options, RetrainingConfig, Execution, MapConfig)
+        refuse_unknown(options, RetrainingConfig, Execution, MapConfig)
         model, _ = retrain(
             data,
             self._require_model(),
-            _take(RetrainingConfig, options),
-            _take(Execution, options),
+            take(RetrainingConfig, options),
+            take(Execution, options),
             sample_weights=sample_weights,
             on_epoch=on_epoch,
+            progress=progress,
             **options,
         )
-        return self._replace_model(model)
+        return replace(self, _model=model)
 
     def infer(self, data: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
         """Find the best matching unit of each sample, lazily: nothing is read until the result is computed.
@@ -490,12 +540,7 @@ class KohonenMap:
         """
         return draw_picture_of_kind(self._require_model(), kind, ax, **options)
 
-    def save_image(
-        self,
-        path: str | os.PathLike[str],
-        kind: PictureKind = "colors",
-        **options: Any,
-    ) -> None:
+    def save_image(self, path: str | os.PathLike[str], kind: PictureKind = "colors", **options: Any) -> None:
         """Save a picture of the map as PNG, PDF or SVG, depending on the ending of `path`.
 
         Parameters
@@ -523,45 +568,9 @@ class KohonenMap:
         """
         save_picture_of_kind(self._require_model(), path, kind, **options)
 
+    def __repr__(self) -> str:
+        return f"<KohonenMap {describe_map(self.lattice, self._model)}>"
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the lattice, the errors and a small picture."""
-        facts = {"lattice": f"{self.rows} x {self.cols}, {self.topology}, {self.boundary}"}
-        if self._model is None:
-            facts["codebook"] = "none: not trained yet"
-        else:
-            features = [str(name) for name in self._model["feature"].values]
-            facts |= {
-                "features": ", ".join(features[:8]) + (" ..." if len(features) > 8 else ""),
-                "samples": f"{int(self._model['hits'].sum()):,}",
-                "quantization error": f"{self.quantization_error:.6g}",
-                "topographic error": f"{self.topographic_error:.4g}",
-            }
-        return show_in_notebook(facts, self._model)
-
-
-def _values_of(codebook: Any) -> np.ndarray | None:
-    return codebook.values if isinstance(codebook, xr.DataArray) else codebook
-
-
-def _configure(algorithm: Algorithm, options: dict[str, Any]) -> tuple[MapConfig | OnlineConfig, Execution | None]:
-    """Make the configuration of an algorithm and that of the execution; refuse unknown options."""
-    if algorithm not in get_args(Algorithm):
-        raise ParameterError(f"algorithm must be one of {get_args(Algorithm)}, got {algorithm!r}")
-    if algorithm == "online":
-        _refuse_unknown(options, OnlineConfig)
-        return OnlineConfig(**options), None
-    _refuse_unknown(options, MapConfig, Execution)
-    return _take(MapConfig, options), _take(Execution, options)
-
-
-def _take(kind: Any, options: dict[str, Any]) -> Any:
-    """Make a configuration of the options that belong to it, and remove these from `options`."""
-    return kind(**{name: options.pop(name) for name in list(options) if name in kind.__dataclass_fields__})
-
-
-def _refuse_unknown(options: dict[str, Any], *kinds: Any) -> None:
-    known = {kind.__name__: tuple(kind.__dataclass_fields__) for kind in kinds}
-    unknown = [name for name in options if not any(name in names for names in known.values())]
-    if unknown:
-        told = "; ".join(f"{kind} knows {', '.join(names)}" for kind, names in known.items())
-        raise ParameterError(f"there is no option {', '.join(unknown)}; {told}")
+        return show_in_notebook(self.lattice, self._model)

@@ -1,5 +1,7 @@
 """What all tests share: a seeded generator, storages, and hypothesis set so that each run tries the same examples."""
 
+import io
+import sys
 import uuid
 
 import numpy as np
@@ -37,3 +39,16 @@ def storage(request):
     if request.param == "s3":
         return request.getfixturevalue("bucket")
     return f"memory://test-{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture
+def open_terminal(monkeypatch):
+    """Open a terminal in place of standard error, as a test must do itself: pytest sets that before each."""
+
+    def open_one():
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", stream)
+        return stream
+
+    return open_one

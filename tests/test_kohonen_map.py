@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from som_dask import kohonen_map
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
 from som_dask.analysis.clusters import clusters
@@ -17,7 +18,7 @@ from som_dask.analysis.labels import infer
 from som_dask.analysis.soft_labels import infer_soft
 from som_dask.errors import CheckpointError, ParameterError, SchemaError
 from som_dask.kohonen_map import KohonenMap
-from som_dask.plotting import kinds
+from som_dask.plotting import descriptions
 from som_dask.training.config import MapConfig
 from som_dask.training.retrain import RetrainingConfig, retrain
 from som_dask.training.train import train
@@ -148,7 +149,7 @@ def test_a_notebook_sees_a_picture(trained, monkeypatch):
     def missing(model):
         raise ParameterError("pictures need matplotlib")
 
-    monkeypatch.setattr(kinds, "plot_u_matrix", missing)
+    monkeypatch.setattr(descriptions, "plot_u_matrix", missing)
     assert "<img" not in trained._repr_html_()
 
 
@@ -226,3 +227,39 @@ def test_pictures_that_can_not_be(trained, arguments, message):
         trained.plot(**arguments)
     with pytest.raises(ParameterError, match="not trained"):
         KohonenMap(2, 2).plot()
+
+
+def test_watching_draws_in_a_notebook_and_returns_the_trained_map(values, trained, monkeypatch):
+    shown, seen = [], []
+    monkeypatch.setattr(kohonen_map, "in_notebook", lambda: True)
+    monkeypatch.setattr(kohonen_map, "show_in_cell", lambda: shown.append)
+    watched = KohonenMap(5, 6).watch(values, what="planes", epochs=3, on_epoch=seen.append)
+    np.testing.assert_array_equal(watched.codebook, trained.codebook)
+    assert [epoch.index for epoch in seen] == [0, 1, 2]
+    assert shown[-1].startswith(PNG)
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_a_watched_training_that_is_interrupted_returns_the_map_so_far(notebook, values, monkeypatch):
+    monkeypatch.setattr(kohonen_map, "in_notebook", lambda: notebook)
+    monkeypatch.setattr(kohonen_map, "show_in_cell", lambda: lambda picture: None)
+
+    def stop(epoch):
+        if epoch.index == 1:
+            raise KeyboardInterrupt
+
+    som = KohonenMap(5, 6).watch(values, epochs=3, on_epoch=stop)
+    assert som.to_dataset().attrs["stopped_by"] == "interrupt"
+    assert "2 epochs, interrupted" in repr(som)
+    assert "2, interrupted" in som._repr_html_()
+
+
+def test_watching_refuses_another_view_before_it_trains(values):
+    with pytest.raises(ParameterError, match="what must be one of"):
+        KohonenMap(5, 6).watch(None, what="colors")
+
+
+def test_a_map_is_told_in_one_line(trained):
+    assert repr(KohonenMap(5, 6, "rectangular")) == "<KohonenMap 5 x 6, rectangular, planar: not trained>"
+    errors = f"quantization error {trained.quantization_error:.4g}, topographic error {trained.topographic_error:.3g}"
+    assert repr(trained) == f"<KohonenMap 5 x 6, hexagonal, planar: 4 features, 3 epochs, {errors}>"

@@ -16,6 +16,7 @@ from som_dask.errors import DataError, ParameterError
 from som_dask.io.models import feature_space_of, lattice_of, scaled_codebook_of
 from som_dask.passes.deviations import Deviations, measure_deviations
 from som_dask.passes.epoch import share_codebook
+from som_dask.passes.progress import Steps, is_shown
 from som_dask.passes.residency import keep_samples
 from som_dask.passes.scaling import check_weights, range_of_points
 from som_dask.passes.summary import DataSummary, summarize
@@ -26,6 +27,7 @@ __all__ = ["NEIGHBORS", "SAMPLE", "evaluate", "measure_quantization_error"]
 
 SAMPLE = 2000  # default number of samples whose ranks are compared
 NEIGHBORS = 10  # default number of neighbors of a sample
+STEPS = ("range of the samples", "distances to the map", "ranks of a few samples")
 
 
 def evaluate(
@@ -38,6 +40,7 @@ def evaluate(
     seed: int = 0,
     missing: Missing | None = None,
     keep: str = "stream",
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Measure how well a trained map represents data.
 
@@ -67,6 +70,9 @@ def evaluate(
         How samples with missing values are treated; by default as in training.
     keep : {"auto", "memory", "stream"}
         As for `som_dask.Execution`: with "memory", samples that take long to compute are computed only once.
+    progress : bool, optional
+        Whether a bar shows the passes, and the tasks done of each where they run on threads. By default it does where
+        standard error is a terminal, and in notebooks.
 
     Returns
     -------
@@ -103,8 +109,10 @@ def evaluate(
     ('row', 'col')
     """
     _check_options(sample, neighbors, seed)
-    measured = _measure(data, model, sample_weights, missing, keep, sample, seed)
-    return make_evaluation(*measured, neighbors=neighbors, seed=seed)
+    with Steps("evaluating", STEPS, shown=is_shown(progress)) as steps:
+        measured = _measure(data, model, sample_weights, missing, keep, sample, seed, steps)
+        with steps.step():
+            return make_evaluation(*measured, neighbors=neighbors, seed=seed)
 
 
 def measure_quantization_error(
@@ -127,18 +135,27 @@ def measure_quantization_error(
     ParameterError, DataError, StorageError, ClusterError, MemoryLimitError
         As for `evaluate`.
     """
-    sums, shared, *_ = _measure(data, model, sample_weights, missing, keep, 0, 0)
+    steps = Steps("evaluating", STEPS, shown=False)
+    sums, shared, *_ = _measure(data, model, sample_weights, missing, keep, 0, 0, steps)
     return float(sums.rounded(shared).quantization_error)
 
 
 def _measure(
-    data: Any, model: Any, sample_weights: Any, missing: Missing | None, keep: str, sample: int, seed: int
+    data: Any,
+    model: Any,
+    sample_weights: Any,
+    missing: Missing | None,
+    keep: str,
+    sample: int,
+    seed: int,
+    steps: Steps,
 ) -> tuple[Deviations, SharedCodebook, xr.Dataset, Samples, DataSummary]:
     """Add up the deviations of all samples; return with them what they were measured with."""
     samples, model, missing = open_for_model(data, model, missing, sample_weights=sample_weights)
     samples, space = _leave_out_unused(samples, feature_space_of(model).for_inference(missing))
-    samples = keep_samples(samples, keep)
-    summary = summarize(samples, space.missing)
+    with steps.step():
+        samples = keep_samples(samples, keep)
+        summary = summarize(samples, space.missing)
     _refuse_nothing(summary, samples)
     gaps = space.missing == "mask" and bool(summary.gaps.any())
     space = replace(space, gaps=gaps, weighted=samples.weights is not None)
@@ -146,7 +163,8 @@ def _measure(
         least, most, _ = range_of_points(summary, space)
         check_weights(summary, least, most)
     shared = share_codebook(scaled_codebook_of(model), lattice_of(model), summary, space)
-    sums = measure_deviations(samples, shared, _pick_rows(samples, sample, seed))
+    with steps.step():
+        sums = measure_deviations(samples, shared, _pick_rows(samples, sample, seed))
     if sums.distances.fingerprint != summary.fingerprint:
         raise DataError(f"{samples.description or 'the samples'} changed while they were read; start again")
     return sums, shared, model, samples, summary

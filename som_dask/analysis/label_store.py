@@ -26,6 +26,7 @@ from som_dask.io.notes import Notes
 from som_dask.io.outputs import check_free, lock, work_folder
 from som_dask.io.store_objects import Place, resolve_place
 from som_dask.io.store_state import store_state
+from som_dask.passes.progress import is_shown, showing_blocks
 from som_dask.passes.window import count_threads, run_window
 from som_dask.samples.table import Samples
 
@@ -75,6 +76,7 @@ def infer_to_store(
     soft: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    progress: bool | None = None,
 ) -> LabelSummary:
     """Infer labels of samples into a Zarr store, block by block.
 
@@ -103,6 +105,8 @@ def infer_to_store(
     on_progress : callable, optional
         Called with the number of blocks that are noted as finished and the number of all blocks, from time to time;
         it may raise an error to stop the run, and finished blocks stay finished.
+    progress : bool, optional
+        Whether a bar shows these numbers. By default it does where standard error is a terminal, and in notebooks.
 
     Returns
     -------
@@ -136,20 +140,21 @@ def infer_to_store(
     if soft is not None:
         task = SoftTask(task.samples, task.model, task.missing, device, **soft)
     place = resolve_place(place)
-    if not isinstance(place, (str, os.PathLike)):
-        from som_dask.analysis.label_transaction import infer_into_object
+    with showing_blocks("labeling", on_progress, shown=is_shown(progress)) as told:
+        if not isinstance(place, (str, os.PathLike)):
+            from som_dask.analysis.label_transaction import infer_into_object
 
-        return infer_into_object(task, place, overwrite=overwrite, inputs=read, on_progress=on_progress)
-    if part is not None:
-        from som_dask.analysis.label_parts import infer_part
+            return infer_into_object(task, place, overwrite=overwrite, inputs=read, on_progress=told)
+        if part is not None:
+            from som_dask.analysis.label_parts import infer_part
 
-        return infer_part(task, place, part, overwrite=overwrite, inputs=read, on_progress=on_progress)
-    check_free(place, overwrite=overwrite, inputs=read)
-    with lock(place):
-        run = LabelStore(Groups(task), os.fspath(place))
-        run.open(overwrite=overwrite)
-        run.write(on_progress or (lambda done, blocks: None))
-        return run.finish(overwrite=overwrite)
+            return infer_part(task, place, part, overwrite=overwrite, inputs=read, on_progress=told)
+        check_free(place, overwrite=overwrite, inputs=read)
+        with lock(place):
+            run = LabelStore(Groups(task), os.fspath(place))
+            run.open(overwrite=overwrite)
+            run.write(told)
+            return run.finish(overwrite=overwrite)
 
 
 def _check_part(part: tuple[int, int], place: Place) -> None:

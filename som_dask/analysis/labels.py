@@ -233,6 +233,9 @@ class LabelTask:
 def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
     """Infer labels of samples with a trained map, lazily: nothing is read until the result is computed.
 
+    So no bar is shown here: `som_dask.infer_to_store` shows one while it labels into a store, and for what is
+    computed otherwise, Dask has ``dask.diagnostics.ProgressBar`` and ``distributed.progress``.
+
     Parameters
     ----------
     data : anything that `som_dask.samples.open.open_samples` takes

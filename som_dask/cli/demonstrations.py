@@ -115,7 +115,7 @@ def run_photograph(
         "photograph": folder / "photograph.png",
     }
     write_photograph(paths["samples"])
-    model = train(paths["samples"], LATTICE, config, on_epoch=on_epoch)
+    model = train(paths["samples"], LATTICE, config, on_epoch=on_epoch, progress=False)
     save_model(model, paths["model"], overwrite=True)
     infer_to_store(paths["samples"], model, paths["labels"], overwrite=True)
     save_figure(plot_colors(model, limits=(0.0, FULL)), paths["map"])
@@ -178,7 +178,7 @@ def run_colors(
     }
     start = draw_codebook(COLORS_LATTICE, 3, config.seed)
     save_color_image(start.reshape(*COLORS_LATTICE.shape, 3), paths["start"])
-    model = train(draw_colors(), COLORS_LATTICE, config, on_epoch=on_epoch)
+    model = train(draw_colors(), COLORS_LATTICE, config, on_epoch=on_epoch, progress=False)
     save_model(model, paths["model"], overwrite=True)
     save_color_image(model["codebook"].values, paths["end"])
     return model, paths

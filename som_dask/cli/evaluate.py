@@ -27,6 +27,7 @@ from som_dask.cli.options import (
     sample_weights_option,
     with_telemetry,
 )
+from som_dask.cli.progress import is_watched
 from som_dask.cli.terminal import echo, echo_json
 from som_dask.io.event_log import EventLog
 from som_dask.io.models import save_labeled
@@ -80,15 +81,16 @@ def evaluate(
     trustworthiness and neighborhood preservation. MODEL is a path or URL, or names a model in a registry as for
     infer.
     """
+    how = {"sample": sample, "neighbors": neighbors, "seed": seed, "missing": missing, "progress": is_watched(log)}
     if output is None:
         path, opened = open_named(model, registry, tell=not as_json)
-        result = _measure(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
+        result = _measure(opened, input, options, **how)
     else:
         check_free(output, overwrite=overwrite, inputs=[model, input])
         path, opened = open_named(model, registry, tell=not as_json)
         check_free(output, overwrite=overwrite, inputs=[path])
         with lock(output):
-            result = _measure(opened, input, options, sample=sample, neighbors=neighbors, seed=seed, missing=missing)
+            result = _measure(opened, input, options, **how)
             save_labeled(result, output, overwrite=overwrite)
     told = {name: float(result[name]) for name in SCALARS if name in result}
     log.event("evaluated", model=path, input=input, path=output, **told, samples=result.attrs["samples"])

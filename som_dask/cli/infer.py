@@ -99,18 +99,13 @@ def infer(
     path, opened = open_named(model, registry)
     check_free(output, overwrite=may_exist, inputs=[path])
     samples = open_input(input, options, functools.partial(open_samples_for, opened))
-    bar = click.progressbar(
-        length=len(samples.block_rows), label="labeling", file=sys.stderr, hidden=not is_watched(log)
-    )
 
     def tell(done: int, blocks: int) -> None:
         stop_if_asked()
         log.event("blocks_finished", done=done, blocks=blocks)
-        bar.length = blocks  # large blocks were cut
-        bar.update(done - bar.pos)
 
     try:
-        with connect_as_asked(**options), bar:
+        with connect_as_asked(**options):
             summary = infer_to_store(
                 samples,
                 opened,
@@ -121,6 +116,7 @@ def infer(
                 soft=None if nearest is None else {"k": nearest},
                 part=part,
                 on_progress=tell,
+                progress=is_watched(log),
             )
     except KeyboardInterrupt as error:
         command = shlex.join(["som-dask", *sys.argv[1:]])

@@ -150,6 +150,7 @@ def train(
                     checkpoint_every=every,
                     resume="auto" if resume_or_start else resume,
                     on_epoch=bar,
+                    progress=False,  # that is what `bar` is for
                 )
                 if log.run_id is not None:
                     model.attrs["run_id"] = log.run_id
@@ -203,7 +204,9 @@ def retrain(model: str, input: str, registry: str | None, log: EventLog, **optio
     _, opened = open_named(model, registry, tell=False)
     samples = open_input(input, options, functools.partial(open_samples_for, opened))
     with connect_as_asked(**options), EpochBar(config.epochs, log) as bar:
-        key, drift = retrain_registered(model, samples, require_registry(registry), config, execution, on_epoch=bar)
+        key, drift = retrain_registered(
+            model, samples, require_registry(registry), config, execution, on_epoch=bar, progress=False
+        )
     log.event("model_saved", path=None, model=str(key), **dataclasses.asdict(drift), drift=drift.ratio)
     echo(f"registered          {key}")
     echo(f"quantization error  {drift.retrained:.6g}")

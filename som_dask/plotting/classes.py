@@ -11,7 +11,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.io.models import lattice_of
 from som_dask.plotting.canvas import EMPTY, GROUND, add_legend, choose_colors, draw_nodes
 from som_dask.plotting.figures import create_map_axes
-from som_dask.plotting.values import select_class_counts, select_cluster_numbers
+from som_dask.plotting.values import select_class_counts, select_cluster_numbers, takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +23,13 @@ PIE_RADIUS = 0.46  # of the fullest node, in lattice units
 LEAST_PIE = 0.5  # radius of the smallest pie, relative to that of the fullest node
 
 
+@takes_epochs
 def plot_label_pies(model: xr.Dataset, class_count: Any, *, ax: Axes | None = None) -> Axes:
     """Draw in each node a pie of the classes of its samples; larger pies have more samples.
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     class_count : DataArray or Dataset
         ``class_count (row, col, class)``: the number of samples of each class, 0 or NaN where there are none. Of more
         than 20 classes the rarest are drawn as one.
@@ -75,12 +76,13 @@ def plot_label_pies(model: xr.Dataset, class_count: Any, *, ax: Axes | None = No
     return ax
 
 
+@takes_epochs
 def plot_majority(model: xr.Dataset, class_count: Any, *, ax: Axes | None = None) -> Axes:
     """Draw each node in the color of its most frequent class; paler nodes have more samples of other classes.
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     class_count : DataArray or Dataset
         ``class_count (row, col, class)``, as for `plot_label_pies`.
     ax : matplotlib Axes, optional
@@ -120,12 +122,13 @@ def plot_majority(model: xr.Dataset, class_count: Any, *, ax: Axes | None = None
     return ax
 
 
+@takes_epochs
 def plot_clusters(model: xr.Dataset, clusters: Any, *, ax: Axes | None = None) -> Axes:
     """Draw each node in the color of its cluster, with the numbers of the clusters and the borders between them.
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     clusters : DataArray, Dataset or array
         ``cluster (row, col)``, whole numbers; negative or NaN for nodes of no cluster, which are light gray.
     ax : matplotlib Axes, optional

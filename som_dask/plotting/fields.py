@@ -14,7 +14,7 @@ from som_dask.io.units import FEATURE_UNITS
 from som_dask.plotting.canvas import EMPTY, SEQUENTIAL
 from som_dask.plotting.figures import create_panels
 from som_dask.plotting.texts import clean_text
-from som_dask.plotting.values import find_range
+from som_dask.plotting.values import find_range, takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,7 @@ DIVERGING = "RdBu_r"
 LATITUDES, LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
 
 
+@takes_epochs
 def plot_fields(
     model: xr.Dataset,
     nodes: Sequence[tuple[int, int]] | None = None,
@@ -39,7 +40,7 @@ def plot_fields(
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
         Its codebook has coordinates ``lat`` and ``lon`` (or ``latitude`` and ``longitude``) along ``feature``.
     nodes : sequence of (row, col), optional
         The nodes to draw. By default all nodes of a map of up to 48, arranged as on the lattice; of a larger map
@@ -140,7 +141,7 @@ def list_fields(model: xr.Dataset) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
 
     Returns
     -------

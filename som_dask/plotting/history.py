@@ -10,6 +10,7 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 from som_dask.plotting.figures import create_figure
+from som_dask.plotting.values import takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ CURVES = {  # title and color of each variable
 FEW = 50  # up to so many epochs are drawn as points too
 
 
+@takes_epochs
 def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None = None) -> np.ndarray:
     """Draw the errors and the radius of the neighborhood over the epochs.
 
@@ -56,6 +58,8 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
     ['quantization error', 'topographic error', 'neighborhood radius [lattice units]']
     """
     names = [name for name in CURVES if name in model and model[name].dims == ("epoch",)]
+    if not names:
+        raise ParameterError("an epoch has no history to draw; draw the trained model")
     if axes is None:
         figure = create_figure(6.5, 1.6 * len(names) + 0.4, "constrained")
         panels = np.ravel(figure.subplots(len(names), 1, sharex=True, squeeze=False))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import inspect
-import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import xarray as xr
@@ -20,7 +17,7 @@ from som_dask.plotting.maps import plot_colors, plot_hits, plot_u_matrix, save_f
 from som_dask.plotting.planes import plot_plane, plot_planes
 from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles
 
-__all__ = ["PictureKind", "draw_picture_of_kind", "save_picture_of_kind", "show_in_notebook"]
+__all__ = ["PictureKind", "draw_picture_of_kind", "save_picture_of_kind"]
 
 PictureKind = Literal[
     "colors",
@@ -88,28 +85,3 @@ def save_picture_of_kind(model: xr.Dataset, path: str | os.PathLike[str], kind: 
     """Save a picture of a model, as `draw_picture_of_kind` draws it: PNG, PDF or SVG by the ending of `path`."""
     axes = draw_picture_of_kind(model, kind, **options)
     save_figure(axes[0] if kind in PANELS else axes, path)
-
-
-def show_in_notebook(facts: Mapping[str, str], model: xr.Dataset | None) -> str:
-    """HTML that tells some facts of a map, beside a small picture of it if it is trained."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in facts.items()
-    )
-    picture = "" if model is None else _small_picture(model)
-    return (
-        f"<div style='display:flex;align-items:center;gap:1em'><div><b>KohonenMap</b><table>{rows}</table></div>"
-        f"{picture}</div>"
-    )
-
-
-def _small_picture(model: xr.Dataset) -> str:
-    """The U-matrix as an HTML image; nothing where matplotlib is missing."""
-    buffer = io.BytesIO()
-    try:
-        ax: Any = plot_u_matrix(model)
-    except ParameterError:
-        return ""
-    ax.figure.savefig(buffer, format="png", dpi=50, bbox_inches="tight")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='U-matrix' src='data:image/png;base64,{data}'>"

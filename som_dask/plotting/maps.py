@@ -19,7 +19,7 @@ from som_dask.io.outputs import check_apart
 from som_dask.plotting.canvas import EMPTY, GROUND, SEQUENTIAL, add_colorbar, draw_nodes
 from som_dask.plotting.figures import create_map_axes, outline_nodes
 from som_dask.plotting.texts import clean_text, make_caption
-from som_dask.plotting.values import select_node_values
+from som_dask.plotting.values import select_node_values, takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ DEFAULT_FORMAT = "png"
 PIXELS = 400  # along the longer side of an image, at least about so many
 
 
+@takes_epochs
 def plot_values(
     model: xr.Dataset,
     values: Any,
@@ -53,7 +54,7 @@ def plot_values(
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     values : str, DataArray or array
         The name of a variable of the model, values with dimensions ``row`` and ``col``, or an array (rows, cols).
     title : str, optional
@@ -95,6 +96,7 @@ def plot_values(
     return ax
 
 
+@takes_epochs
 def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """Draw the U-matrix: the mean distance of each node to its neighbors (Ultsch and Siemon, 1990).
 
@@ -102,7 +104,7 @@ def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     ax : matplotlib Axes, optional
         By default those of a new figure.
 
@@ -128,12 +130,13 @@ def plot_u_matrix(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     return plot_values(model, "u_matrix", title="U-matrix", label="mean distance to neighbors", ax=ax)
 
 
+@takes_epochs
 def plot_hits(model: xr.Dataset, *, style: Literal["color", "size"] = "color", ax: Axes | None = None) -> Axes:
     """Draw the hits: the number of samples that each node is the best matching unit of.
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     style : {"color", "size"}
         Show the number as the color of the node, light gray if there are no samples, or as the area of a filled node
         within its outline.
@@ -174,6 +177,7 @@ def plot_hits(model: xr.Dataset, *, style: Literal["color", "size"] = "color", a
     return ax
 
 
+@takes_epochs
 def plot_colors(
     model: xr.Dataset,
     features: Sequence[str] | None = None,
@@ -185,7 +189,7 @@ def plot_colors(
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     features : sequence of str, optional
         Three names; by default the first three features.
     limits : (float, float), optional

@@ -14,7 +14,7 @@ from som_dask.plotting.canvas import add_colorbar, draw_nodes
 from som_dask.plotting.figures import create_panels, measure_extent
 from som_dask.plotting.maps import plot_values
 from som_dask.plotting.texts import clean_text, shorten_names
-from som_dask.plotting.values import find_range, list_feature_names
+from som_dask.plotting.values import find_range, list_feature_names, takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ SMALL, SMALLER = 9, 7  # points
 TITLE = 26  # letters
 
 
+@takes_epochs
 def plot_plane(
     model: xr.Dataset, feature: str, *, limits: tuple[float, float] | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -33,7 +34,7 @@ def plot_plane(
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     feature : str
     limits : (float, float), optional
         The weights at the ends of the colormap, in the data's units; by default the least and the greatest.
@@ -65,6 +66,7 @@ def plot_plane(
     return plot_values(model, weights, title=str(feature), label=units, limits=limits, ax=ax)
 
 
+@takes_epochs
 def plot_planes(
     model: xr.Dataset,
     features: Sequence[str] | None = None,
@@ -78,7 +80,7 @@ def plot_planes(
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     features : sequence of str, optional
         Names of the features to draw; by default all.
     most : int

@@ -15,6 +15,7 @@ from som_dask.plotting.values import (
     compute_relative_weights,
     list_feature_names,
     select_cluster_numbers,
+    takes_epochs,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ MOST_BANDS = 4  # more clusters are drawn as lines without bands
 NODE_INCHES, LONGEST = 0.55, 14.0  # inches: a node, unless the longer side of the picture is then too long
 
 
+@takes_epochs
 def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """Draw in each node its weights of all features, relative to the range of each feature on the map.
 
@@ -35,7 +37,7 @@ def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     ax : matplotlib Axes, optional
         By default those of a new figure.
 
@@ -107,12 +109,13 @@ def _draw_lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float)
     ax.add_collection(LineCollection(list(lines), colors="#31688e", linewidths=0.9))
 
 
+@takes_epochs
 def plot_cluster_profiles(model: xr.Dataset, clusters: Any, *, ax: Axes | None = None) -> Axes:
     """Draw the mean weights of each cluster of nodes, relative to the range of each feature on the map.
 
     Parameters
     ----------
-    model : xarray.Dataset
+    model : xarray.Dataset or Epoch
     clusters : DataArray, Dataset or array
         ``cluster (row, col)``, whole numbers; negative or NaN for nodes of no cluster.
     ax : matplotlib Axes, optional

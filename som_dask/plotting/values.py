@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -11,15 +13,35 @@ from som_dask.errors import ParameterError
 from som_dask.io.models import lattice_of
 
 __all__ = [
+    "as_dataset",
     "compute_relative_weights",
     "find_range",
     "list_feature_names",
     "select_class_counts",
     "select_cluster_numbers",
     "select_node_values",
+    "takes_epochs",
 ]
 
+Draw = TypeVar("Draw", bound=Callable[..., Any])
 MOST_CLASSES = 20  # colors that can be told apart; rarer classes share one
+
+
+def as_dataset(model: Any) -> xr.Dataset:
+    """Return a model or an `Epoch` as a Dataset."""
+    return model if isinstance(model, xr.Dataset) else model.to_dataset()
+
+
+def takes_epochs(draw: Draw) -> Draw:
+    """Let a function that draws a model draw an `Epoch` too, as far as that knows what is drawn."""
+
+    @functools.wraps(draw)
+    def draw_any(model: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(model, xr.Dataset) and not hasattr(model, "to_dataset"):
+            raise ParameterError(f"a model or an epoch can be drawn, not a {type(model).__name__}")
+        return draw(as_dataset(model), *arguments, **options)
+
+    return draw_any  # type: ignore[return-value]
 
 
 def select_node_values(model: xr.Dataset, values: Any, name: str | None = None) -> xr.DataArray:

@@ -134,6 +134,8 @@ class _Training:
                 seconds=time.perf_counter() - clock,
                 phase=plan.phase_of(index),
                 planned=plan.n_epochs,
+                lattice=lattice,
+                features=self.data.samples.feature_names,
             )
 
     def _add_up(self, index: int, points: np.ndarray) -> Partial:
@@ -194,8 +196,12 @@ def train_batch(
     errors = state.history["quantization_error"].tolist()
     run.follow(training.run_epochs(state.codebook, state.epochs_done, errors), checkpointing, on_epoch)
     engine = prepared.execution.engine(config.precision)
-    add_up = functools.partial(training.data.add_up, run.state.codebook, lattice, engine)
-    final = add_up() if at_end is None else at_end(training.data, run.state.codebook, add_up)
+
+    def measure(codebook: np.ndarray) -> Partial:
+        add_up = functools.partial(training.data.add_up, codebook, lattice, engine)
+        return add_up() if at_end is None else at_end(training.data, codebook, add_up)
+
+    final = run.measure(measure)
     return run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
 
 

@@ -63,6 +63,9 @@ def _present(
             hits=hit_histogram(epoch.bmu, lattice),
             seconds=epoch.seconds,
             learning_rate=epoch.learning_rate,
+            planned=config.epochs,
+            lattice=lattice,
+            features=data.samples.feature_names,
         )
 
 
@@ -87,7 +90,8 @@ def train_online(
     run.resume(checkpointing)
     epochs = _run_epochs(prepared, lattice, config, run.state.codebook, run.state.epochs_done)
     run.follow(epochs, checkpointing, on_epoch)
-    model = run.make_model(prepared.add_up(run.state.codebook, lattice, CPU_EXACT), epochs=config.epochs)
+    final = run.measure(lambda codebook: prepared.add_up(codebook, lattice, CPU_EXACT))
+    model = run.make_model(final, epochs=config.epochs)
     model["quantization_error"].attrs["comment"] = "before the last epoch: of each sample when it was presented"
     return model
 

@@ -14,9 +14,11 @@ from som_dask.errors import ParameterError
 from som_dask.io.model_key import ModelKey
 from som_dask.io.models import lattice_of
 from som_dask.io.registry import Registry, resolve
+from som_dask.passes.progress import is_shown
 from som_dask.samples.for_model import open_for_model
 from som_dask.training.batch import train_batch
 from som_dask.training.config import Execution, MapConfig
+from som_dask.training.progress import TrainingBar
 from som_dask.training.run import Epoch
 
 __all__ = ["Drift", "RetrainingConfig", "retrain", "retrain_registered"]
@@ -92,6 +94,7 @@ def retrain(
     *,
     sample_weights: Any = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> tuple[xr.Dataset, Drift]:
     """Train a map further on new data by the batch rule, from its codebook and with its scaling.
@@ -107,6 +110,8 @@ def retrain(
         Weights of the new samples, as for `som_dask.train`.
     on_epoch : callable, optional
         Called with each `Epoch`.
+    progress : bool, optional
+        Whether a bar is shown, as for `som_dask.train`.
     **options
         Fields of `MapConfig`, instead of those that the model was trained with.
 
@@ -139,7 +144,9 @@ def retrain(
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
     if chosen["final_radius"] is None:
         chosen["final_radius"] = _last_radius_of(model)
-    new = train_batch(samples, lattice_of(model), MapConfig(**chosen), execution, base=model, on_epoch=on_epoch)
+    new_config = MapConfig(**chosen)
+    with TrainingBar(new_config.count_epochs(), shown=is_shown(progress), then=on_epoch) as bar:
+        new = train_batch(samples, lattice_of(model), new_config, execution, base=model, on_epoch=bar)
     errors = new["quantization_error"].values
     # The first entry is that of the codebook that training began with, which is the old map.
     drift = Drift(float(model["quantization_error"].values[-1]), float(errors[0]), float(errors[-1]))

@@ -14,7 +14,8 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
-from som_dask.engine.partial import Partial
+from som_dask.algorithm.quality import u_matrix
+from som_dask.engine.partial import NodeWeights, Partial
 from som_dask.errors import ParameterError, StorageError
 from som_dask.io.checkpoints import Checkpoint, CheckpointFolder
 from som_dask.io.models import model_dataset
@@ -26,7 +27,7 @@ __all__ = ["Checkpointing", "Epoch", "Resume", "Run"]
 Resume = bool | Literal["auto"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Epoch:
     """The result of one epoch of training, by the batch rule or the online rule.
 
@@ -58,6 +59,10 @@ class Epoch:
         drawn for it.
     planned : int, optional
         Number of epochs that the run has in all, unless it stops early.
+    lattice : Lattice, optional
+        The lattice of the nodes.
+    features : tuple of str
+        Names of the features.
 
     Examples
     --------
@@ -82,6 +87,8 @@ class Epoch:
     learning_rate: float | None = None
     phase: Literal["rough", "fine-tuning"] | None = None
     planned: int | None = None
+    lattice: Lattice | None = None
+    features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Let nobody who is told of the epoch write into what the run goes on with."""
@@ -90,10 +97,47 @@ class Epoch:
             shown.flags.writeable = False
             object.__setattr__(self, name, shown)
 
+    def __repr__(self) -> str:
+        rows, cols, n_features = self.codebook.shape
+        of = "" if self.planned is None else f" of {self.planned}"
+        told = [f"{rows} x {cols} nodes, {n_features} features", f"radius {self.radius:.3g}"]
+        told.append(f"quantization error {self.quantization_error:.4g}")
+        if self.topographic_error is not None:
+            told.append(f"topographic error {self.topographic_error:.3g}")
+        phase = "" if self.phase is None else f"{self.phase} "
+        return f"<Epoch {self.index + 1}{of}: {phase}{', '.join(told)}, {self.seconds:.3g} s>"
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return what pictures of a map need.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``codebook (row, col, feature)`` in the data's units, ``hits (row, col)`` and ``u_matrix (row, col)``,
+            with the lattice in its attributes. It is not a model: it does not hold how features are scaled.
+
+        Raises
+        ------
+        ParameterError
+            If the epoch was made by hand, without a lattice.
+        """
+        if self.lattice is None:
+            raise ParameterError("this epoch does not know its lattice; take one that som_dask.epochs yields")
+        heights = u_matrix(self.scaled_codebook.reshape(self.lattice.n_nodes, -1), self.lattice)
+        return xr.Dataset(
+            {
+                "codebook": (("row", "col", "feature"), self.codebook),
+                "hits": (("row", "col"), self.hits),
+                "u_matrix": (("row", "col"), heights),
+            },
+            {"feature": ("feature", np.array(self.features or range(self.codebook.shape[2]), dtype=object))},
+            {**asdict(self.lattice), "epochs_done": self.index + 1},
+        )
+
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """When a run saves its state, and whether it continues from a saved state.
+    """When a run saves its state, whether it continues from a saved one, and what is left of it when interrupted.
 
     Parameters
     ----------
@@ -103,6 +147,8 @@ class Checkpointing:
         Number of epochs between checkpoints.
     resume : bool or "auto"
         Continue from the newest checkpoint; "auto" begins a new run where there is none.
+    keep_interrupted : bool
+        Whether an interrupt ends the run with the map of the last finished epoch, in place of an error.
 
     Raises
     ------
@@ -113,6 +159,7 @@ class Checkpointing:
     folder: CheckpointFolder | None = None
     every: int = 1
     resume: Resume = False
+    keep_interrupted: bool = False
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -172,6 +219,8 @@ class Run:
             identity["block_rows"] = _digest_of(np.array(samples.block_rows))
         self.identity = identity
         self.state = Checkpoint(0, codebook, {name: np.empty(0) for name in measured}, identity)
+        self.interrupted, self.keeps = False, False
+        self._hits = np.zeros(lattice.n_nodes, dtype=np.int64)
 
     def resume(self, checkpointing: Checkpointing) -> None:
         """Continue from the newest checkpoint, if `checkpointing` asks for it.
@@ -200,8 +249,13 @@ class Run:
         checkpointing : Checkpointing
         on_epoch : callable, optional
             Called with each epoch, after it was saved.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the run is interrupted before the first epoch is done, or it is not to be kept then.
         """
-        folder = checkpointing.folder
+        folder, self.keeps = checkpointing.folder, checkpointing.keep_interrupted
         try:
             for epoch in epochs:
                 self._enter(epoch)
@@ -209,18 +263,43 @@ class Run:
                     folder.save(self.state)
                 if on_epoch is not None:
                     on_epoch(epoch)
-        except BaseException:
+        except BaseException as error:
             # Whatever ended the run (an interrupt, killed workers, a full disk): finished epochs are worth keeping.
             if folder is not None and self.state.epochs_done:
                 with contextlib.suppress(StorageError):
                     folder.save(self.state)
-            raise
+            if not (self.keeps and self.state.epochs_done and isinstance(error, KeyboardInterrupt)):
+                raise
+            self.interrupted = True
 
     def _enter(self, epoch: Epoch) -> None:
         """Enter an epoch in one assignment, which no interrupt can split."""
         codebook = epoch.scaled_codebook.reshape(self.lattice.n_nodes, -1)
         history = {name: np.append(values, getattr(epoch, name)) for name, values in self.state.history.items()}
         self.state = Checkpoint(epoch.index + 1, codebook, history, self.identity)
+        self._hits = epoch.hits.ravel()
+
+    def measure(self, add_up: Callable[[np.ndarray], Partial]) -> Partial:
+        """Measure the last codebook: add up all samples for it.
+
+        Parameters
+        ----------
+        add_up : callable
+            Called with the codebook, (M, K) float64.
+
+        Returns
+        -------
+        Partial
+            If that is interrupted and the run is kept, one whose errors are NaN, with the hits of the last epoch.
+        """
+        try:
+            return add_up(self.state.codebook)
+        except KeyboardInterrupt:
+            if not self.keeps:
+                raise
+            self.interrupted, nodes = True, self.lattice.n_nodes
+        unknown = NodeWeights(np.full((nodes, 1), np.nan))
+        return Partial(np.zeros((nodes, 0)), self._hits, np.nan, np.nan, self.data.summary.samples, unknown)
 
     def make_model(
         self, final: Partial, *, epochs: int, gaps: bool = False, phases: Sequence[str] = ()
@@ -265,7 +344,7 @@ class Run:
             hits=final.hits,
             hit_share=None if samples.weights is None else final.weight_share,
             history=history,
-            phases=phases[: state.epochs_done + 1],
+            phases=[*phases[: state.epochs_done], *phases[-1:]],  # the last is measured with all samples
             features=samples.feature_names,
             lattice=self.lattice,
             feature_coords=samples.feature_coords,
@@ -276,7 +355,7 @@ class Run:
                 **self.parameters,
                 **asdict(data.execution),
                 "epochs_done": state.epochs_done,
-                "stopped_by": "epochs" if state.epochs_done == epochs else "tolerance",
+                "stopped_by": self._name_end(epochs),
                 "input": samples.description,
                 **counts,
                 "weighted": samples.weights is not None,
@@ -292,6 +371,12 @@ class Run:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
+
+    def _name_end(self, epochs: int) -> str:
+        """Name what ended the run: all epochs were done, the errors fell no more, or somebody interrupted it."""
+        if self.interrupted:
+            return "interrupt"
+        return "epochs" if self.state.epochs_done == epochs else "tolerance"
 
 
 def _digest_of(array: np.ndarray) -> str:

@@ -11,9 +11,11 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
 from som_dask.errors import ParameterError
 from som_dask.io.checkpoints import CheckpointFolder
+from som_dask.passes.progress import is_shown
 from som_dask.training.batch import batch_epochs, train_batch
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.online import online_epochs, train_online
+from som_dask.training.progress import TrainingBar
 from som_dask.training.run import Checkpointing, Epoch, Resume
 
 __all__ = ["epochs", "train"]
@@ -35,6 +37,8 @@ def train(
     checkpoint_every: int | None = None,
     resume: Resume = False,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: bool | None = None,
+    keep_interrupted: bool = False,
 ) -> xr.Dataset:
     """Train a map to the end and return it as a labeled Dataset.
 
@@ -69,7 +73,14 @@ def train(
         Continue from the newest checkpoint in `checkpoints`; the result has the same bits as without the break.
         "auto" begins a new run where there is no checkpoint.
     on_epoch : callable, optional
-        Called with each `Epoch`, for example to show progress or to write a log.
+        Called with each `Epoch`, for example to draw it or to write a log.
+    progress : bool, optional
+        Whether a bar shows phase, epoch, radius, errors and time left. By default it does where standard error is a
+        terminal, and in notebooks.
+    keep_interrupted : bool
+        Whether an interrupt, such as Ctrl-C, ends training with the map of the last finished epoch, in place of a
+        `KeyboardInterrupt`. Its attribute ``stopped_by`` is then "interrupt". It is still measured with all samples;
+        where a second interrupt ends that too, its last errors are NaN, and its hits are those of the epoch.
 
     Returns
     -------
@@ -98,24 +109,26 @@ def train(
     """
     config = config or MapConfig()
     every = USUAL_EVERY[type(config)] if checkpoint_every is None else checkpoint_every
-    checkpointing = Checkpointing(checkpoints, every, resume)
+    checkpointing = Checkpointing(checkpoints, every, resume, keep_interrupted)
     if isinstance(config, OnlineConfig):
         _refuse_batch_only(
             sample_weights=sample_weights, feature_weights=feature_weights, base=base, execution=execution
         )
-        return train_online(data, lattice, config, codebook=codebook, checkpointing=checkpointing, on_epoch=on_epoch)
-    return train_batch(
-        data,
-        lattice,
-        config,
-        execution,
-        sample_weights=sample_weights,
-        feature_weights=feature_weights,
-        codebook=codebook,
-        base=base,
-        checkpointing=checkpointing,
-        on_epoch=on_epoch,
-    )
+        with TrainingBar(config.epochs, shown=is_shown(progress), then=on_epoch) as bar:
+            return train_online(data, lattice, config, codebook=codebook, checkpointing=checkpointing, on_epoch=bar)
+    with TrainingBar(_expect(config), shown=is_shown(progress), then=on_epoch) as bar:
+        return train_batch(
+            data,
+            lattice,
+            config,
+            execution,
+            sample_weights=sample_weights,
+            feature_weights=feature_weights,
+            codebook=codebook,
+            base=base,
+            checkpointing=checkpointing,
+            on_epoch=bar,
+        )
 
 
 def epochs(
@@ -174,6 +187,11 @@ def epochs(
         codebook=codebook,
         start=start,
     )
+
+
+def _expect(config: MapConfig) -> int:
+    """Return how many epochs there will be, as far as that is known before the data are."""
+    return config.count_epochs(two_phases=config.phases == "two")
 
 
 def _refuse_batch_only(**given: Any) -> None:

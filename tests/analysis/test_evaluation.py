@@ -373,3 +373,15 @@ def test_samples_that_weigh_nothing_are_no_samples_that_lack_values(rng):
     cells = rng.normal(size=(50, 3))
     with pytest.raises(DataError, match="50 of 50 samples weigh nothing"):
         evaluate(cells, made_model(FeatureSpace.plain(3), cells[:20]), sample_weights=np.zeros(50))
+
+
+def test_a_bar_of_passes_is_shown_on_a_terminal_unless_it_is_turned_off(rng, open_terminal, capsys):
+    values = rng.random((60, 3))
+    model = train(values, Lattice(3, 4), MapConfig(epochs=1))
+    terminal = open_terminal()
+    evaluate(values, model, progress=False)
+    assert terminal.getvalue() == ""
+    evaluate(values, model)
+    assert "step 1 of 3: range of the samples" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+    assert capsys.readouterr().out == ""

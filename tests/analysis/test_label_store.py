@@ -356,3 +356,15 @@ def test_a_draft_of_another_layout_is_not_continued(cells, model, tmp_path, monk
     with pytest.raises(StorageError, match=r"another run \(other layout\)"):
         infer_to_store(cells, model, place)
     assert infer_to_store(cells, model, place, overwrite=True).blocks_before == 0
+
+
+def test_a_bar_of_blocks_is_shown_on_a_terminal_unless_it_is_turned_off(rng, tmp_path, open_terminal, capsys):
+    values = rng.random((60, 3))
+    model = train(values, Lattice(3, 4), MapConfig(epochs=1))
+    terminal = open_terminal()
+    infer_to_store(values, model, tmp_path / "quiet.zarr", progress=False)
+    assert terminal.getvalue() == ""
+    infer_to_store(values, model, tmp_path / "labels.zarr")
+    assert "labeling: 100%" in terminal.getvalue()
+    assert "| 1/1 [" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
