@@ -252,6 +252,14 @@ class KohonenMap:
         KeyboardInterrupt
             If it is interrupted before the first epoch is done.
         ParameterError, DataError, CheckpointError, StorageError, ClusterError, MemoryLimitError
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import som_dask as som
+        >>> colors = np.random.default_rng(0).random((40, 3))
+        >>> som.KohonenMap(4, 5).watch(colors, what="planes", epochs=5)
+        <KohonenMap 4 x 5, hexagonal, planar: 3 features, 5 epochs, quantization error 0.1528, topographic error 0>
         """
         check_view(what)
         options["keep_interrupted"] = True
@@ -470,7 +478,7 @@ class KohonenMap:
         >>> colors = np.random.default_rng(0).random((40, 3))
         >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
         >>> som.KohonenMap.from_dataset(colored.to_dataset())
-        KohonenMap(rows=4, cols=5, topology='hexagonal', boundary='planar')
+        <KohonenMap 4 x 5, hexagonal, planar: 3 features, 5 epochs, quantization error 0.1528, topographic error 0>
         """
         lattice = lattice_of(model)
         return cls(
@@ -502,7 +510,7 @@ class KohonenMap:
         >>> colored = som.KohonenMap(4, 5).train(colors, epochs=5)
         >>> colored.save("colored.zarr")
         >>> som.KohonenMap.load("colored.zarr")
-        KohonenMap(rows=4, cols=5, topology='hexagonal', boundary='planar')
+        <KohonenMap 4 x 5, hexagonal, planar: 3 features, 5 epochs, quantization error 0.1528, topographic error 0>
         """
         return cls.from_dataset(open_model(place))
 

@@ -33,6 +33,10 @@ WORDS = {
         "scheduler",
         "interface",
         "radii",
+        "final_radii",
+        "part",
+        "seeds",
+        "sizes",
     ),
 }
 

@@ -129,7 +129,7 @@ def test_the_commands_are_told_in_a_line_each(capsys):
     assert run("--help") == 0
     lines = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
     assert sorted(line.split()[0] for line in lines) == [
-        *("clusters", "demo", "evaluate", "infer", "info", "models", "report", "retrain", "train")
+        *("clusters", "demo", "evaluate", "infer", "info", "models", "report", "retrain", "sweep", "train")
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 
