@@ -120,7 +120,7 @@ class Seeds(Names):
 @log_options
 @with_telemetry
 def sweep(input: str, output: str, log: EventLog, **options: Any) -> None:
-    """Train many maps of the samples in INPUT together, reading the data as if for one.
+    """Train many maps from one read of the samples in INPUT.
 
     The maps have all the sizes, seeds and final radii that are given. Their models are written to the folder, each
     when it is complete, and at last table.csv, with the errors of each map. With --holdout, a column marks the
