@@ -29,6 +29,7 @@ numpydoc_class_members_toctree = False
 # Pages
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+nb_output_stderr = "remove"  # the bars of progress, of which a page would show every step
 nb_execution_mode = "force"
 nb_execution_in_temp = True  # stores that a page writes are gone with it
 nb_execution_raise_on_error = True
