@@ -42,7 +42,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"som_dask {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_sidebars = {"index": [], "start": [], "exactness": []}  # pages without others below them
+html_sidebars = {"index": [], "start": [], "exactness": [], "mathematics": []}  # pages without others below them
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

@@ -1,4 +1,4 @@
-"""The README: its Python runs as it stands, on a store like the one it names."""
+"""The README and the guides: their code runs as it stands, on stores like those it names."""
 
 import os
 import re
@@ -14,23 +14,20 @@ import zarr
 import som_dask
 from tests.system.test_bad_input import run, store
 
-README = Path(__file__).parent.parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent.parent
+README = ROOT / "README.md"
+GUIDES = ROOT / "deploy" / "site" / "guides"
 CLIMATE = "SOM_DASK_CLIMATE"  # the folder of a real field: sst_ndjfm_anom.nc
 
 
-def section(title):
-    """What stands under a heading, up to the next one of its level or above."""
-    text = README.read_text(encoding="utf-8")
-    heading = re.search(rf"^(#+) {re.escape(title)}$\n", text, flags=re.MULTILINE)
-    return re.split(rf"^#{{1,{len(heading[1])}}} ", text[heading.end() :], flags=re.MULTILINE)[0]
+def python_of(page):
+    """The blocks of Python on a page, in their order."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def python_of(title):
-    return re.findall(r"```python\n(.*?)```", section(title), flags=re.DOTALL)
-
-
-def shell_of(title):
-    lines = re.search(r"```sh\n(.*?)```", section(title), flags=re.DOTALL)[1].splitlines()
+def shell_of(page):
+    """The commands of the first block of shell on a page, in words."""
+    lines = re.search(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)[1].splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -53,7 +50,7 @@ def run_circulation_types(field, folder, monkeypatch):
     """The README's example on a field, with what it leaves behind."""
     monkeypatch.chdir(folder)
     field.chunk(time=100).to_dataset(name="z500").to_zarr("z500.zarr", zarr_format=2)
-    (block,) = python_of("Circulation types")
+    (block,) = (b for b in python_of(GUIDES / "inputs.md") if "z500.zarr" in b)
     names = {}
     exec(block, names)
     return names
@@ -112,7 +109,7 @@ def test_the_ocean_example(tmp_path, monkeypatch, rng):
     import som_dask
 
     names = {"som": som_dask, "lattice": som_dask.Lattice(3, 4)}
-    (block,) = (b for b in python_of("Fields, gaps, weights and scales") if "ocean" in b)
+    (block,) = (b for b in python_of(GUIDES / "inputs.md") if "ocean" in b)
     exec(block, names)
     labels = names["labels"].compute()
     np.testing.assert_array_equal(
@@ -124,7 +121,7 @@ def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
     monkeypatch.chdir(tmp_path)
     store("cells.zarr", rng.normal(size=(1000, 3)))
     assert run("train", "cells.zarr", "--output", "model.zarr", "--rows", "5", "--cols", "6", "--epochs", "3") == 0
-    commands = [arguments for command, *arguments in shell_of("Is it a good map?") if command == "som-dask"]
+    commands = [arguments for command, *arguments in shell_of(GUIDES / "quality.md") if command == "som-dask"]
     for arguments in commands:
         assert run(*arguments) == 0, arguments
     assert [arguments[0] for arguments in commands] == ["evaluate", "clusters", "report"]
@@ -132,7 +129,7 @@ def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
     known = xr.open_zarr("cells.zarr", consolidated=False).assign(label=("sample", np.repeat(["a", "b"], 500)))
     known.drop_encoding().to_zarr("labeled_cells.zarr", zarr_format=2)
     assert run("infer", "model.zarr", "labeled_cells.zarr", "--output", "labels.zarr") == 0
-    (block,) = python_of("Is it a good map?")
+    (block,) = python_of(GUIDES / "quality.md")
     names = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Zarr's, about consolidated metadata
@@ -143,21 +140,38 @@ def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
     assert "trustworthiness" in page
 
 
-def test_the_python_examples_run(tmp_path, monkeypatch, capsys, rng):
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     names = np.array(["cd3", "cd4", "cd8"], dtype=object)
     values = rng.normal(size=(2000, 3)).astype(np.float32)
     cells = xr.DataArray(values, dims=("cell", "marker"), coords={"marker": names}, name="expression")
     cells.chunk(cell=500).to_dataset().to_zarr("cells.zarr", zarr_format=2)
-    blocks = python_of("From Python and Jupyter")
-    assert len(blocks) == 6
+    (block,) = python_of(README)
     names = {}
-    for block in blocks[:3]:  # the fourth connects to a cluster
-        exec(block, names)
-    assert len(capsys.readouterr().out.splitlines()) == 20
+    exec(block, names)
     assert names["labels"].sizes == {"cell": 2000}
-    assert (tmp_path / "model.zarr").is_dir()
-    assert (tmp_path / "colored.zarr").is_dir()
+    assert names["model"].attrs["epochs"] == 20
+    assert names["colored"].lattice == som_dask.Lattice(10, 12)
+
+
+def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, rng):
+    monkeypatch.chdir(tmp_path)
+    store("cells.zarr", rng.normal(size=(2000, 3)))
+    lines = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("som-dask ")]
+    for line in lines:
+        _, *arguments = shlex.split(line, comments=True)
+        assert run(*arguments) == 0, line
+    assert [line.split()[1] for line in lines] == ["train", "infer"]
+    assert xr.open_zarr("labels.zarr").sizes == {"sample": 2000}
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("https://")]
+    assert {"deploy/site/guides/cluster_job.md", "deploy/site/gallery/index.md"} <= set(links)
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+    assert [path for path in re.findall(r"\b(?:deploy|jobs)/[\w/.-]*\w", text) if not (ROOT / path).exists()] == []
 
 
 def test_the_example_of_icechunk_runs(tmp_path, monkeypatch, rng):
@@ -166,7 +180,7 @@ def test_the_example_of_icechunk_runs(tmp_path, monkeypatch, rng):
     session = repo.writable_session("main")
     xr.Dataset({"cells": (("cell", "feature"), rng.normal(size=(500, 3)))}).to_zarr(session.store, consolidated=False)
     session.commit("cells")
-    block = python_of("From Python and Jupyter")[4]
+    (block,) = python_of(GUIDES / "object_stores.md")
     names = {"som": som_dask, "zarr": zarr, "repo": repo, "lattice": som_dask.Lattice(3, 4)}
     exec(block, names)
     found = som_dask.open_model(zarr.storage.StorePath(repo.readonly_session("main").store, "model"))
@@ -178,7 +192,7 @@ def test_the_session_with_a_registry_runs(tmp_path, monkeypatch, capsys, rng):
     store("cells.zarr", rng.normal(size=(3000, 3)))
     store("new_cells.zarr", rng.normal(size=(2000, 3)) + 0.3)
     commands = []
-    for line in shell_of("A registry of models"):
+    for line in shell_of(GUIDES / "registry.md"):
         command, *arguments = line
         if command == "export":
             monkeypatch.setenv(*arguments[0].split("="))
