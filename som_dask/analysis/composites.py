@@ -70,10 +70,12 @@ def composites(
         significant somewhere by chance (Wilks, Bulletin of the American Meteorological Society 97, 2016). He advises
         a `level` of twice the one wished for, as neighboring places are alike.
     permutations : int
-        Of the permutation test; the least p is 1 / (permutations + 1).
+        Of the permutation test; the least p is 1 / (permutations + 1), which has to lie well below `level`, above all
+        with `fdr`.
     block_length : int
-        Of the permutation test: so many samples that follow each other stay together, as weather persists. They must
-        be in the order of time, along one dimension.
+        Of the permutation test: so many samples that follow each other stay together. They must be in the order of
+        time, along one dimension. Where weather persists, tests of single days take too much for significant; blocks
+        several times as long as it persists do not.
     seed : int
         Of the permutation test. The same seed gives the same permutations at all places.
 

@@ -144,6 +144,7 @@ def trends(frequencies: xr.Dataset | xr.DataArray, *, confidence: float = 0.95) 
         input_core_dims=[[PERIOD]],
         output_core_dims=[["kind"]],
         vectorize=True,
+        keep_attrs=False,
     )
     words = {
         "slope": "slope of Theil and Sen",
@@ -158,6 +159,8 @@ def trends(frequencies: xr.Dataset | xr.DataArray, *, confidence: float = 0.95) 
         result[key] = found.isel(kind=i).assign_attrs(long_name=words[name])
         if not key.startswith("slope"):
             result[key].attrs["units"] = "1"
+        elif share[PERIOD].dtype.kind == "M" or frequencies.attrs.get("periods", "").endswith("year"):
+            result[key].attrs["units"] = "1/year"
     return make_plain(result)
 
 

@@ -134,11 +134,12 @@ def plot_trends(model: xr.Dataset, trends: xr.Dataset, *, level: float = 0.05, a
     lattice = lattice_of(model)
     slope, p_value = (select_node_values(model, trends, name) for name in ("slope", "p_value"))
     most = float(np.nanmax(np.abs(slope.values), initial=0.0)) or 1.0
+    units = str(slope.attrs.get("units", "per unit of time"))
     ax = plot_values(
         model,
         slope,
         title="trends of the frequencies",
-        label="slope of the share, per unit of time",
+        label=f"slope of the share [{units}]",
         cmap=DIVERGING,
         limits=(-most, most),
         ax=ax,

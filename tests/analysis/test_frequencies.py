@@ -56,6 +56,8 @@ def test_trends_of_shares_are_those_of_scipy(labels):
     dates = by_year["share"].assign_coords(
         period=np.array([f"{y}-01-01" for y in by_year["period"].values], "M8[ns]")
     )
+    assert found["slope"].attrs["units"] == trends(dates)["slope_low"].attrs["units"] == "1/year"
+    assert "units" not in trends(by_year["share"])["slope"].attrs
     np.testing.assert_allclose(trends(dates, confidence=0.9)["slope"], found["slope"], rtol=2e-3, atol=1e-12)
 
 

@@ -47,7 +47,8 @@ def test_dots_mark_the_significant_trends(rng):
     p_values = np.array([[0.5, 0.05, 0.3], [0.01, np.nan, 0.9]])
     dims = ("row", "col")
     slope = rng.normal(size=(2, 3))
-    ax = plot_trends(MODEL, xr.Dataset({"slope": (dims, slope), "p_value": (dims, p_values)}))
+    found = xr.Dataset({"slope": (dims, slope, {"units": "1/year"}), "p_value": (dims, p_values)})
+    ax = plot_trends(MODEL, found)
     nodes, _, dots = ax.collections
     np.testing.assert_allclose(nodes.get_array(), slope.ravel())
     assert nodes.get_clim() == (-np.abs(slope).max(), np.abs(slope).max())
