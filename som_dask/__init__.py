@@ -9,11 +9,15 @@ if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
     from som_dask.analysis.clusters import clusters, sample_clusters
+    from som_dask.analysis.composites import composites
     from som_dask.analysis.evaluation import evaluate
+    from som_dask.analysis.frequencies import frequencies, trends
     from som_dask.analysis.label_store import infer_to_store
     from som_dask.analysis.labels import infer
     from som_dask.analysis.node_summary import summarize_labels, summarize_values
+    from som_dask.analysis.sammon import sammon
     from som_dask.analysis.soft_labels import infer_soft
+    from som_dask.analysis.transitions import transitions
     from som_dask.errors import SomError
     from som_dask.io.models import open_model, save_model
     from som_dask.io.registry import Registry
@@ -38,11 +42,15 @@ PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
     "analysis.clusters": ("clusters", "sample_clusters"),
+    "analysis.composites": ("composites",),
     "analysis.evaluation": ("evaluate",),
+    "analysis.frequencies": ("frequencies", "trends"),
     "analysis.label_store": ("infer_to_store",),
     "analysis.labels": ("infer",),
     "analysis.node_summary": ("summarize_labels", "summarize_values"),
+    "analysis.sammon": ("sammon",),
     "analysis.soft_labels": ("infer_soft",),
+    "analysis.transitions": ("transitions",),
     "errors": ("SomError",),
     "io.models": ("open_model", "save_model"),
     "io.registry": ("Registry",),
@@ -79,8 +87,10 @@ __all__ = [
     "bootstrap_weights",
     "choose_size",
     "clusters",
+    "composites",
     "epochs",
     "evaluate",
+    "frequencies",
     "held_out",
     "infer",
     "infer_soft",
@@ -90,12 +100,15 @@ __all__ = [
     "report",
     "report_html",
     "retrain",
+    "sammon",
     "sample_clusters",
     "save_model",
     "summarize_labels",
     "summarize_values",
     "train",
     "train_many",
+    "transitions",
+    "trends",
     "unstack_features",
 ]
 ROOMS = (

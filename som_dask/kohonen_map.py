@@ -521,8 +521,8 @@ class KohonenMap:
         ----------
         kind : str
             "colors", "u_matrix", "hits", "plane", "planes", "profiles", "training", "clusters", "cluster_profiles",
-            "label_pies", "majority" or "fields": the kind of picture, drawn by the function ``plot_KIND`` of
-            `som_dask.plotting`.
+            "label_pies", "majority", "fields", "composites", "frequencies", "trends", "transitions" or "sammon": the
+            kind of picture, drawn by the function ``plot_KIND`` of `som_dask.plotting`.
         ax : matplotlib Axes, optional
             By default the axes of a new figure. Kinds with several panels take a sequence of axes.
         **options

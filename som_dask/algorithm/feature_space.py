@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from som_dask.algorithm.centering import center_rows
 from som_dask.algorithm.metrics import METRICS, Metric, MetricRule
 from som_dask.errors import DataError
 from som_dask.numerics.sizes import HasSize
@@ -49,7 +50,9 @@ class FeatureSpace(HasSize):
 
     ``z_j = sqrt(v_j) (x_j - center_j) / scale_j`` for the features j that are used, so that squared distances are
     weighted by v; with a metric that compares sizes, such as "manhattan", v stands for its root. With a metric on the
-    unit sphere, such as "cosine", z is then divided by its length.
+    unit sphere, such as "cosine", z is then divided by its length. With one that is centered too, "correlation", the
+    mean over the features, weighted by v, is subtracted before: ``z - f (f.z) / (f.f)`` with ``f = sqrt(v)``, over
+    the features that the sample knows.
 
     Attributes
     ----------
@@ -62,7 +65,7 @@ class FeatureSpace(HasSize):
     missing : {"error", "drop", "mask"}
         What becomes of samples with missing values: they are never met; they are left out; they are kept with the
         features that they know.
-    metric : {"euclidean", "cosine", "manhattan"}
+    metric : {"euclidean", "cosine", "correlation", "manhattan"}
     weighted : bool
         Whether the samples carry weights.
     gaps : bool
@@ -138,6 +141,10 @@ class FeatureSpace(HasSize):
         """Whether the samples of a node are weighed, not only counted."""
         return self.weighted or self.gaps
 
+    def _center(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, K) without their means over the features where the metric asks for it; see `center_rows`."""
+        return center_rows(points, self.factors[self.used]) if self.rule.centered else points
+
     def scale_values(self, values: np.ndarray) -> np.ndarray:
         """z of values (..., D), not yet divided by its length: (..., K) float64, a new array."""
         values = np.array(values, dtype=np.float64)
@@ -169,13 +176,14 @@ class FeatureSpace(HasSize):
         return result
 
     def to_sphere(self, points: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        """Points (n, K) divided by their lengths where the metric asks for it.
+        """Points (n, K) centered, and divided by their lengths, where the metric asks for it.
 
         Zeros, where opposite samples cancel each other, have no direction: they become what is in `before`, (n, K),
         or else stay.
         """
         if not self.rule.on_sphere:
             return points
+        points = self._center(points)
         lengths = _lengths(points)
         result = points / np.where(lengths > 0, lengths, 1.0)[:, None]
         return result if before is None else np.where(lengths[:, None] > 0, result, before)
@@ -186,7 +194,8 @@ class FeatureSpace(HasSize):
         Raises
         ------
         DataError
-            If the metric is on the sphere and a sample has no direction: all its values are zero.
+            If the metric is on the sphere and a sample has no direction: all its values are zero, or the same if it
+            is centered.
         """
         if self.takes_samples_as_they_are:
             yield Part(tile, None, None, True)
@@ -204,12 +213,13 @@ class FeatureSpace(HasSize):
             else:
                 taken = complete
         if self.rule.on_sphere:
+            values = self._center(values)
             lengths = _lengths(values)
             if not (lengths[taken] > 0).all():
                 zeros = np.count_nonzero(~(lengths[taken] > 0))
                 raise DataError(
-                    f"{zeros} samples are all zeros, which have no direction; leave them out, or use another "
-                    f"metric than cosine"
+                    f"{zeros} samples are {self.rule.refused}; leave them out, or use another metric than "
+                    f"{self.metric}"
                 )
             with np.errstate(invalid="ignore"):  # zeros among the rows that are left out
                 values = values / lengths[:, None]

@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["METRICS", "Metric", "MetricRule", "euclidean_distances", "manhattan_distances"]
 
-Metric = Literal["euclidean", "cosine", "manhattan"]
+Metric = Literal["euclidean", "cosine", "correlation", "manhattan"]
 
 TOGETHER = 4  # samples whose squares are added up at the same time
 FEW_FEATURES = 8  # below which that takes longer
@@ -119,7 +119,10 @@ def manhattan_distances(points, bmu, codebook):
 
 
 def _cosine_distances(points: np.ndarray, bmu: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """1 less the cosine: half the squared distance of two points on the unit sphere."""
+    """1 less the cosine: half the squared distance of two points on the unit sphere.
+
+    The cosine of points whose features have a mean of 0 is their correlation.
+    """
     found = euclidean_distances(points, bmu, codebook)
     return found * found / 2
 
@@ -137,6 +140,8 @@ class MetricRule:
         search finds that node.
     on_sphere : bool
         Whether points and nodes are divided by their lengths, so that all lie on the unit sphere.
+    centered : bool
+        Whether the mean over the features is subtracted from each of them before.
     farthest : callable
         Of the largest differences of each feature, (K,): what no distance exceeds, rounding included.
     to_euclidean : callable
@@ -144,6 +149,8 @@ class MetricRule:
     words, noun : str
         What the distance is, for the labels of variables: as a remark, where "{where}" stands for the space; and as
         what something may be far from something else.
+    refused : str
+        Which samples have no place on the sphere, and why, for a message; empty if all have one.
     """
 
     distances: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -153,6 +160,8 @@ class MetricRule:
     to_euclidean: Callable[[Any], Any]
     words: str
     noun: str
+    centered: bool = False
+    refused: str = ""
 
     def describe(self, where: str) -> str:
         """The distance in words, in a space such as "in the data's units"."""
@@ -181,6 +190,18 @@ METRICS: dict[str, MetricRule] = {
         lambda d: np.sqrt(2 * d),
         "1 less the cosine",
         "1 less the cosine of the angle",
+        refused="all zeros, which have no direction",
+    ),
+    "correlation": MetricRule(
+        _cosine_distances,
+        "squares",
+        True,
+        lambda spans: _farthest_euclidean(spans) ** 2,
+        lambda d: np.sqrt(2 * d),
+        "1 less the correlation",
+        "1 less the correlation",
+        centered=True,
+        refused="the same in all features that they have, which correlates with nothing",
     ),
     "manhattan": MetricRule(
         manhattan_distances,

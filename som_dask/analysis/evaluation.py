@@ -82,8 +82,8 @@ def evaluate(
         ``neighborhood_preservation`` (see `som_dask.algorithm.rank_measures`). By node ``(row, col)``: ``hits``,
         ``node_mean_distance``, ``node_mean_squared_distance``, and ``node_feature_variance (row, col, feature)``, the
         variance about the mean of the samples of the node; NaN for nodes without samples. Distances are measured in
-        the map's own space; the variance of a feature is in the data's units squared, except with the metric
-        "cosine".
+        the map's own space; the variance of a feature is in the data's units squared, except with the metrics
+        "cosine" and "correlation".
 
     Raises
     ------

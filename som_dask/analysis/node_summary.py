@@ -21,7 +21,7 @@ from som_dask.passes.run import run_over_arrays
 from som_dask.samples.gaps import fill_masked
 from som_dask.samples.weights import AREA, sample_weights_of
 
-__all__ = ["bmus_of", "summarize_labels", "summarize_values"]
+__all__ = ["BINS", "bmus_of", "lattice_for", "positions_of", "summarize_labels", "summarize_values"]
 
 BINS = ("row", "col")
 
@@ -90,7 +90,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
     >>> classes["majority"].dims
     ('row', 'col')
     """
-    lattice = _lattice_of(model)
+    lattice = lattice_for(model)
     classes = _align_with_labels(labels, fill_masked(classes, classes=True), "the classes")
     weights = _weights_of(labels, sample_weights)
     weighted = weights is not None
@@ -131,7 +131,7 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
                 {"long_name": "mean entropy of the classes of a sample's node", "units": "bit"},
             ),
         },
-        coords={"class": ("class", names), **_positions_of(lattice)},
+        coords={"class": ("class", names), **positions_of(lattice)},
         attrs={
             "samples": counts.samples,
             "samples_without_node": counts.no_node,
@@ -183,7 +183,7 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
     >>> list(nodes)
     ['value_mean', 'value_std', 'value_count']
     """
-    lattice = _lattice_of(model)
+    lattice = lattice_for(model)
     if isinstance(values, xr.Dataset):
         variables = {str(name): values[name] for name in values.data_vars}
     else:
@@ -191,7 +191,7 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
         variables = {str(name or "value"): values}
     weights = _weights_of(labels, sample_weights)
     attrs = {"som_dask_version": __version__, "weighted": weights is not None}
-    result = xr.Dataset(coords=_positions_of(lattice), attrs=attrs)
+    result = xr.Dataset(coords=positions_of(lattice), attrs=attrs)
     arrays = {name: _align_with_labels(labels, fill_masked(variable), name) for name, variable in variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "iufb":
@@ -232,11 +232,13 @@ class _Sums(HasSize):
         return _Sums(tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
 
 
-def _lattice_of(model: Any) -> Lattice:
+def lattice_for(model: Any) -> Lattice:
+    """Return the lattice of a model, which may be a path or URL, or the lattice itself."""
     return model if isinstance(model, Lattice) else lattice_of(open_model(model))
 
 
-def _positions_of(lattice: Lattice) -> dict[str, Any]:
+def positions_of(lattice: Lattice) -> dict[str, Any]:
+    """Return the coordinates ``x`` and ``y`` of the nodes, (row, col)."""
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     return {name: (BINS, values, {"units": "lattice units"}) for name, values in (("x", x), ("y", y))}
 

@@ -151,7 +151,8 @@ def infer_soft(
         Exponent m of "fuzzy".
     bandwidth : float, optional
         Bandwidth s of "gaussian", a Euclidean distance in the map's space. By default the final quantization error of
-        the model; with the metric "cosine", the corresponding Euclidean distance on the unit sphere.
+        the model; with the metrics "cosine" and "correlation", the corresponding Euclidean distance on the unit
+        sphere.
     missing : {"error", "drop", "mask"}, optional
         How samples with missing values are treated; by default as in training.
 
@@ -160,7 +161,7 @@ def infer_soft(
     xarray.Dataset
         On the dimensions and coordinates of the samples, in blocks like those of `som_dask.infer`. With the dimension
         ``neighbor``, nearest node first: ``node_row`` and ``node_col`` (int32, or float64 with NaN if samples may be
-        left out), ``distance`` (float64, in the map's space; with the metric "cosine", 1 minus the cosine) and
+        left out), ``distance`` (float64, in the map's space; with "cosine" or "correlation" 1 minus that) and
         ``membership`` (float64, with sum 1). For each sample: ``entropy`` of the memberships divided by log k, from
         0 to 1, and for k > 1 ``ambiguity``,
         the nearest distance divided by the second nearest, from 0 (clear) to 1.

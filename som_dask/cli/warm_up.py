@@ -38,7 +38,8 @@ def warm_up(*, workers: int | None = None) -> None:
             KohonenMap(rows, rows).train(lacking, epochs=2, missing="mask", **weights)
             masked = KohonenMap(rows, rows).train(lacking, epochs=2, missing="mask")
             masked.infer(lacking).compute()
-        KohonenMap(3, 3).train(data, epochs=2, metric="cosine")
+        for metric in ("cosine", "correlation"):
+            KohonenMap(3, 3).train(data, epochs=2, metric=metric)
         KohonenMap(3, 3).train(data, epochs=2, precision="fast")
         KohonenMap(3, 3).train(data, "online", epochs=2)
 

@@ -124,7 +124,7 @@ def fit_space(
     ----------
     summary : DataSummary
     scaling : {"none", "zscore", "range", "robust"}
-    metric : {"euclidean", "cosine", "manhattan"}
+    metric : {"euclidean", "cosine", "correlation", "manhattan"}
     missing : {"error", "drop", "mask"}
     feature_weights : (D,) float64, optional
         A feature of weight 0 does not count, but the codebook still holds its mean: its weight becomes 2^-80 times

@@ -79,7 +79,7 @@ def plot_fields(
     """
     codebook = model["codebook"].transpose("row", "col", "feature")
     fields, lat, lon = _arrange_fields(codebook, select or {})
-    nodes, columns = _choose_nodes(lattice_of(model).shape, nodes)
+    nodes, columns = choose_nodes(lattice_of(model).shape, nodes)
     if anomaly:
         fields = fields - fields.mean(axis=(0, 1))
     chosen = np.stack([fields[row, col] for row, col in nodes])
@@ -95,14 +95,14 @@ def plot_fields(
         ax.set_title(f"{row}, {col}", fontsize=SMALL, pad=2)
         ax.set_xticks([])
         ax.set_yticks([])
-    bar = _add_shared_colorbar(panels, mesh, is_own_figure=axes is None)
+    bar = add_shared_colorbar(panels, mesh, is_own_figure=axes is None)
     units = str(codebook.attrs.get("units", ""))
     label = "difference from the mean of all nodes" if anomaly else "weight"
     bar.set_label(clean_text(f"{label} [{units}]" if units else label, 80))
     return panels
 
 
-def _choose_nodes(
+def choose_nodes(
     shape: tuple[int, int], nodes: Sequence[tuple[int, int]] | None
 ) -> tuple[Sequence[tuple[int, int]], int | None]:
     """Check the nodes that are given, or choose evenly spaced ones.
@@ -122,7 +122,7 @@ def _choose_nodes(
     return nodes, None
 
 
-def _add_shared_colorbar(panels: np.ndarray, mesh: Any, *, is_own_figure: bool) -> Any:
+def add_shared_colorbar(panels: np.ndarray, mesh: Any, *, is_own_figure: bool) -> Any:
     """Add one colorbar for all panels; a figure of our own grows by it, so that its panels keep their size."""
     figure = panels[0].figure
     if not is_own_figure:

@@ -11,11 +11,14 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 from som_dask.plotting.classes import plot_clusters, plot_label_pies, plot_majority
+from som_dask.plotting.composites import plot_composites
 from som_dask.plotting.fields import plot_fields
 from som_dask.plotting.history import plot_training
 from som_dask.plotting.maps import plot_colors, plot_hits, plot_u_matrix, save_figure
 from som_dask.plotting.planes import plot_plane, plot_planes
 from som_dask.plotting.profiles import plot_cluster_profiles, plot_profiles
+from som_dask.plotting.sammon import plot_sammon
+from som_dask.plotting.series import plot_frequencies, plot_transitions, plot_trends
 
 __all__ = ["PictureKind", "draw_picture_of_kind", "save_picture_of_kind"]
 
@@ -32,6 +35,11 @@ PictureKind = Literal[
     "label_pies",
     "majority",
     "fields",
+    "composites",
+    "frequencies",
+    "trends",
+    "transitions",
+    "sammon",
 ]
 PICTURES: dict[str, Callable[..., Any]] = {
     "colors": plot_colors,
@@ -46,8 +54,13 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "label_pies": plot_label_pies,
     "majority": plot_majority,
     "fields": plot_fields,
+    "composites": plot_composites,
+    "frequencies": plot_frequencies,
+    "trends": plot_trends,
+    "transitions": plot_transitions,
+    "sammon": plot_sammon,
 }
-PANELS = ("planes", "training", "fields")  # kinds of several axes
+PANELS = ("planes", "training", "fields", "composites")  # kinds of several axes
 
 
 def draw_picture_of_kind(model: xr.Dataset, kind: PictureKind, ax: Any = None, **options: Any) -> Any:

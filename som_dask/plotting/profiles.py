@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from som_dask.algorithm.lattice import Lattice
 from som_dask.io.models import lattice_of
 from som_dask.plotting.canvas import GROUND, add_legend, choose_colors, draw_nodes
 from som_dask.plotting.figures import create_figure, create_map_axes
@@ -65,15 +66,14 @@ def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         inches = min(max(6.0, NODE_INCHES * max(lattice.shape)), LONGEST)
         ax = create_map_axes(lattice, inches=inches, beside=2.0 if len(names) <= MOST_BARS else 0.4, below=0.5)
     draw_nodes(ax, lattice, facecolors=GROUND, edgecolors="white")
-    # Half the width and height of a box that fits into a node.
-    half_width, half_height = (0.38, 0.34) if lattice.topology == "hexagonal" else (0.4, 0.4)
+    half_width, half_height = measure_box(lattice)
     centers = lattice.positions()
     y = centers[:, 1, None] + half_height * (1 - 2 * weights)  # y grows downwards
     if len(names) <= MOST_BARS:
-        _draw_bars(ax, names, centers, y, half_width, half_height)
+        draw_bars(ax, names, centers, y, half_width, half_height)
         note = "each bar from the least to the greatest weight of its feature on the map"
     else:
-        _draw_lines(ax, centers, y, half_width)
+        draw_lines(ax, centers, y, half_width)
         first, last = clean_text(names[0], 24), clean_text(names[-1], 24)
         note = f"{len(names)} features from {first} (left) to {last} (right),\neach from its least to its greatest"
     ax.set_title("codebook profiles")
@@ -81,9 +81,21 @@ def plot_profiles(model: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw_bars(
-    ax: Axes, names: list[str], centers: np.ndarray, y: np.ndarray, half_width: float, half_height: float
+def measure_box(lattice: Lattice) -> tuple[float, float]:
+    """Return half the width and half the height of a box that fits into a node, in lattice units."""
+    return (0.38, 0.34) if lattice.topology == "hexagonal" else (0.4, 0.4)
+
+
+def draw_bars(
+    ax: Axes,
+    names: list[str],
+    centers: np.ndarray,
+    y: np.ndarray,
+    half_width: float,
+    half_height: float,
+    colors: np.ndarray | None = None,
 ) -> None:
+    """Draw bars up to y (M, n) from the bottom of a box around each center, with a legend of their names."""
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Patch
 
@@ -93,7 +105,7 @@ def _draw_bars(
     top = np.minimum(y, bottom - 0.02)  # the bar of the least weight can be seen too
     corners = [(left, bottom), (left, top), (left + 0.9 * width, top), (left + 0.9 * width, bottom)]
     bars = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=-2)
-    colors = choose_colors(len(names))
+    colors = choose_colors(len(names)) if colors is None else colors
     known = np.isfinite(y)
     kinds = np.broadcast_to(np.arange(len(names)), y.shape)[known]
     ax.add_collection(PolyCollection(list(bars[known]), facecolors=colors[kinds], edgecolors="none"))
@@ -101,7 +113,8 @@ def _draw_bars(
     add_legend(ax, handles, names)
 
 
-def _draw_lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float) -> None:
+def draw_lines(ax: Axes, centers: np.ndarray, y: np.ndarray, half_width: float) -> None:
+    """Draw a line through y (M, n) across a box around each center."""
     from matplotlib.collections import LineCollection
 
     x = centers[:, 0, None] + half_width * np.linspace(-1, 1, y.shape[1])

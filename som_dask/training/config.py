@@ -88,8 +88,9 @@ class MapConfig:
     scaling : {"none", "zscore", "range", "robust"}
         How features are scaled before distances are computed. The scaling is found in a first pass over the data
         and kept in the model; see `som_dask.passes.scaling.find_center_and_scale`.
-    metric : {"euclidean", "cosine", "manhattan"}
-        Distance between samples and nodes, after scaling. "cosine" is 1 less the cosine of the angle between them.
+    metric : {"euclidean", "cosine", "correlation", "manhattan"}
+        Distance between samples and nodes, after scaling. "cosine" is 1 less the cosine of the angle between them,
+        and "correlation" 1 less Pearson's correlation over the features, weighted by the feature weights.
     missing : {"error", "drop", "mask"}
         How samples with missing values (NaN) are treated: they are an error, they are left out, or they are compared
         by the features that they have. With "mask", distances are not scaled up for missing features, and a sample

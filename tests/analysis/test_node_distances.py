@@ -11,7 +11,7 @@ from som_dask.training.config import MapConfig
 from som_dask.training.train import train
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation", "manhattan"])
 def test_the_least_distance_is_that_of_the_best_matching_unit(rng, metric):
     data = rng.random((1100, 3)) + 0.1  # more than one tile
     model = train(data[:200], Lattice(2, 3), MapConfig(epochs=2, metric=metric, scaling="none"))
@@ -23,6 +23,7 @@ def test_the_least_distance_is_that_of_the_best_matching_unit(rng, metric):
     plain = {
         "euclidean": lambda: np.linalg.norm(x - nodes, axis=2),
         "manhattan": lambda: np.abs(x - nodes).sum(axis=2),
+        "correlation": lambda: 1 - np.corrcoef(data, nodes)[:1100, 1100:],
         "cosine": lambda: 1 - (x * nodes).sum(axis=2) / np.linalg.norm(x, axis=2) / np.linalg.norm(nodes, axis=1),
     }
     np.testing.assert_allclose(found, plain[metric](), rtol=1e-9, atol=1e-12)

@@ -224,6 +224,7 @@ SPACES = {
     "scaling": {"center": np.full(3, 0.5), "scale": np.full(3, 2.0)},
     "feature weights": {"feature_weights": np.array([1.0, 4.0, 0.25])},
     "cosine": {"metric": "cosine"},
+    "correlation": {"metric": "correlation"},
     "manhattan": {"metric": "manhattan"},
     "manhattan, gaps and weights": {"metric": "manhattan", "missing": "mask", "gaps": True, "weighted": True},
     "an unused feature": {"used": np.array([True, False, True])},
@@ -262,7 +263,7 @@ def test_other_spaces_are_computed_or_refused_in_words(case, name, rng):
         np.testing.assert_allclose(sums.numerator[node], expected, rtol=1e-11, atol=1e-11)
         known = (~np.isnan(points[mine]) * mass[mine, None]).sum(axis=0)
         np.testing.assert_allclose(np.broadcast_to(sums.denominator[node], known.shape), known, rtol=1e-11)
-    expected = math.fsum((distance**2 / 2 if space.metric == "cosine" else distance) * mass)
+    expected = math.fsum((distance**2 / 2 if space.rule.on_sphere else distance) * mass)
     assert sums.distance == pytest.approx(expected, rel=1e-11)
     assert sums.samples == 200
     found = shared.find(Block.of(samples))

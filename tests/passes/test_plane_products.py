@@ -66,6 +66,7 @@ SETTINGS = {
     "zscore": {"scaling": "zscore"},
     "feature weights": {"features": True, "missing": "mask", "scaling": "range"},
     "cosine": {"metric": "cosine"},
+    "correlation": {"metric": "correlation"},
 }
 
 

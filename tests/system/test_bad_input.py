@@ -142,6 +142,13 @@ def test_values_that_are_not_finite_are_counted_and_placed(bad, folder, capsys):
     assert_refused(capsys, 4, words, "train", "bad.zarr", "--allow-missing-chunks", folder=folder)
 
 
+@pytest.mark.parametrize(("metric", "words"), [("cosine", "all zeros"), ("correlation", "the same in all features")])
+def test_samples_that_a_metric_can_not_place(metric, words, folder, capsys):
+    store("bad.zarr", np.concatenate([np.random.default_rng(0).normal(size=(9, 3)), np.zeros((1, 3))]))
+    options = ["--metric", metric, "--allow-missing-chunks"]
+    assert_refused(capsys, 4, [f"1 samples are {words}", metric], "train", "bad.zarr", *options, folder=folder)
+
+
 @pytest.mark.parametrize("key", ["epochz", "INPUT", "help"])
 def test_an_unknown_key_of_a_job_file(key, folder, capsys):
     (folder / "job.toml").write_text(f'input = "good.zarr"\n{key} = 3\n')

@@ -165,6 +165,29 @@ def test_cosine_takes_no_notice_of_lengths(initialization, values, rng):
     assert model["quantization_error"].values[-1] == pytest.approx(best.mean(), rel=1e-9)
 
 
+@pytest.mark.parametrize("initialization", INITIALIZATIONS)
+def test_correlation_takes_no_notice_of_levels_and_lengths(initialization, values, rng):
+    weights = np.array([1.0, 2.0, 0.5, 1.0])
+    options = {"feature_weights": weights, "metric": "correlation", "initialization": initialization}
+    model = trained(values, **options)
+    same(trained(da.from_array(values, chunks=(97, -1)), **options), model)
+    nodes = scaled_codebook_of(model)
+    np.testing.assert_allclose(np.linalg.norm(nodes, axis=1), 1, rtol=1e-14)
+    np.testing.assert_allclose(nodes @ np.sqrt(weights), 0, atol=1e-14)
+    if initialization != "random":  # which is of the data's range
+        moved = values.astype(np.float64) * 2.0 ** rng.integers(-3, 4, (600, 1)) + rng.integers(-9, 9, (600, 1))
+        np.testing.assert_allclose(scaled_codebook_of(trained(moved, **options)), nodes, rtol=0, atol=1e-4)
+    patterns = table_of(model)
+    best = [1 - max(plain_correlation(x, w, weights) for w in patterns) for x in values.astype(np.float64)]
+    assert model["quantization_error"].values[-1] == pytest.approx(np.mean(best), rel=1e-7)
+
+
+def plain_correlation(x, y, weights):
+    """Pearson's correlation of two rows with weights of the features."""
+    x, y = (a - np.average(a, weights=weights) for a in (x, y))
+    return (weights * x * y).sum() / np.sqrt((weights * x * x).sum() * (weights * y * y).sum())
+
+
 def hard(data, blocks):
     """All at once: gaps, weights, scaling, weighted features."""
     table, weights = data
@@ -286,6 +309,8 @@ def test_wrong_data(values, gappy):
         trained(np.insert(values, 0, np.nan, axis=1), missing="drop")
     with pytest.raises(DataError, match="1 samples are all zeros"):
         trained(np.concatenate([values, np.zeros((1, 4), dtype=np.float32)]), metric="cosine")
+    with pytest.raises(DataError, match="1 samples are the same in all features that they have"):
+        trained(np.concatenate([values, np.full((1, 4), 0.1, dtype=np.float32)]), metric="correlation")
 
 
 def test_what_the_first_pass_found_can_be_used_again(values):
