@@ -25,6 +25,7 @@ from tests.benchmarks import (
     maps,
     online,
     phases,
+    quality_points,
     scale,
     schedules,
     small_data,
@@ -346,12 +347,30 @@ def test_all_codebooks_are_measured_alike(name, rng):
     assert wanted[1] > 0
 
 
-def test_the_quickest_map_that_is_good_enough():
-    points = [
-        time_to_quality.Point("a", str(k), cpu, cpu, 1.0, qe, te, 1)
-        for k, (cpu, qe, te) in enumerate([(1.0, 2.0, 0.1), (3.0, 1.009, 0.109), (2.0, 1.02, 0.0), (4.0, 0.9, 0.2)])
+def quality_points_of(contestant, *points):
+    return [
+        quality_points.Point(contestant, str(k), cpu, cpu, 1.0, qe, te, 1) for k, (cpu, qe, te) in enumerate(points)
     ]
-    assert time_to_quality.time_until(points, 1.0, 0.1).epochs == "1"
-    assert time_to_quality.time_until(points, 0.9, 0.2).epochs == "3"
-    assert time_to_quality.time_until(points, 0.8, 0.2) is None
-    assert time_to_quality.time_until(points, 2.0, 0.05).epochs == "2"
+
+
+def test_the_quickest_map_that_is_good_enough():
+    points = quality_points_of("a", (1.0, 2.0, 0.1), (3.0, 1.009, 0.109), (2.0, 1.02, 0.0), (4.0, 0.9, 0.2))
+    assert quality_points.time_until(points, 1.0, 0.1).epochs == "1"
+    assert quality_points.time_until(points, 0.9, 0.2).epochs == "3"
+    assert quality_points.time_until(points, 0.8, 0.2) is None
+    assert quality_points.time_until(points, 2.0, 0.05).epochs == "2"
+
+
+def test_who_is_as_good_as_whom(capsys):
+    peer = quality_points_of("peer", (5.0, 2.0, 0.1), (6.0, 1.0, 0.1), (12.0, 1.0, 0.1))
+    good, bad = ((2.0, 1.5, 0.1), (3.0, 1.0, 0.1)), ((1.0, 1.5, 0.1),)
+    found = {
+        "some": [*quality_points_of("ours, two phases", *bad), *quality_points_of("ours, one phase", *good), *peer],
+        "more": [*quality_points_of("ours, two phases", *bad), *peer],
+    }
+    assert quality_points.compare(found["some"], "ours", "peer") == 0.5  # until it is as good as at its end
+    assert quality_points.compare(found["more"], "ours", "peer") is None
+    assert quality_points.compare(found["some"], "peer", "ours, two phases") == 6.0
+    quality_points.show_points("title", found)
+    cells = capsys.readouterr().out.splitlines()[-4].split("  ")
+    assert [cell.strip() for cell in cells if cell] == ["peer", "1 of 2", "0.500", "2 of 2", "6.00 [6.00, 6.00]"]
