@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from som_dask.cli.signals import stop_if_asked
 from som_dask.cli.terminal import echo
 from som_dask.io.event_log import EventLog
+from som_dask.passes.progress import is_shown
 from som_dask.training.progress import TimeLeft, TrainingBar, describe_seconds
 from som_dask.training.run import Epoch
 
@@ -15,8 +15,8 @@ __all__ = ["EpochBar", "is_watched"]
 
 
 def is_watched(log: EventLog | None) -> bool:
-    """Return whether somebody watches the terminal, and the log leaves it to the progress bar."""
-    return sys.stderr.isatty() and not (log and log.stderr)
+    """Return whether progress is shown by itself, and the log leaves standard error to it."""
+    return is_shown(None) and not (log and log.stderr)
 
 
 class EpochBar:

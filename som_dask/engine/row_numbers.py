@@ -20,7 +20,6 @@ __all__ = [
     "JoinedRows",
     "RowNumbers",
     "all_box_rows",
-    "box_rows",
     "join_rows",
     "table_rows",
 ]
@@ -193,26 +192,14 @@ def join_rows(parts: Sequence[RowNumbers], lengths: Sequence[int]) -> RowNumbers
     return parts[0] if isinstance(parts[0], ConsecutiveRows) and joined.contiguous else joined
 
 
-def box_rows(grid: Grid, index: int) -> BoxRows:
-    """Describe the rows of one block of a grid.
+def all_box_rows(grid: Grid) -> Iterator[BoxRows]:
+    """Describe the rows of each block of a grid, in C order of the blocks and in time linear in their number.
 
     Parameters
     ----------
     grid : tuple of tuple of int
         Sizes of the blocks along each sample dimension.
-    index : int
-        Number of the block, in C order.
     """
-    place = [int(i) for i in np.unravel_index(index, [len(sizes) for sizes in grid])]
-    return BoxRows(
-        tuple(sum(sizes[:i]) for sizes, i in zip(grid, place, strict=True)),
-        tuple(sizes[i] for sizes, i in zip(grid, place, strict=True)),
-        tuple(sum(sizes) for sizes in grid),
-    )
-
-
-def all_box_rows(grid: Grid) -> Iterator[BoxRows]:
-    """Describe the rows of each block of a grid in order, as `box_rows` does, in time linear in the blocks."""
     sides = [zip(accumulate(sizes[:-1], initial=0), sizes, strict=True) for sizes in grid]
     full = tuple(sum(sizes) for sizes in grid)
     for place in itertools.product(*sides):

@@ -22,6 +22,7 @@ EPOCH_FIELDS = {
     "radius": "sigma of the epoch's update, in lattice units",
     "seconds": "wall time",
 }
+PHASE = "phase of training, whose samples the errors are of"  # as models say
 
 
 def read_events(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -104,8 +105,9 @@ def epochs_table(path: str | os.PathLike[str]) -> xr.Dataset:
     xarray.Dataset
         ``quantization_error``, ``topographic_error``, ``radius`` and ``seconds``, each (run, epoch) float64, with
         the coordinates ``run`` (run ids, in the order in which the runs began) and ``epoch`` (from the first to the
-        last in the log). Values are NaN where a run does not have the epoch. Select one run by
-        ``ds.sel(run=run_id)`` or ``ds.isel(run=-1)``.
+        last in the log). Values are NaN where a run does not have the epoch. If any run has two phases, the
+        coordinate ``phase`` (run, epoch) is "rough" or "fine-tuning", and "" where there is none: errors of rough
+        epochs are those of a few samples. Select one run by ``ds.sel(run=run_id)`` or ``ds.isel(run=-1)``.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def epochs_table(path: str | os.PathLike[str]) -> xr.Dataset:
     {'run': 1, 'epoch': 5}
     """
     events = read_events(path)
-    epochs = events[events["event"] == "epoch_finished"].reindex(columns=["run_id", "epoch", *EPOCH_FIELDS])
+    epochs = events[events["event"] == "epoch_finished"].reindex(columns=["run_id", "epoch", "phase", *EPOCH_FIELDS])
     epochs = epochs.dropna(subset=["run_id", "epoch"])
     run, runs = pd.factorize(epochs["run_id"])
     numbers = epochs["epoch"].to_numpy(dtype=np.int64)
@@ -141,4 +143,9 @@ def epochs_table(path: str | os.PathLike[str]) -> xr.Dataset:
         values[run, numbers - first] = pd.to_numeric(epochs[name], errors="coerce")
         dataset[name] = (("run", "epoch"), values, {"long_name": meaning})
     dataset["seconds"].attrs["units"] = "s"
+    phase = epochs["phase"].fillna("").to_numpy(dtype=str)
+    if any(phase):
+        phases = np.full((len(runs), last - first + 1), "", dtype=object)
+        phases[run, numbers - first] = phase
+        dataset = dataset.assign_coords(phase=(("run", "epoch"), phases, {"long_name": PHASE}))
     return dataset

@@ -62,6 +62,7 @@ def epoch_sums(
     summary: DataSummary,
     space: FeatureSpace | None = None,
     engine: Engine = CPU_EXACT,
+    label: str = "",
 ) -> Partial:
     """Search and add up all samples for a codebook, in one pass over the data.
 
@@ -76,6 +77,8 @@ def epoch_sums(
     space : FeatureSpace, optional
         By default samples are used without scaling.
     engine : Engine
+    label : str
+        Which epoch it is, for the names of tasks; see `som_dask.passes.run.Pass`.
 
     Returns
     -------
@@ -97,6 +100,7 @@ def epoch_sums(
         joins=engine.exact and engine.device == "cpu",
         nodes=len(codebook),
         device=engine.device,
+        label=label,
     )
     sums = run_pass(look, samples, shared, _ledger_of(samples, summary) if engine.exact else None)
     if sums.samples != samples.n_samples:

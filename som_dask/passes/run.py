@@ -84,6 +84,9 @@ class Pass:
         Number of rows of the arrays in a result. If there are few samples compared with it, there are few groups.
     device : {"cpu", "gpu"}
         The device that computes; only for a CPU are blocks read ahead piece by piece.
+    label : str
+        Which of the passes of this name it is, such as the number of an epoch, in letters, digits and underscores,
+        but not in letters alone. Names of tasks hold it, and so do the groups of tasks on the dashboard.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Pass:
     joins: bool = False
     nodes: int = 1
     device: str = "cpu"
+    label: str = ""
 
 
 def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any] | None = None) -> Any:
@@ -122,7 +126,7 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         return run_here(_look_at, [held.rows], None if held.weights is None else [held.weights], plan, shared)
     rows = samples.sources() if look.device == "cpu" else samples.keys()
     weights, numbers = samples.weight_keys(), samples.row_numbers()
-    name = f"{look.name}-{uuid.uuid4().hex}"
+    name = _name_tasks(look.name, look.label)
     graph = _Graph(name, samples.tasks(pieces=look.device == "cpu"))
     shares = share_out(samples, look.nodes, joins=look.joins, device=look.device)
     on_cluster = any(share.worker is not None for share in shares)
@@ -184,12 +188,22 @@ def run_over_arrays(name: str, of_blocks: Callable[..., Any], arrays: Sequence[A
     dims = tuple(range(arrays[0].ndim))
     _, arrays = dask.array.core.unify_chunks(*(item for array in arrays for item in (array, dims)))
     keys = [_flatten_keys(array.__dask_keys__(), array.ndim) for array in arrays]
-    name = f"{name}-{uuid.uuid4().hex}"
+    name = _name_tasks(name)
     graph = _Graph(name, tasks_of(arrays))
     task = functools.partial(_call_on_blocks, of_blocks, shared)
     for i, blocks in enumerate(zip(*keys, strict=True)):
         graph.add_part((name, 0, i), (task, *blocks))
     return graph.add_up()
+
+
+def _name_tasks(name: str, label: str = "") -> str:
+    """Return a name for the tasks of one pass: what they do, which pass it is, and what no other pass has.
+
+    The scheduler keeps for ever what it knows of the tasks whose names begin with the same words, such as how long
+    they take. A label is no such word for Dask unless it is all letters: thousands of epochs stay one kind of task.
+    """
+    assert not label.split("-")[0].isalpha(), f"{label!r} would make another kind of task"
+    return "-".join(filter(None, (name, label, uuid.uuid4().hex)))
 
 
 def _flatten_keys(keys: Any, depth: int) -> list[Any]:

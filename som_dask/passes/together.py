@@ -115,6 +115,7 @@ def _run_passes(samples: Samples, wishes: Sequence[Wish]) -> list[Any]:
         joins=all(look.joins for look in looks),
         nodes=sum(look.nodes for look in looks),
         device=looks[0].device if len({look.device for look in looks}) == 1 else "cpu",
+        label="_".join(dict.fromkeys(look.label for look in looks if look.label)),
     )
     shared = _Shared(tuple(wish.arguments[2] for wish in chosen))
     results: _Results = run_pass(look, samples, shared, list(zip(*own, strict=True)))

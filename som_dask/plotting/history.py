@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ from som_dask.plotting.values import takes_epochs
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_training"]
+__all__ = ["CURVES", "draw_curve", "plot_training"]
 
 CURVES = {  # title and color of each variable
     "quantization_error": ("quantization error", "#31688e"),
@@ -23,12 +23,13 @@ CURVES = {  # title and color of each variable
     "radius": ("neighborhood radius [lattice units]", "#4d4d4d"),
     "learning_rate": ("learning rate", "#7a6a1f"),
 }
+ROUGH = "#b5b5b5"  # color of rough epochs: their errors are those of a few samples
 FEW = 50  # up to so many epochs are drawn as points too
 
 
 @takes_epochs
 def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None = None) -> np.ndarray:
-    """Draw the errors and the radius of the neighborhood over the epochs.
+    """Draw the errors and the radius of the neighborhood over the epochs; those of a rough phase are gray.
 
     Parameters
     ----------
@@ -69,18 +70,38 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
             raise ParameterError(f"training curves need {len(names)} axes, got {len(panels)}")
         panels = panels[: len(names)]
     epoch = model["epoch"].values
+    rough = model["phase"].values == "rough" if "phase" in model else np.zeros(len(epoch), dtype=bool)
     for ax, name in zip(panels, names, strict=True):
         title, color = CURVES[name]
-        ax.plot(epoch, model[name].values, color=color, marker="o" if len(epoch) <= FEW else "", markersize=3.5)
+        draw_curve(ax, epoch, model[name].values, rough, color)
         ax.set_title(title, loc="left", fontsize=10)
-        ax.xaxis.get_major_locator().set_params(integer=True)
         known = model[name].values[np.isfinite(model[name].values)]
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         if abs(high) > 0 and high - low < 1e-6 * abs(high):  # nothing but rounding, which must not fill the panel
             ax.set_ylim(low - 0.05 * abs(low), high + 0.05 * abs(high))
         if name != "quantization_error":  # which is far from 0: its curve would be flat
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if name == "learning_rate" else 0.0)
-        ax.grid(color="#e5e5e5", linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("epochs done")
     return panels
+
+
+def draw_curve(ax: Any, epoch: np.ndarray, values: np.ndarray, rough: np.ndarray, color: str) -> None:
+    """Draw what is known of the epochs as a curve, and of the rough ones as another.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    epoch, values : (n,) arrays
+    rough : (n,) bool
+        Which of the epochs are of a rough phase.
+    color : str
+        Color of the other epochs.
+    """
+    style = {"marker": "o" if len(epoch) <= FEW else "", "markersize": 3}
+    if rough.any():
+        ax.plot(epoch[rough], values[rough], color=ROUGH, label="rough", **style)
+        ax.legend(fontsize=8, frameon=False)
+    ax.plot(epoch[~rough], values[~rough], color=color, **style)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(color="#e5e5e5", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)

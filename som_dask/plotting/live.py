@@ -14,7 +14,7 @@ import xarray as xr
 from som_dask.errors import ParameterError
 from som_dask.io.models import lattice_of
 from som_dask.plotting.figures import create_figure, is_wide, measure_extent
-from som_dask.plotting.history import CURVES
+from som_dask.plotting.history import CURVES, draw_curve
 from som_dask.plotting.maps import plot_hits, plot_u_matrix
 from som_dask.plotting.planes import plot_plane
 from som_dask.plotting.texts import clean_text
@@ -27,7 +27,6 @@ SHARE = 0.2  # of the time, at most, that drawing takes
 PAUSE = 1.0  # seconds between two pictures, at least
 MOST_PLANES = 6
 ERRORS = ("quantization_error", "topographic_error")
-ROUGH = "#b5b5b5"
 HIGH, WIDE, WIDE_OF_PLANES, CURVE = 4.2, 5.2, 6.0, 3.4  # inches: of the map or planes at most, and of the curves
 DOTS = 90  # an inch
 
@@ -180,17 +179,9 @@ def _draw_errors(figure: Any, errors: np.ndarray, start: float, width: float, he
         box = (start + 0.65, height - 0.55 - (place + 1) * each + 0.05, CURVE - 0.6, each - 0.35)
         ax = figure.add_axes(tuple(np.array(box) / (width, height, width, height)))
         title, color = CURVES[name]
-        rough = errors[:, 3] > 0
-        many = "" if len(errors) > 50 else "o"
-        ax.plot(errors[rough, 0], errors[rough, 1 + i], color=ROUGH, marker=many, markersize=3, label="rough")
-        ax.plot(errors[~rough, 0], errors[~rough, 1 + i], color=color, marker=many, markersize=3)
+        draw_curve(ax, errors[:, 0], errors[:, 1 + i], errors[:, 3] > 0, color)
         ax.set_title(title, loc="left", fontsize=9)
         ax.tick_params(labelsize=8)
-        ax.grid(color="#e5e5e5", linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        if rough.any():
-            ax.legend(fontsize=8, frameon=False)
         if place == len(shown) - 1:
             ax.set_xlabel("epochs done", fontsize=8)
         else:

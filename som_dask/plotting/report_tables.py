@@ -69,16 +69,16 @@ def list_measures(model: xr.Dataset, others: Mapping[str, xr.Dataset | None]) ->
 
 
 def list_epochs(model: xr.Dataset) -> Table:
-    """List the errors and the radius for each epoch."""
+    """List the errors and the radius for each epoch, and its phase if there are two."""
     names = [name for name in HISTORY if name in model]
-    columns = [model[name].values for name in names]
+    columns = [[format_number(value) for value in model[name].values] for name in names]
+    if "phase" in model.coords:
+        names.insert(0, "phase")
+        columns.insert(0, [str(phase) for phase in model["phase"].values])
     return Table(
         caption="Errors of the map after so many epochs, and the radius that followed",
         heads=["epochs done", *map(_to_words, names)],
-        rows=[
-            [str(epoch), *map(format_number, values)]
-            for epoch, *values in zip(model["epoch"].values, *columns, strict=True)
-        ],
+        rows=[[str(epoch), *cells] for epoch, *cells in zip(model["epoch"].values, *columns, strict=True)],
         numeric=True,
         summary="All epochs as a table",
     )

@@ -16,7 +16,7 @@ from distributed import Future
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.engine.device import Device
-from som_dask.engine.row_numbers import BoxRows, ConsecutiveRows, Grid, RowNumbers, all_box_rows, box_rows, table_rows
+from som_dask.engine.row_numbers import ConsecutiveRows, Grid, RowNumbers, all_box_rows, table_rows
 from som_dask.samples.absent import AbsentChunks, refuse_absent
 from som_dask.samples.read_ahead import StoredRows
 from som_dask.samples.stacking import (
@@ -157,10 +157,6 @@ class Samples:
     def sample_shape(self) -> tuple[int, ...]:
         """Size of each sample dimension."""
         return tuple(sum(sizes) for sizes in self.sample_chunks)
-
-    def box_of(self, index: int) -> BoxRows:
-        """Return where a block lies along the sample dimensions."""
-        return box_rows(self.sample_chunks, index)
 
     def allow_for(self, missing: Missing) -> Samples:
         """Return the samples, if their store is complete or its gaps are allowed for by `missing`.

@@ -140,9 +140,10 @@ class _Training:
 
     def _add_up(self, index: int, points: np.ndarray) -> Partial:
         """Search and add up the samples of an epoch."""
-        if self.rough is not None and index < self.plan.n_rough:
-            return self.rough.add_up(self.plan.part_of(index), points, self.lattice, self.config.precision)
-        return self.data.add_up(points, self.lattice, self.data.execution.engine(self.config.precision))
+        plan, precision, label = self.plan, self.config.precision, self.plan.label_of(index)
+        if self.rough is not None and index < plan.n_rough:
+            return self.rough.add_up(plan.part_of(index), points, self.lattice, precision, label)
+        return self.data.add_up(points, self.lattice, self.data.execution.engine(precision), label)
 
 
 def train_batch(

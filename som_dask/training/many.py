@@ -271,7 +271,10 @@ class _HeldOut:
         missing, lattice = self.run.config.missing, self.run.lattice
         space = fit_space(self.summary, missing=missing, weighted=True, scaled_by=data.space)
         engine = data.execution.engine(self.run.config.precision)
-        sums, held = at_once(add_up, lambda: epoch_sums(self.samples, points, lattice, self.summary, space, engine))
+        measure = functools.partial(
+            epoch_sums, self.samples, points, lattice, self.summary, space, engine, "held_out"
+        )
+        sums, held = at_once(add_up, measure)
         self.errors = held.quantization_error, held.topographic_error
         total: Partial = sums
         return total

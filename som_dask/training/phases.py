@@ -15,6 +15,7 @@ from som_dask.training.config import MapConfig
 
 __all__ = [
     "FINE_TUNING",
+    "LAST_PASS",
     "ROUGH",
     "Phase",
     "Plan",
@@ -27,6 +28,7 @@ __all__ = [
 
 Phase = Literal["rough", "fine-tuning"]
 ROUGH, FINE_TUNING = get_args(Phase)
+LAST_PASS = "last_pass"  # in names of tasks: after the last epoch, to measure the map
 # Parts of the drawn samples that the thirds of the rough phase use. From one to the next the radius about halves, so
 # the nodes that a sample moves become a quarter as many, and a node needs four times as many samples.
 PARTS = (16, 4, 1)
@@ -63,6 +65,11 @@ class Plan:
         if not self.n_rough:
             return None
         return ROUGH if index < self.n_rough else FINE_TUNING
+
+    def label_of(self, index: int) -> str:
+        """Return what names of tasks tell of an epoch: its phase, if there are two, and its number from 1 on."""
+        phase = self.phase_of(index)
+        return str(index + 1) if phase is None else f"{phase.replace('-', '_')}_{index + 1}"
 
     def phases(self) -> list[str]:
         """Return the phase of each epoch, and of the measurement after the last; empty if there is only one."""

@@ -28,7 +28,7 @@ from som_dask.passes.summary import DataSummary, summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 from som_dask.training.config import Execution, MapConfig
-from som_dask.training.phases import check_draw_fits, number_to_draw
+from som_dask.training.phases import LAST_PASS, check_draw_fits, number_to_draw
 
 __all__ = ["PreparedData", "prepare_data"]
 
@@ -64,9 +64,12 @@ class PreparedData:
         how = self.execution
         return replace(self, samples=keep_on_device(self.samples, how.keep, how.device))
 
-    def add_up(self, points: np.ndarray, lattice: Lattice, engine: Engine) -> Partial:
-        """Search and add up all samples for a scaled codebook, (M, K), in one pass over the data."""
-        return epoch_sums(self.samples, points, lattice, self.summary, self.space, engine)
+    def add_up(self, points: np.ndarray, lattice: Lattice, engine: Engine, label: str = LAST_PASS) -> Partial:
+        """Search and add up all samples for a scaled codebook, (M, K), in one pass over the data.
+
+        The label tells in the names of tasks which epoch it is; by default it is the pass after the last one.
+        """
+        return epoch_sums(self.samples, points, lattice, self.summary, self.space, engine, label)
 
     def scale_codebook(self, codebook: Any, lattice: Lattice) -> np.ndarray:
         """Scale a codebook in the data's units, (rows, cols, D) or (M, D), to the map's space: (M, K) float64."""

@@ -64,11 +64,11 @@ class RoughData:
         with in_this_process():
             return RoughData(tuple(part.move_to_device() for part in self.parts))
 
-    def add_up(self, part: int, points: np.ndarray, lattice: Lattice, precision: Precision) -> Partial:
+    def add_up(self, part: int, points: np.ndarray, lattice: Lattice, precision: Precision, label: str) -> Partial:
         """Search and add up the samples of one of the parts for a scaled codebook, (M, K)."""
         data = self.parts[part]
         with in_this_process():
-            return data.add_up(points, lattice, data.execution.engine(precision))
+            return data.add_up(points, lattice, data.execution.engine(precision), label)
 
 
 def _prepare_part(drawn: Drawn, n: int, data: PreparedData, config: MapConfig) -> PreparedData:

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     schedules,
     small_jobs,
     stream,
+    time_to_quality,
 )
 from tests.benchmarks.tables import environment, environment_line
 from tests.benchmarks.timing import Options, cores
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "schedules": schedules.run,
     "small": small_jobs.run,
     "phases": phases.run,
+    "time_to_quality": time_to_quality.run,
     "guard": guard.run,
 }
 

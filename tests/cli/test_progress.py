@@ -3,11 +3,12 @@
 import dataclasses
 import io
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from som_dask.cli.progress import EpochBar
+from som_dask.cli.progress import EpochBar, is_watched
 from som_dask.training.run import Epoch
 
 
@@ -66,3 +67,14 @@ def test_the_lines_are_written_at_once(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stderr", file)
         bar(epoch(0))
         assert (tmp_path / "err.txt").read_text().startswith("epoch 1 of 20: ")
+
+
+@pytest.mark.parametrize("log_stderr", [False, True])
+def test_one_rule_says_where_progress_is_shown(log_stderr, monkeypatch):
+    monkeypatch.setattr("som_dask.passes.progress.in_notebook", lambda: True)
+    log = SimpleNamespace(stderr=log_stderr)
+    assert is_watched(None)
+    assert is_watched(log) is not log_stderr
+    monkeypatch.setattr(sys, "stderr", None)  # nobody can watch that, and it is no error to ask
+    monkeypatch.setattr("som_dask.passes.progress.in_notebook", lambda: False)
+    assert not is_watched(None)

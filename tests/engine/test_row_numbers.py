@@ -9,7 +9,6 @@ from som_dask.engine.row_numbers import (
     ConsecutiveRows,
     JoinedRows,
     all_box_rows,
-    box_rows,
     join_rows,
     table_rows,
 )
@@ -29,8 +28,7 @@ def plain_numbers(grid):
 
 @given(grids)
 def test_numbers_are_those_of_all_samples_cut_into_blocks(grid):
-    for i, wanted in enumerate(plain_numbers(grid)):
-        rows = box_rows(grid, i)
+    for rows, wanted in zip(all_box_rows(grid), plain_numbers(grid), strict=True):
         np.testing.assert_array_equal(rows.numbers(), wanted)
         assert (len(rows), rows.first) == (len(wanted), wanted[0])
         assert rows.contiguous == bool((np.diff(wanted) == 1).all())
@@ -42,7 +40,7 @@ def test_some_rows_of_a_block_and_of_joined_blocks(grid, data):
     first = data.draw(st.integers(0, len(parts) - 1))
     last = data.draw(st.integers(first, len(parts) - 1))
     wanted = np.concatenate(parts[first : last + 1])
-    boxes = [box_rows(grid, i) for i in range(first, last + 1)]
+    boxes = list(all_box_rows(grid))[first : last + 1]
     rows = join_rows(boxes, [len(box) for box in boxes])
     start = data.draw(st.integers(0, len(wanted)))
     n = data.draw(st.integers(0, len(wanted) - start))
@@ -52,12 +50,6 @@ def test_some_rows_of_a_block_and_of_joined_blocks(grid, data):
     np.testing.assert_array_equal(rows.numbers(), wanted)
     assert rows.contiguous == bool((np.diff(wanted) == 1).all())
     assert (rows.first, len(rows)) == (wanted[0], len(wanted))
-
-
-@given(grids)
-def test_the_boxes_of_all_blocks_are_those_of_each(grid):
-    n_blocks = int(np.prod([len(sizes) for sizes in grid]))
-    assert list(all_box_rows(grid)) == [box_rows(grid, i) for i in range(n_blocks)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=6), st.data())

@@ -84,6 +84,7 @@ def test_the_epochs_of_each_run():
     np.testing.assert_array_equal(table["radius"].sel(run=FIRST), [np.nan, 2.0, 2.0])
     assert table["topographic_error"].isnull().all()
     assert table["seconds"].attrs["units"] == "s"
+    assert "phase" not in table.coords
 
 
 def test_a_training_run_is_read_back_to_the_bit(rng):
@@ -93,6 +94,21 @@ def test_a_training_run_is_read_back_to_the_bit(rng):
     for name in ("quantization_error", "topographic_error", "radius"):
         assert table[name].dtype == np.float64
         np.testing.assert_array_equal(table[name], model[name][:-1])
+
+
+def test_the_phase_of_each_epoch_where_there_are_two(rng):
+    values, config = rng.normal(size=(300, 3)), MapConfig(phases="two", rough_epochs=3, epochs=2)
+    with telemetry("train", file="run.jsonl") as log:
+        model = train(values, Lattice(3, 4), config, on_epoch=log.epoch)
+    assert epochs_table("run.jsonl")["phase"].values.tolist() == [["rough"] * 3 + ["fine-tuning"] * 2]
+    with telemetry("train", file="run.jsonl") as other:
+        train(values, Lattice(3, 4), MapConfig(epochs=1), on_epoch=other.epoch)
+    table = epochs_table("run.jsonl")
+    assert table["phase"].sel(run=log.run_id).values.tolist() == model["phase"].values.tolist()[:-1]
+    assert table["phase"].sel(run=other.run_id).values.tolist() == [""] * 5
+    assert table["phase"].attrs == model["phase"].attrs
+    later = table.sel(run=log.run_id)
+    np.testing.assert_array_equal(later["radius"][later["phase"] == "fine-tuning"], model["radius"][3:-1])
 
 
 @pytest.mark.parametrize("events", [[], [{"event": "run_started", "run_id": FIRST}]])

@@ -1,10 +1,14 @@
 """Work that meets for its passes: each block is read once, in every order of asking, and errors end it all."""
 
+import functools
 import threading
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
 import pytest
+from dask.callbacks import Callback
+from distributed.utils import key_split_group
 
 from som_dask.passes.meeting import at_once, compute_shared, current_meeting, time_taken
 from som_dask.passes.run import Pass, run_pass
@@ -93,3 +97,11 @@ def test_an_error_of_a_pass_ends_all(samples):
     bad = Pass(name="bad", of_group=lambda group, shared: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         do_together(samples, [lambda: run_pass(bad, samples), lambda: run_pass(SUM, samples)])
+
+
+def test_the_one_pass_is_named_after_all(samples):
+    keys, looks = [], [replace(SUM, label=label) for label in ("3", "3", "", "last_pass")]
+    with Callback(start=keys.extend):
+        do_together(samples, [functools.partial(run_pass, look, samples, 1.0) for look in looks])
+    names = {key_split_group(key).rpartition("-")[0] for key in keys}
+    assert {name for name in names if name.startswith("sum")} == {"sum-3_last_pass"}

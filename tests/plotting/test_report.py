@@ -143,6 +143,16 @@ def test_the_tables_tell_the_model(whole, small):
     assert "center" not in Page(small).cells
 
 
+def test_the_table_of_epochs_tells_the_phase_where_there_are_two(small, model):
+    cells = Page(small).cells
+    assert cells[cells.index("epochs done") :][:2] == ["epochs done", "quantization error"]
+    words = ["rough", "rough", "fine-tuning", "fine-tuning", "fine-tuning"]
+    cells = Page(report_html(model.assign_coords(phase=("epoch", words)))).cells
+    start = cells.index("epochs done")
+    assert cells[start + 1] == "phase"
+    assert [cells[start + 5 + 5 * k :][:2] for k in range(5)] == [[str(k), word] for k, word in enumerate(words)]
+
+
 def test_hostile_names_are_text():
     names = ['<script src="http://x"></script>', "\"' onload=alert(1)", "$\\frac{$ & $"]
     model = model_of(Lattice(2, 2), names)

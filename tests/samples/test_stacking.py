@@ -11,7 +11,7 @@ from dask.optimization import cull
 from hypothesis import given
 from hypothesis import strategies as st
 
-from som_dask.engine.row_numbers import box_rows
+from som_dask.engine.row_numbers import all_box_rows
 from som_dask.samples.stacking import (
     choose_grid,
     cut_grid,
@@ -47,7 +47,7 @@ def test_a_table_has_the_rows_of_the_stacked_array(case):
     array, samples, rows = case
     grid = choose_grid([array], samples, rows)
     table = stack_variables([array.transpose(*samples, ...)], samples, grid)
-    numbers = np.concatenate([box_rows(grid, i).numbers() for i in range(len(table.chunks[0]))])
+    numbers = np.concatenate([box.numbers() for box in all_box_rows(grid)])
     found = table.compute()
     np.testing.assert_array_equal(found, plain_table(array, samples)[numbers])
     assert table.numblocks[1] == 1
@@ -61,7 +61,7 @@ def test_a_table_has_the_rows_of_the_stacked_array(case):
     assert math.prod(max(sizes) for sizes in cut) <= max(rows // 3, 1)
     for its_grid in (even, cut):
         regridded = regrid_table(table, grid, its_grid)
-        numbers = np.concatenate([box_rows(its_grid, i).numbers() for i in range(len(regridded.chunks[0]))])
+        numbers = np.concatenate([box.numbers() for box in all_box_rows(its_grid)])
         np.testing.assert_array_equal(regridded, plain_table(array, samples)[numbers])
 
 
@@ -91,8 +91,10 @@ def test_a_block_depends_only_on_the_chunks_that_it_overlaps(samples, rows):
     grid = choose_grid([source], samples, rows)
     with dask.config.set({"array.rechunk.method": "p2p"}):
         table = stack_variables([source.transpose(*samples, ...)], samples, grid)
-    for i in range(0, len(table.chunks[0]), 1 + len(table.chunks[0]) // 5):
-        box = box_rows(grid, i)
+    boxes = list(all_box_rows(grid))
+    assert len(boxes) == len(table.chunks[0])
+    for i in range(0, len(boxes), 1 + len(boxes) // 5):
+        box = boxes[i]
         of = dict(zip(samples, zip(box.offsets, box.shape, strict=True), strict=True))
         bounds = [of.get(dim, (0, size)) for dim, size in zip(dims, sizes, strict=True)]
         wanted = np.indices([-(-n // c) for n, c in zip(sizes, chunk, strict=True)]).reshape(3, -1).T

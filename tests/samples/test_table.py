@@ -188,7 +188,7 @@ def test_fields_as_samples(field):
 def test_points_as_samples(field):
     samples = open_samples(field.chunk(time=6, lat=4), sample_dims=["lon", "time"], block_size="2 kB")
     table = field.transpose("lon", "time", "lat").values.reshape(-1, 6)
-    numbers = np.concatenate([samples.box_of(i).numbers() for i in range(len(samples.block_rows))])
+    numbers = np.concatenate([each.numbers() for each in samples.row_numbers()])
     np.testing.assert_array_equal(samples.array, table[numbers])
     assert samples.sample_shape == (8, 20)
     wanted = np.array([150, 3, 3, 77, 0, 159])
@@ -218,7 +218,7 @@ def test_several_variables_with_levels(stored, field, rng, tmp_path):
     assert samples.features == ("z level=1000", "z level=500", "z level=200", "t2m")
     assert samples.sample_dims == ("lon", "time", "lat")
     columns = [*levels.values, field.transpose(*samples.sample_dims).values]
-    numbers = np.concatenate([samples.box_of(i).numbers() for i in range(len(samples.block_rows))])
+    numbers = np.concatenate([each.numbers() for each in samples.row_numbers()])
     np.testing.assert_array_equal(samples.array, np.stack(columns, axis=-1).reshape(-1, 4)[numbers])
     assert len(samples.block_rows) > 3
     assert samples.units is None
@@ -319,7 +319,7 @@ def test_cut_blocks_of_a_stored_table_are_read_from_it_chunk_by_chunk(tmp_path, 
 
 def rechunked(column, samples, other):
     """The table or the weights of samples in the blocks of others."""
-    numbers = np.concatenate([other.box_of(i).numbers() for i in range(math.prod(map(len, other.grid)))])
+    numbers = np.concatenate([each.numbers() for each in other.row_numbers()])
     rows = [math.prod(shape) for shape in itertools.product(*other.grid)]
     return da.from_array(
         column.compute()[table_rows(numbers, samples.sample_chunks)], chunks=(rows, -1)[: column.ndim]

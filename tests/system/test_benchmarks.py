@@ -1,7 +1,9 @@
 """The benchmarks run: no time is judged, only that numbers come out."""
 
+import json
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,22 @@ from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import epochs
-from tests.benchmarks import data, epoch, gaps, gpu, maps, online, phases, scale, schedules, small_data, small_jobs
+from tests.benchmarks import (
+    data,
+    epoch,
+    gaps,
+    gpu,
+    maps,
+    online,
+    phases,
+    quality_points,
+    scale,
+    schedules,
+    small_data,
+    small_jobs,
+    time_to_quality,
+    trainings,
+)
 from tests.benchmarks.scale_meter import longest_work, routes_of
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
@@ -282,3 +299,78 @@ def test_phases_are_measured_beside_epochs_on_all_samples(capsys):
             table = make(50, np.random.default_rng(0))
             assert table.shape[0] == 50
             assert np.isfinite(table).all()
+
+
+def test_time_to_quality_gives_a_table_and_a_picture(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(time_to_quality, "DATA", {"noise": lambda n: data.noise(n, 3), "absent": lambda n: _absent()})
+    two, one = trainings.TRAININGS["ours, two phases"].run, trainings.TRAININGS["ours, one phase"].run
+    few = {
+        "ours, two phases": trainings.Training(two, ((6, 1), (6, 3))),
+        "ours, one phase": trainings.Training(one, ((0, 2), (0, 5))),
+        **{name: replace(trainings.TRAININGS[name], ladder=((0, 2),)) for name in ("XPySom", "MiniSom")},
+    }
+    monkeypatch.setattr(time_to_quality, "TRAININGS", few)
+    setting = time_to_quality.Setting(200, 4, online=True, rounds=2)
+    results = time_to_quality.run(Options(threads=1), [setting, replace(setting, online=False)])
+    found = [{(p["contestant"], p["epochs"]): p for p in result["points"]} for result in results]
+    assert [len(points) for points in found] == [6, 5]
+    reads = {key: point["reads"] for key, point in found[0].items()}
+    assert reads == {
+        ("ours, two phases", "6 + 1"): 3,  # the first pass, the epoch, the last pass
+        ("ours, two phases", "6 + 3"): 5,
+        ("ours, one phase", "2"): 5,  # the initial plane too
+        ("ours, one phase", "5"): 8,
+        ("XPySom", "2"): 2,
+        ("MiniSom", "2"): 2,
+    }
+    for point in found[0].values():
+        assert point["rounds"] == 2
+        assert 0 < point["cpu"] < math.inf
+    kept, picture = tmp_path / "kept.json", tmp_path / "picture.png"
+    kept.write_text(json.dumps({"results": {"time_to_quality": results[:1]}}))
+    time_to_quality.main([str(kept), str(picture)])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "skipped absent: for the test" in printed
+    assert "within 1 % and TE within 1 point" in printed
+
+
+@pytest.mark.parametrize("name", ["ours, two phases", "ours, to radius 0.3", "XPySom", "MiniSom, plane"])
+def test_all_codebooks_are_measured_alike(name, rng):
+    values, side = rng.normal(size=(90, 3)).astype(np.float32), 5
+    training = trainings.TRAININGS[name]
+    codebook = training.run(values, side, (3, 2) if "two" in name else (0, 2), 0)
+    node = np.arange(side**2)
+    adjacent = trainings.lattice_of(side).adjacent(node[:, None], node[None, :])
+    wanted = maps.errors(values.astype(np.float64), maps.Map(codebook, adjacent))
+    assert trainings.errors_of(values, side, codebook) == pytest.approx(wanted, rel=1e-9)
+    assert wanted[1] > 0
+
+
+def quality_points_of(contestant, *points):
+    return [
+        quality_points.Point(contestant, str(k), cpu, cpu, 1.0, qe, te, 1) for k, (cpu, qe, te) in enumerate(points)
+    ]
+
+
+def test_the_quickest_map_that_is_good_enough():
+    points = quality_points_of("a", (1.0, 2.0, 0.1), (3.0, 1.009, 0.109), (2.0, 1.02, 0.0), (4.0, 0.9, 0.2))
+    assert quality_points.time_until(points, 1.0, 0.1).epochs == "1"
+    assert quality_points.time_until(points, 0.9, 0.2).epochs == "3"
+    assert quality_points.time_until(points, 0.8, 0.2) is None
+    assert quality_points.time_until(points, 2.0, 0.05).epochs == "2"
+
+
+def test_who_is_as_good_as_whom(capsys):
+    peer = quality_points_of("peer", (5.0, 2.0, 0.1), (6.0, 1.0, 0.1), (12.0, 1.0, 0.1))
+    good, bad = ((2.0, 1.5, 0.1), (3.0, 1.0, 0.1)), ((1.0, 1.5, 0.1),)
+    found = {
+        "some": [*quality_points_of("ours, two phases", *bad), *quality_points_of("ours, one phase", *good), *peer],
+        "more": [*quality_points_of("ours, two phases", *bad), *peer],
+    }
+    assert quality_points.compare(found["some"], "ours", "peer") == 0.5  # until it is as good as at its end
+    assert quality_points.compare(found["more"], "ours", "peer") is None
+    assert quality_points.compare(found["some"], "peer", "ours, two phases") == 6.0
+    quality_points.show_points("title", found)
+    cells = capsys.readouterr().out.splitlines()[-4].split("  ")
+    assert [cell.strip() for cell in cells if cell] == ["peer", "1 of 2", "0.500", "2 of 2", "6.00 [6.00, 6.00]"]

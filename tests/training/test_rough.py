@@ -7,13 +7,16 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 from distributed import Client
+from distributed.utils import key_split_group
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.io.checkpoints import CheckpointFolder
 from som_dask.io.models import open_model, save_model
 from som_dask.numerics.hashing import mix
 from som_dask.samples.open import open_samples
+from som_dask.training import rough
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.train import epochs, train
 from tests.reference.twins import next_codebook, sums_of
@@ -98,6 +101,32 @@ def test_the_same_bits_on_a_cluster_which_rough_epochs_never_use(values):
         assert not any("epoch_sums" in str(entry[0]) for entry in log)
         next(run)
         assert any("epoch_sums" in str(entry[0]) for entry in log)
+
+
+def epochs_named(keys):
+    words = [key_split_group(key).split("-") for key in keys]
+    return {each[1] for each in words if each[0] == "epoch_sums"}
+
+
+def test_names_of_tasks_tell_the_epoch_and_are_no_more_kinds_the_more_epochs_there_are(values):
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as client:
+        scheduler, data, kinds = client.cluster.scheduler, blocks(values, 700), []
+        for epochs_asked in (2, 12):
+            scheduler.transition_log.clear()
+            train(data, LATTICE, MapConfig(epochs=epochs_asked))
+            named = epochs_named(entry[0] for entry in scheduler.transition_log)
+            assert named == {*map(str, range(1, epochs_asked + 1)), "last_pass"}
+            kinds.append(set(scheduler.task_prefixes))
+        assert kinds[0] == kinds[1]
+        assert {"epoch_sums", "add_up", "broadcast"} < kinds[0]
+
+
+def test_names_of_tasks_tell_the_phase(values, monkeypatch):
+    monkeypatch.setattr(rough, "BLOCK_ROWS", 100)  # those of one block are added up without a graph
+    keys = []
+    with Callback(start=keys.extend):
+        train(blocks(values, 700), LATTICE, dataclasses.replace(CONFIG, rough_epochs=2, rough_samples=200))
+    assert epochs_named(keys) == {"rough_1", "rough_2", "fine_tuning_3", "fine_tuning_4", "last_pass"}
 
 
 def test_sample_dimensions_in_any_order_of_blocks_are_the_same(values):
