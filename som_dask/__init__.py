@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
     from som_dask.analysis.clusters import clusters, sample_clusters
+    from som_dask.analysis.coverage import coverage
     from som_dask.analysis.evaluation import evaluate
     from som_dask.analysis.label_store import infer_to_store
     from som_dask.analysis.labels import infer
+    from som_dask.analysis.node_histograms import calibrate_histogram, summarize_histograms
     from som_dask.analysis.node_summary import summarize_labels, summarize_values
     from som_dask.analysis.soft_labels import infer_soft
     from som_dask.errors import SomError
@@ -38,9 +40,11 @@ PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
     "analysis.clusters": ("clusters", "sample_clusters"),
+    "analysis.coverage": ("coverage",),
     "analysis.evaluation": ("evaluate",),
     "analysis.label_store": ("infer_to_store",),
     "analysis.labels": ("infer",),
+    "analysis.node_histograms": ("calibrate_histogram", "summarize_histograms"),
     "analysis.node_summary": ("summarize_labels", "summarize_values"),
     "analysis.soft_labels": ("infer_soft",),
     "errors": ("SomError",),
@@ -77,8 +81,10 @@ __all__ = [
     "__version__",
     "add_dashboard_page",
     "bootstrap_weights",
+    "calibrate_histogram",
     "choose_size",
     "clusters",
+    "coverage",
     "epochs",
     "evaluate",
     "held_out",
@@ -92,6 +98,7 @@ __all__ = [
     "retrain",
     "sample_clusters",
     "save_model",
+    "summarize_histograms",
     "summarize_labels",
     "summarize_values",
     "train",

@@ -13,7 +13,7 @@ import som_dask
 
 HOUSE = Path(som_dask.__file__).parent
 PROMPT = ">>> "
-PICTURES = ("maps", "planes", "profiles", "classes", "fields", "history")
+PICTURES = ("maps", "planes", "profiles", "classes", "fields", "history", "calibration")
 
 
 def modules():

@@ -18,7 +18,15 @@ SITE = ROOT / "deploy" / "site"
 PAGES = sorted(path for path in SITE.rglob("*") if path.suffix in (".md", ".rst"))
 NOTEBOOKS = [path for path in PAGES if "file_format: mystnb" in path.read_text(encoding="utf-8")]
 GALLERY = [path for path in NOTEBOOKS if path.parent.name == "gallery"]
-PICTURES = ("maps", "planes", "profiles", "classes", "fields", "history")  # what users import of plotting
+PICTURES = (
+    "maps",
+    "planes",
+    "profiles",
+    "classes",
+    "fields",
+    "history",
+    "calibration",
+)  # what users import of plotting
 
 
 def name_of(path):
