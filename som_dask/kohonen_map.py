@@ -152,6 +152,7 @@ class KohonenMap:
         *,
         sample_weights: Any = None,
         feature_weights: Any = None,
+        value_errors: Any = None,
         codebook: Any = None,
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: Resume = False,
@@ -169,6 +170,8 @@ class KohonenMap:
             The batch rule, for data of any size, or Kohonen's online rule, which presents one sample after the other.
         sample_weights, feature_weights : optional
             How much each sample and each feature counts; see `som_dask.train`. For the batch rule only.
+        value_errors : optional
+            The error of each value; see `som_dask.train`. For the batch rule only.
         codebook : (rows, cols, D) array, optional
             Codebook to start from, in the data's units, such as the `codebook` of another map.
         checkpoints : path or CheckpointFolder, optional
@@ -215,6 +218,7 @@ class KohonenMap:
             execution,
             sample_weights=sample_weights,
             feature_weights=feature_weights,
+            value_errors=value_errors,
             codebook=values_of(codebook),
             checkpoints=checkpoints,
             resume=resume,
@@ -363,7 +367,9 @@ class KohonenMap:
         )
         return replace(self, _model=model)
 
-    def infer(self, data: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
+    def infer(
+        self, data: Any, *, missing: Missing | None = None, device: str = "cpu", value_errors: Any = None
+    ) -> xr.Dataset:
         """Find the best matching unit of each sample, lazily: nothing is read until the result is computed.
 
         Parameters
@@ -372,6 +378,8 @@ class KohonenMap:
         missing : {"error", "drop", "mask"}, optional
             How samples that lack features are treated; by default as in training. See `som_dask.infer`.
         device : {"cpu", "gpu"}
+        value_errors : optional
+            The error of each value; see `som_dask.infer`.
 
         Returns
         -------
@@ -395,7 +403,7 @@ class KohonenMap:
         >>> dict(labels.sizes)
         {'sample': 40}
         """
-        return infer(data, self._require_model(), missing=missing, device=device)
+        return infer(data, self._require_model(), missing=missing, device=device, value_errors=value_errors)
 
     def infer_soft(self, data: Any, k: int = 3, **options: Any) -> xr.Dataset:
         """Find the k nearest nodes of each sample and its membership in each, lazily; see `som_dask.infer_soft`.

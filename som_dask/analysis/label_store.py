@@ -73,6 +73,7 @@ def infer_to_store(
     overwrite: bool = False,
     missing: Missing | None = None,
     device: str = "cpu",
+    value_errors: Any = None,
     soft: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -89,7 +90,7 @@ def infer_to_store(
 
     Parameters
     ----------
-    data, model, missing, device
+    data, model, missing, device, value_errors
         As for `som_dask.infer`.
     place : path, fsspec URL or Zarr store
         A store is written to directly, without a hidden store beside it: publishing the labels, as by the commit of
@@ -136,7 +137,7 @@ def infer_to_store(
     if part is not None:
         _check_part(part, place)
     read = [data, model]
-    task: LabelTask = LabelTask.of(data, model, missing, device)
+    task: LabelTask = LabelTask.of(data, model, missing, device, value_errors)
     if soft is not None:
         task = SoftTask(task.samples, task.model, task.missing, device, **soft)
     place = resolve_place(place)
