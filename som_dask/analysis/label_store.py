@@ -173,7 +173,7 @@ def name_part(place: str, k: int, n: int) -> str:
 
 def state_of_input(samples: Samples) -> str | None:
     """Return the state of the stored input that samples and coordinates come from; None if there is none."""
-    names = [*samples.variables, *samples.coords] if samples.variables else []
+    names = [*samples.variables, *samples.error_variables, *samples.coords] if samples.variables else []
     return None if samples.place is None else store_state(samples.place, names)
 
 
@@ -206,7 +206,15 @@ class LabelStore:
     def plan(self) -> dict[str, Any]:
         """What must be the same for a run to continue an earlier one, as JSON values."""
         samples = self.samples
-        read = [samples.features, samples.sample_dims, samples.feature_dims, str(samples.array.dtype), samples.nodata]
+        read: list[Any] = [
+            samples.features,
+            samples.sample_dims,
+            samples.feature_dims,
+            str(samples.array.dtype),
+            samples.nodata,
+        ]
+        if samples.value_errors:
+            read.append([True, samples.error_variables])
         return {
             "layout": LAYOUT,
             "model": label_digest(self.task.model),

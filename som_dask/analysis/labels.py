@@ -118,7 +118,7 @@ def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
         values = block[some]
         if space.value_errors:  # where there is no error, a value counts as missing
             values, errors = np.hsplit(values, 2)
-            values = np.where(np.isfinite(errors) | np.isinf(values), values, np.nan)
+            values = np.where(np.isfinite(errors), values, np.nan)
         values = values if space.columns is None else values[:, space.columns]
         bad += int(np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values)))
     if bad:

@@ -145,7 +145,8 @@ def open_samples(
     found = open_source(source, asked, names)
     missing = parse_nodata(nodata)
     found = found.without(missing)
-    errors = value_errors_of(value_errors, found, names)
+    errors, error_variables = value_errors_of(value_errors, found, names), names_of_errors(value_errors)
+    own_errors = bool(error_variables) or not errors  # everything is read from the source
     roles = roles_of(found.variables, as_names(sample_dims), as_names(feature_dims), found.description)
     choice = None if names is None else choose_features(found.variables, roles, names, found.description)
     opened = tuple(str(v.name) for v in found.variables if v.name is not None)
@@ -155,9 +156,7 @@ def open_samples(
     beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
     other = None if beside is None else found.find_other(beside)
     absent = (
-        ()
-        if allow_missing_chunks
-        else found.find_absent((*names_of_errors(value_errors), *(() if beside is None else (beside,))))
+        () if allow_missing_chunks else found.find_absent((*error_variables, *(() if beside is None else (beside,))))
     )
     if wanted is not None and wanted.kind != "f":  # no integer says that it is missing
         absent = tuple(replace(each, missing=False) for each in absent)
@@ -207,10 +206,11 @@ def open_samples(
         variables=opened,
         nodata=missing,
         features_chosen=choice is not None,
-        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
+        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) and own_errors else None,
         stack=replace(stack, name=table.name),
         absent=absent,
         value_errors=bool(errors),
+        error_variables=error_variables,
     )
 
 

@@ -87,6 +87,8 @@ class Samples:
         How the weights follow from others, by the numbers of the rows; see `som_dask.samples.reweight`.
     value_errors : bool
         Whether each value has an error: `array` is then (n, 2 D), the values and behind them their errors.
+    error_variables : tuple of str
+        Names of the variables that the errors come from; empty if they were given otherwise.
 
     Examples
     --------
@@ -120,6 +122,7 @@ class Samples:
     stack: Stack | None = None
     reweighting: Any = None
     value_errors: bool = False
+    error_variables: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:

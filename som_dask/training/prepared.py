@@ -182,7 +182,7 @@ def prepare_data(
     _refuse_unsupported(_foresee_space(samples, config, scaled_by), engine)  # before any work
     samples = keep_samples(samples, execution.keep)
     most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples, samples.n_features)
-    check_draw_fits(most, samples.n_features)
+    check_draw_fits(most, samples.array.shape[1])
     draw = Draw.from_samples(samples, most, config.seed) if most else None
     summary = summarize(samples, config.missing, scaling, draw)
     space = fit_space(
