@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from som_dask.algorithm.online_rule import OnlineConfig
     from som_dask.analysis.clusters import clusters, sample_clusters
     from som_dask.analysis.composites import composites
+    from som_dask.analysis.coverage import coverage
     from som_dask.analysis.evaluation import evaluate
     from som_dask.analysis.frequencies import frequencies, trends
     from som_dask.analysis.label_store import infer_to_store
     from som_dask.analysis.labels import infer
+    from som_dask.analysis.node_histograms import calibrate_histogram, summarize_histograms
     from som_dask.analysis.node_summary import summarize_labels, summarize_values
     from som_dask.analysis.sammon import sammon
     from som_dask.analysis.soft_labels import infer_soft
@@ -43,10 +45,12 @@ PLACES = {
     "algorithm.online_rule": ("OnlineConfig",),
     "analysis.clusters": ("clusters", "sample_clusters"),
     "analysis.composites": ("composites",),
+    "analysis.coverage": ("coverage",),
     "analysis.evaluation": ("evaluate",),
     "analysis.frequencies": ("frequencies", "trends"),
     "analysis.label_store": ("infer_to_store",),
     "analysis.labels": ("infer",),
+    "analysis.node_histograms": ("calibrate_histogram", "summarize_histograms"),
     "analysis.node_summary": ("summarize_labels", "summarize_values"),
     "analysis.sammon": ("sammon",),
     "analysis.soft_labels": ("infer_soft",),
@@ -85,9 +89,11 @@ __all__ = [
     "__version__",
     "add_dashboard_page",
     "bootstrap_weights",
+    "calibrate_histogram",
     "choose_size",
     "clusters",
     "composites",
+    "coverage",
     "epochs",
     "evaluate",
     "frequencies",
@@ -103,6 +109,7 @@ __all__ = [
     "sammon",
     "sample_clusters",
     "save_model",
+    "summarize_histograms",
     "summarize_labels",
     "summarize_values",
     "train",

@@ -10,7 +10,6 @@ from typing import Any
 
 import xarray as xr
 
-from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.lattice import Boundary, Lattice, Topology
 from som_dask.analysis.clusters import clusters
 from som_dask.analysis.evaluation import evaluate
@@ -152,6 +151,7 @@ class KohonenMap:
         *,
         sample_weights: Any = None,
         feature_weights: Any = None,
+        value_errors: Any = None,
         codebook: Any = None,
         checkpoints: str | os.PathLike[str] | CheckpointFolder | None = None,
         resume: Resume = False,
@@ -167,8 +167,8 @@ class KohonenMap:
         data : anything that `som_dask.open_samples` takes
         algorithm : {"batch", "online"}
             The batch rule, for data of any size, or Kohonen's online rule, which presents one sample after the other.
-        sample_weights, feature_weights : optional
-            How much each sample and each feature counts; see `som_dask.train`. For the batch rule only.
+        sample_weights, feature_weights, value_errors : optional
+            How much samples and features count, and errors of values; see `som_dask.train`. For the batch rule only.
         codebook : (rows, cols, D) array, optional
             Codebook to start from, in the data's units, such as the `codebook` of another map.
         checkpoints : path or CheckpointFolder, optional
@@ -215,6 +215,7 @@ class KohonenMap:
             execution,
             sample_weights=sample_weights,
             feature_weights=feature_weights,
+            value_errors=value_errors,
             codebook=values_of(codebook),
             checkpoints=checkpoints,
             resume=resume,
@@ -363,15 +364,14 @@ class KohonenMap:
         )
         return replace(self, _model=model)
 
-    def infer(self, data: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
+    def infer(self, data: Any, **options: Any) -> xr.Dataset:
         """Find the best matching unit of each sample, lazily: nothing is read until the result is computed.
 
         Parameters
         ----------
         data : anything that `som_dask.open_samples` takes
-        missing : {"error", "drop", "mask"}, optional
-            How samples that lack features are treated; by default as in training. See `som_dask.infer`.
-        device : {"cpu", "gpu"}
+        **options
+            ``missing``, ``device`` and ``value_errors``, as for `som_dask.infer`.
 
         Returns
         -------
@@ -395,7 +395,7 @@ class KohonenMap:
         >>> dict(labels.sizes)
         {'sample': 40}
         """
-        return infer(data, self._require_model(), missing=missing, device=device)
+        return infer(data, self._require_model(), **options)
 
     def infer_soft(self, data: Any, k: int = 3, **options: Any) -> xr.Dataset:
         """Find the k nearest nodes of each sample and its membership in each, lazily; see `som_dask.infer_soft`.

@@ -64,17 +64,18 @@ def update_codebook(
     [[6.4], [6.4]]
     """
     # Powers of two bring each feature's sums near 1: far from all samples h is so small that numerators of data
-    # in small units would lose digits to underflow before the denominator does. Weights, too, may be of any size, and
-    # get one power for all features; numbers of samples need none.
+    # in small units would lose digits to underflow before the denominator does. Weights, too, may be of any size;
+    # numbers of samples need none.
     n_features = numerator.shape[1]
     both = np.hstack([numerator, denominator])
     _, exponents = np.frexp(np.max(np.abs(column_ranges(both)), axis=0))
-    exponents[n_features:] = 0 if denominator.dtype.kind == "i" else exponents[n_features:].max()
+    if denominator.dtype.kind == "i":
+        exponents[n_features:] = 0
     both = _scale_columns(both, -exponents)
     numerator, denominator = smooth_sums(both[:, :n_features], both[:, n_features:], lattice, neighborhood, radius)
     known = np.broadcast_to(denominator > LEAST_DENOMINATOR, numerator.shape)
     means = np.divide(numerator, denominator, out=numerator, where=known)
-    return np.where(known, _scale_columns(means, exponents[:n_features] - exponents[-1]), codebook)
+    return np.where(known, _scale_columns(means, exponents[:n_features] - exponents[n_features:]), codebook)
 
 
 def _scale_columns(values: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -14,9 +14,11 @@ from som_dask.algorithm.metrics import METRICS, Metric, MetricRule
 from som_dask.errors import DataError
 from som_dask.numerics.sizes import HasSize
 
-__all__ = ["FeatureSpace", "Missing", "Part"]
+__all__ = ["LEAST_INVERSE", "FeatureSpace", "Missing", "Part"]
 
 Missing = Literal["error", "drop", "mask"]
+
+LEAST_INVERSE = 1e-100  # of an error: between it and its inverse, squares and their products with points are exact
 
 
 class Part(NamedTuple):
@@ -32,12 +34,15 @@ class Part(NamedTuple):
         Of the samples.
     complete : bool
         Whether no value is missing.
+    inverse_errors : (m, K) float64, optional
+        1 over the errors of the points' coordinates, 0 where a value is missing; None where values have no errors.
     """
 
     values: np.ndarray
     rows: np.ndarray | None
     weights: np.ndarray | None
     complete: bool
+    inverse_errors: np.ndarray | None = None
 
     def rows_from(self, start: int) -> slice | np.ndarray:
         """Which rows of a block they are, whose row `start` is the tile's first."""
@@ -70,6 +75,9 @@ class FeatureSpace(HasSize):
         Whether the samples carry weights.
     gaps : bool
         Whether some of the samples lack some of the features used.
+    value_errors : bool
+        Whether each value has an error e. Squared distances are then ``sum_j v_j (x_j - w_j)^2 / e_j^2``: how
+        features are scaled cancels. For the metric "euclidean" only.
     """
 
     center: np.ndarray
@@ -80,6 +88,7 @@ class FeatureSpace(HasSize):
     metric: Metric = "euclidean"
     weighted: bool = False
     gaps: bool = False
+    value_errors: bool = False
 
     @classmethod
     def plain(cls, n_features: int) -> FeatureSpace:
@@ -87,9 +96,10 @@ class FeatureSpace(HasSize):
         zeros, ones = np.zeros(n_features), np.ones(n_features)
         return cls(zeros, ones, ones, np.ones(n_features, dtype=bool))
 
-    def for_inference(self, missing: Missing) -> FeatureSpace:
+    def for_inference(self, missing: Missing, *, value_errors: bool = False) -> FeatureSpace:
         """The same space for samples to label, which have no weights and of which some may lack features."""
-        return replace(self, missing=missing, weighted=False, gaps=missing == "mask")
+        gaps = missing == "mask"
+        return replace(self, missing=missing, weighted=False, gaps=gaps, value_errors=value_errors)
 
     @property
     def rule(self) -> MetricRule:
@@ -134,12 +144,18 @@ class FeatureSpace(HasSize):
     @property
     def takes_samples_as_they_are(self) -> bool:
         """Whether samples are points as they are, and each counts once."""
-        return not (self.changes_values or self.weighted) and self.columns is None and self.missing == "error"
+        as_they_are = not (self.changes_values or self.weighted or self.value_errors) and self.columns is None
+        return as_they_are and self.missing == "error"
 
     @property
     def weighs_samples(self) -> bool:
         """Whether the samples of a node are weighed, not only counted."""
-        return self.weighted or self.gaps
+        return self.weighted or self.weighs_values
+
+    @property
+    def weighs_values(self) -> bool:
+        """Whether the values of a sample count apart, feature by feature."""
+        return self.gaps or self.value_errors
 
     def _center(self, points: np.ndarray) -> np.ndarray:
         """Points (n, K) without their means over the features where the metric asks for it; see `center_rows`."""
@@ -188,14 +204,18 @@ class FeatureSpace(HasSize):
         result = points / np.where(lengths > 0, lengths, 1.0)[:, None]
         return result if before is None else np.where(lengths[:, None] > 0, result, before)
 
-    def parts(self, tile: np.ndarray, weights: np.ndarray | None = None) -> Iterator[Part]:
+    def parts(
+        self, tile: np.ndarray, weights: np.ndarray | None = None, errors: np.ndarray | None = None
+    ) -> Iterator[Part]:
         """The rows of a tile (n, D) float64, which it may change, as points: at most two parts.
+
+        Errors (n, D) are those of the values, infinite where one is missing.
 
         Raises
         ------
         DataError
             If the metric is on the sphere and a sample has no direction: all its values are zero, or the same if it
-            is centered.
+            is centered. If an error of a value is not above 0, or beyond what can be squared.
         """
         if self.takes_samples_as_they_are:
             yield Part(tile, None, None, True)
@@ -223,12 +243,28 @@ class FeatureSpace(HasSize):
                 )
             with np.errstate(invalid="ignore"):  # zeros among the rows that are left out
                 values = values / lengths[:, None]
+        inverse = None if errors is None else self._invert(errors, values)
         for some, is_complete in ((complete, True), (taken & ~complete, False)):
             if some.all() and len(some):
-                yield Part(values, None, weights, is_complete)
+                yield Part(values, None, weights, is_complete, inverse)
             elif some.any():
                 rows = np.flatnonzero(some)
-                yield Part(values[rows], rows, None if weights is None else weights[rows], is_complete)
+                heavy, sharp = (None if each is None else each[rows] for each in (weights, inverse))
+                yield Part(values[rows], rows, heavy, is_complete, sharp)
+
+    def _invert(self, errors: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """1 over the errors of points (n, K), 0 where a value is missing; `errors` (n, D) are those of the values."""
+        errors = errors if self.columns is None else errors[:, self.columns]
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            inverse = self.scale[self.used] / errors
+        known = ~np.isnan(points)
+        bad = np.count_nonzero(known & ~((inverse > LEAST_INVERSE) & (inverse < 1 / LEAST_INVERSE)))
+        if bad:
+            raise DataError(
+                f"{bad} of the values have errors that are not above 0, or so small or large beside the scale of "
+                f"their feature that their squares are beyond float64"
+            )
+        return np.where(known, inverse, 0.0)
 
 
 def _lengths(points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numba
 import numpy as np
 
-__all__ = ["METRICS", "Metric", "MetricRule", "euclidean_distances", "manhattan_distances"]
+__all__ = ["METRICS", "Metric", "MetricRule", "chi_distances", "euclidean_distances", "manhattan_distances"]
 
 Metric = Literal["euclidean", "cosine", "correlation", "manhattan"]
 
@@ -100,6 +100,45 @@ def _scaled_distance(points, i, codebook, node):
         difference = (x - codebook[node, j]) / largest if x == x else 0.0
         squared += difference * difference
     return math.sqrt(squared) * largest
+
+
+@numba.njit(nogil=True, cache=True)
+def chi_distances(points, inverse, bmu, codebook):
+    """Compute ``sqrt(sum_j ((z_j - w_j) / e_j)^2)``, the distances in units of the errors of the values.
+
+    In float64, features added in order; missing values are left out.
+
+    Parameters
+    ----------
+    points : (n, K) float64
+        z, NaN where a value is missing.
+    inverse : (n, K) float64
+        1 / e, 0 where a value is missing.
+    bmu : (n,) int64
+    codebook : (M, K) float64
+
+    Returns
+    -------
+    (n,) float64
+    """
+    n, n_features = points.shape
+    result = np.empty(n)
+    for i in range(n):
+        squared = largest = 0.0
+        for j in range(n_features):
+            x = points[i, j]
+            difference = (x - codebook[bmu[i], j]) * inverse[i, j] if x == x else 0.0
+            squared += difference * difference
+            largest = max(largest, abs(difference))
+        result[i] = math.sqrt(squared)
+        if not SAFE_SQUARE < squared < 1 / SAFE_SQUARE and largest > 0:
+            squared = 0.0
+            for j in range(n_features):
+                x = points[i, j]
+                difference = (x - codebook[bmu[i], j]) * inverse[i, j] / largest if x == x else 0.0
+                squared += difference * difference
+            result[i] = math.sqrt(squared) * largest
+    return result
 
 
 @numba.njit(nogil=True, cache=True)

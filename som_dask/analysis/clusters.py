@@ -12,6 +12,7 @@ from dask.delayed import delayed
 
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis.by_node import bmus_of
 from som_dask.analysis.node_clustering import (
     KMeans,
     Ward,
@@ -21,7 +22,6 @@ from som_dask.analysis.node_clustering import (
     score_clusters,
 )
 from som_dask.analysis.node_counts import flatten_nodes
-from som_dask.analysis.node_summary import bmus_of
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
 from som_dask.io.models import feature_space_of, lattice_of, open_model, scaled_codebook_of

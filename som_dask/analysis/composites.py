@@ -21,8 +21,8 @@ from som_dask.algorithm.node_fields import (
     welch_statistic,
 )
 from som_dask.algorithm.permutations import TIE, count_as_large
+from som_dask.analysis.by_node import NODES, bmus_of, lattice_from, positions_of
 from som_dask.analysis.node_counts import flatten_nodes
-from som_dask.analysis.node_summary import BINS, bmus_of, lattice_for, positions_of
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
 
@@ -110,7 +110,7 @@ def composites(
     >>> found["composite"].dims, int(found["days"].isel(station=0).sum())
     (('row', 'col', 'station'), 90)
     """
-    lattice = lattice_for(model)
+    lattice = lattice_from(model)
     how = _Plan(lattice, test, level, permutations, block_length, seed)
     row, col = bmus_of(labels)
     field = _align_field(field, row)
@@ -132,7 +132,7 @@ def composites(
         "significant": (significant, {"long_name": "whether the difference is significant"}),
         "days": (days.astype(np.int64), {"long_name": "number of the node's days with a value", "units": "1"}),
     }
-    dims = (*BINS, *other_dims)
+    dims = (*NODES, *other_dims)
     result = xr.Dataset(
         {key: (dims, array, attrs) for key, (array, attrs) in variables.items()},
         {n: c for n, c in field.coords.items() if set(c.dims) <= set(other_dims)} | positions_of(lattice),
@@ -140,7 +140,7 @@ def composites(
     )
     if p_of_fields is not None:
         words = {"long_name": "p of no difference of the whole field from the other days", "units": "1"}
-        result["field_p_value"] = (BINS, p_of_fields, words)
+        result["field_p_value"] = (NODES, p_of_fields, words)
         result.attrs.update(permutations=permutations, block_length=block_length, seed=seed)
     lazy = any(array.chunks is not None for array in (field, row, col))
     return make_plain(result if lazy else result.compute())
@@ -198,7 +198,7 @@ def _align_field(field: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
     lacking = [str(dim) for dim in row.dims if dim not in field.dims]
     if lacking:
         raise DataError(f"the field lacks the dimension {', '.join(lacking)} of the labels")
-    if {*BINS} & {*field.dims} - {*row.dims}:
+    if {*NODES} & {*field.dims} - {*row.dims}:
         raise DataError("the field has a dimension row or col, as the nodes have; rename it")
     if field.dtype.kind not in "iufb":
         raise DataError(f"the field has dtype {field.dtype}; numbers are needed")

@@ -152,6 +152,7 @@ def _measure(
 ) -> tuple[Deviations, SharedCodebook, xr.Dataset, Samples, DataSummary]:
     """Add up the deviations of all samples; return with them what they were measured with."""
     samples, model, missing = open_for_model(data, model, missing, sample_weights=sample_weights)
+    samples = samples.refuse_errors("evaluate")
     samples, space = _leave_out_unused(samples, feature_space_of(model).for_inference(missing))
     with steps.step():
         samples = keep_samples(samples, keep)

@@ -9,7 +9,8 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.trend import Trend, find_trend
-from som_dask.analysis.node_summary import BINS, bmus_of, summarize_labels
+from som_dask.analysis.by_node import NODES, bmus_of
+from som_dask.analysis.node_summary import summarize_labels
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
 
@@ -69,7 +70,7 @@ def frequencies(labels: xr.Dataset, by: Any, model: Any, *, sample_weights: Any 
     names = count[PERIOD].values.tolist()
     if set(names) <= set(SEASONS):
         count = count.isel({PERIOD: sorted(range(len(names)), key=lambda i: SEASONS.index(names[i]))})
-    total = count.sum(BINS)
+    total = count.sum(NODES)
     share = (count / total.where(total > 0)).transpose(*count.dims)
     weighted = bool(counted.attrs["weighted"])
     what = "weight of the samples" if weighted else "samples"

@@ -90,7 +90,7 @@ class Groups:
         samples = task.in_small_blocks().samples.even_out()
         samples = replace(samples, coords=make_all_storable(samples.coords))
         self.task, self.samples = replace(task, samples=samples), samples
-        grid, row_bytes = samples.sample_chunks, samples.array.dtype.itemsize * samples.n_features
+        grid, row_bytes = samples.sample_chunks, samples.row_bytes
         self.factors = choose_factors(grid, row_bytes, 8 * task.width)
         self.sizes = [sizes[0] for sizes in grid]
         edges = zip(self.factors, self.sizes, samples.sample_shape, strict=True)

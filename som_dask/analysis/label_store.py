@@ -73,6 +73,7 @@ def infer_to_store(
     overwrite: bool = False,
     missing: Missing | None = None,
     device: str = "cpu",
+    value_errors: Any = None,
     soft: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -89,7 +90,7 @@ def infer_to_store(
 
     Parameters
     ----------
-    data, model, missing, device
+    data, model, missing, device, value_errors
         As for `som_dask.infer`.
     place : path, fsspec URL or Zarr store
         A store is written to directly, without a hidden store beside it: publishing the labels, as by the commit of
@@ -136,7 +137,7 @@ def infer_to_store(
     if part is not None:
         _check_part(part, place)
     read = [data, model]
-    task: LabelTask = LabelTask.of(data, model, missing, device)
+    task: LabelTask = LabelTask.of(data, model, missing, device, value_errors)
     if soft is not None:
         task = SoftTask(task.samples, task.model, task.missing, device, **soft)
     place = resolve_place(place)
@@ -172,7 +173,7 @@ def name_part(place: str, k: int, n: int) -> str:
 
 def state_of_input(samples: Samples) -> str | None:
     """Return the state of the stored input that samples and coordinates come from; None if there is none."""
-    names = [*samples.variables, *samples.coords] if samples.variables else []
+    names = [*samples.variables, *samples.error_variables, *samples.coords] if samples.variables else []
     return None if samples.place is None else store_state(samples.place, names)
 
 
@@ -205,7 +206,15 @@ class LabelStore:
     def plan(self) -> dict[str, Any]:
         """What must be the same for a run to continue an earlier one, as JSON values."""
         samples = self.samples
-        read = [samples.features, samples.sample_dims, samples.feature_dims, str(samples.array.dtype), samples.nodata]
+        read: list[Any] = [
+            samples.features,
+            samples.sample_dims,
+            samples.feature_dims,
+            str(samples.array.dtype),
+            samples.nodata,
+        ]
+        if samples.value_errors:
+            read.append([True, samples.error_variables])
         return {
             "layout": LAYOUT,
             "model": label_digest(self.task.model),

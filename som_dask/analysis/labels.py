@@ -81,9 +81,10 @@ def label_block(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
 
     Parameters
     ----------
-    block : (n, D) array of real numbers
+    block : (n, D) array of real numbers, or (n, 2 D) with the errors of the values behind them
     shared : SharedCodebook
-        Its space says how missing values are treated; features that it does not use are ignored.
+        Its space says how missing values are treated, and whether they have errors; features that it does not use
+        are ignored.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def label_block(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
     """
     refuse_unusable(block, shared.space)
     labels = np.empty((len(block), 3))
-    found = shared.find(Block.of(block))
+    found = shared.find(Block.of(block, with_errors=shared.space.value_errors))
     labels[:, 0], labels[:, 1] = np.divmod(found.bmu, shared.lattice.cols)
     labels[:, 2] = found.distance
     labels[found.bmu < 0] = np.nan
@@ -105,7 +106,7 @@ def label_block(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
 
 
 def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
-    """Refuse a block, (n, D), with values that can't be compared with a codebook in the features that are used.
+    """Refuse a block, (n, D) or with errors (n, 2 D), of which features that are used can't be compared.
 
     Raises
     ------
@@ -114,7 +115,11 @@ def refuse_unusable(block: np.ndarray, space: FeatureSpace) -> None:
     """
     strict, bad = space.missing == "error", 0
     for some in runs_of(block):
-        values = block[some] if space.columns is None else block[some, space.columns]
+        values = block[some]
+        if space.value_errors:  # where there is no error, a value counts as missing
+            values, errors = np.hsplit(values, 2)
+            values = np.where(np.isfinite(errors), values, np.nan)
+        values = values if space.columns is None else values[:, space.columns]
         bad += int(np.count_nonzero(~np.isfinite(values) if strict else np.isinf(values)))
     if bad:
         kind, remedy = ("NaN or infinite", ", or leave them out with `missing`") if strict else ("infinite", "")
@@ -161,13 +166,16 @@ class LabelTask:
         return {}
 
     @classmethod
-    def of(cls, data: Any, model: Any, missing: Missing | None, device: str, **others: Any) -> Self:
+    def of(
+        cls, data: Any, model: Any, missing: Missing | None, device: str, value_errors: Any = None, **others: Any
+    ) -> Self:
         """Open samples and model, and check that they fit together."""
-        return cls(*open_for_model(data, model, missing), device, **others)
+        return cls(*open_for_model(data, model, missing, value_errors=value_errors), device, **others)
 
     def share_codebook(self) -> SharedCodebook:
         """Prepare the codebook for the workers."""
-        space = feature_space_of(self.model).for_inference(self.missing)
+        errors = self.samples.value_errors
+        space = feature_space_of(self.model).for_inference(self.missing, value_errors=errors)
         codebook, lattice = scaled_codebook_of(self.model), lattice_of(self.model)
         return SharedCodebook(codebook, lattice, space, engine_for(self.device))
 
@@ -178,7 +186,7 @@ class LabelTask:
 
     def in_small_blocks(self) -> Self:
         """Return the same task with blocks that are cut where they would take much memory with their labels."""
-        row_bytes = self.samples.array.dtype.itemsize * self.samples.n_features + 8 * self.width
+        row_bytes = self.samples.row_bytes + 8 * self.width
         return replace(self, samples=self.samples.cut(max(1, LABELED_BYTES // row_bytes)))
 
     def make_labels(self, table: Any) -> xr.Dataset:
@@ -222,6 +230,8 @@ class LabelTask:
     def _describe_distance(self) -> dict[str, str]:
         space = feature_space_of(self.model)
         name = f"{space.rule.noun} to the {self._target}"
+        if self.samples.value_errors:
+            return {"long_name": f"{name}, in units of the errors of the values", "units": "1"}
         if space.rule.on_sphere:
             return {"long_name": name, "units": "1"}
         if space.changes_values:
@@ -230,7 +240,9 @@ class LabelTask:
         return {"long_name": f"{name}, in the data's units", **units}
 
 
-def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str = "cpu") -> xr.Dataset:
+def infer(
+    data: Any, model: Any, *, missing: Missing | None = None, device: str = "cpu", value_errors: Any = None
+) -> xr.Dataset:
     """Infer labels of samples with a trained map, lazily: nothing is read until the result is computed.
 
     So no bar is shown here: `som_dask.infer_to_store` shows one while it labels into a store, and for what is
@@ -246,6 +258,10 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
         How samples that lack features (NaN) are treated: they are an error; they are left out; or they are compared
         by the features that they have, and left out only if they have none. By default as in training.
     device : {"cpu", "gpu"}
+    value_errors : optional
+        Errors of the values, as for `som_dask.train`: ``distance`` is then in units of the errors, ``sqrt(sum_j v_j
+        (x_j - w_j)^2 / e_j^2)`` with the feature weights v. Without them each value counts alike, also where the map
+        was trained with errors.
 
     Returns
     -------
@@ -275,7 +291,7 @@ def infer(data: Any, model: Any, *, missing: Missing | None = None, device: str 
     >>> labels["bmu_row"].compute().shape
     (40,)
     """
-    task = LabelTask.of(data, model, missing, device).in_small_blocks()
+    task = LabelTask.of(data, model, missing, device, value_errors).in_small_blocks()
     return task.make_labels(task.make_table())
 
 

@@ -14,7 +14,7 @@ from som_dask.errors import DataError
 from som_dask.numerics.sizes import HasSize
 from som_dask.samples.gaps import fill_masked
 
-__all__ = ["ClassCounts", "NodeMoments", "flatten_nodes"]
+__all__ = ["ClassCounts", "NodeMoments", "find_heavy", "flatten_nodes", "read_numbers"]
 
 MOST_CLASSES = 4096
 
@@ -38,7 +38,7 @@ def flatten_nodes(row: np.ndarray, col: np.ndarray, lattice: Lattice) -> np.ndar
     return np.where(known, flat, -1)
 
 
-def _find_heavy(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
+def find_heavy(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Return which samples weigh anything, (n,) bool; those not taken may have any weight, also NaN.
 
     Raises
@@ -53,6 +53,20 @@ def _find_heavy(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
             f"be NaN only for samples that are left out"
         )
     return weights > 0
+
+
+def read_numbers(values: np.ndarray) -> np.ndarray:
+    """Return the values of a block, (n,) float64, NaN where they are missing or masked.
+
+    Raises
+    ------
+    DataError
+        If there are infinities.
+    """
+    numbers = np.asarray(fill_masked(values), dtype=np.float64).ravel()
+    if np.isinf(numbers).any():
+        raise DataError("the values to summarize hold infinities; make them missing (NaN) first")
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,7 @@ class ClassCounts(HasSize):
         no_node, known = int(np.count_nonzero(node < 0)), int(np.count_nonzero(taken))
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float64).ravel()
-            taken &= _find_heavy(weights, taken)
+            taken &= find_heavy(weights, taken)
         place, own = node[taken] * len(unique) + code[taken], None if weights is None else weights[taken]
         counts = np.bincount(place, own, lattice.n_nodes * len(unique)).reshape(lattice.n_nodes, len(unique))
         dtype = np.int64 if weights is None else np.float64
@@ -181,13 +195,11 @@ class NodeMoments(HasSize):
     ) -> NodeMoments:
         """Compute the moments of one block in two steps: the mean, and then the deviations from it."""
         node = flatten_nodes(row, col, lattice).ravel()
-        values = np.asarray(fill_masked(values), dtype=np.float64).ravel()
-        if np.isinf(values).any():
-            raise DataError("the values to summarize hold infinities; make them missing (NaN) first")
+        values = read_numbers(values)
         taken = (node >= 0) & ~np.isnan(values)
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float64).ravel()
-            taken &= _find_heavy(weights, taken)
+            taken &= find_heavy(weights, taken)
         node, values, n_nodes = node[taken], values[taken], lattice.n_nodes
         own = 1 if weights is None else weights[taken]
         if weights is None:

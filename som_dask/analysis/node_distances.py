@@ -85,4 +85,6 @@ def distances_to_nodes(data: Any, model: Any, *, missing: Missing | None = None)
     DataError
         When computed, if a value is infinite, or NaN although none may be missing.
     """
-    return DistanceTask.of(data, model, missing, "cpu").in_small_blocks().make_table()
+    task = DistanceTask.of(data, model, missing, "cpu").in_small_blocks()
+    task.samples.refuse_errors("the distances to all nodes")
+    return task.make_table()

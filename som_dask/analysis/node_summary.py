@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import dask.array
 import numpy as np
 import xarray as xr
 
 from som_dask._version import __version__
-from som_dask.algorithm.lattice import Lattice
+from som_dask.analysis.by_node import (
+    NODES,
+    add_up_by_node,
+    align_with_labels,
+    lattice_from,
+    numbers_beside,
+    positions_of,
+    weights_of,
+)
 from som_dask.analysis.node_counts import ClassCounts, NodeMoments
-from som_dask.errors import DataError, ParameterError
+from som_dask.errors import DataError
 from som_dask.io.attributes import make_plain
-from som_dask.io.models import lattice_of, open_model
-from som_dask.numerics.sizes import HasSize
-from som_dask.passes.run import run_over_arrays
 from som_dask.samples.gaps import fill_masked
-from som_dask.samples.weights import AREA, sample_weights_of
 
-__all__ = ["BINS", "bmus_of", "lattice_for", "positions_of", "summarize_labels", "summarize_values"]
-
-BINS = ("row", "col")
-
-
-def bmus_of(labels: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return ``bmu_row`` and ``bmu_col`` of labels, with their dimensions in the same order.
-
-    Raises
-    ------
-    DataError
-        If the labels don't have both.
-    """
-    lacking = [name for name in ("bmu_row", "bmu_col") if name not in labels]
-    if lacking:
-        raise DataError(f"the labels lack {' and '.join(lacking)}; give what infer or som-dask infer makes")
-    row = labels["bmu_row"]
-    return row, labels["bmu_col"].transpose(*row.dims)
+__all__ = ["summarize_labels", "summarize_values"]
 
 
 def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_weights: Any = None) -> xr.Dataset:
@@ -90,12 +74,12 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
     >>> classes["majority"].dims
     ('row', 'col')
     """
-    lattice = lattice_for(model)
-    classes = _align_with_labels(labels, fill_masked(classes, classes=True), "the classes")
-    weights = _weights_of(labels, sample_weights)
+    lattice = lattice_from(model)
+    classes = align_with_labels(labels, fill_masked(classes, classes=True), "the classes")
+    weights = weights_of(labels, sample_weights)
     weighted = weights is not None
     counts: ClassCounts
-    (counts,) = _add_up_by_node(labels, [classes], ClassCounts.of, lattice, weights)
+    (counts,) = add_up_by_node(labels, [classes], ClassCounts.of, lattice, weights)
     counts = counts.sort_classes()
     if not counts.samples:
         raise DataError(f"no sample has both a node and a class{' and a weight above 0' if weighted else ''}")
@@ -105,21 +89,21 @@ def summarize_labels(labels: xr.Dataset, classes: Any, model: Any, *, sample_wei
     entropy = -np.sum(share * np.log2(share, out=np.zeros_like(share), where=table > 0), axis=-1)
     entropy = np.where(total > 0, np.maximum(entropy, 0.0), np.nan)
     names = _unify_classes(counts.classes)
-    majority = xr.DataArray(names[table.argmax(axis=-1)], dims=BINS).where(xr.DataArray(total > 0, dims=BINS))
+    majority = xr.DataArray(names[table.argmax(axis=-1)], dims=NODES).where(xr.DataArray(total > 0, dims=NODES))
     result = xr.Dataset(
         {
             "class_count": (
-                (*BINS, "class"),
+                (*NODES, "class"),
                 table,
                 {"long_name": f"{'weight of the ' if weighted else ''}samples per node and class", "units": "1"},
             ),
             "majority": majority.assign_attrs(long_name="most frequent class of the node's samples"),
             "purity": (
-                BINS,
+                NODES,
                 np.divide(most, total, out=np.full(lattice.shape, np.nan), where=total > 0),
                 {"long_name": "share of the most frequent class", "units": "1"},
             ),
-            "entropy": (BINS, entropy, {"long_name": "entropy of the node's classes", "units": "bit"}),
+            "entropy": (NODES, entropy, {"long_name": "entropy of the node's classes", "units": "bit"}),
             "overall_purity": (
                 (),
                 float(most.sum() / total.sum()),
@@ -183,20 +167,17 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
     >>> list(nodes)
     ['value_mean', 'value_std', 'value_count']
     """
-    lattice = lattice_for(model)
+    lattice = lattice_from(model)
     if isinstance(values, xr.Dataset):
         variables = {str(name): values[name] for name in values.data_vars}
     else:
         name = values.name if isinstance(values, xr.DataArray) else None
         variables = {str(name or "value"): values}
-    weights = _weights_of(labels, sample_weights)
+    weights = weights_of(labels, sample_weights)
     attrs = {"som_dask_version": __version__, "weighted": weights is not None}
     result = xr.Dataset(coords=positions_of(lattice), attrs=attrs)
-    arrays = {name: _align_with_labels(labels, fill_masked(variable), name) for name, variable in variables.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iufb":
-            raise DataError(f"{name} has dtype {array.dtype}; numbers are needed (classes: summarize_labels)")
-    sums = _add_up_by_node(labels, list(arrays.values()), NodeMoments.of, lattice, weights)
+    arrays = {name: numbers_beside(labels, variable, name) for name, variable in variables.items()}
+    sums = add_up_by_node(labels, list(arrays.values()), NodeMoments.of, lattice, weights)
     for (name, array), moments in zip(arrays.items(), sums, strict=True):
         some = moments.count > 0
         mean = np.where(some, moments.mean, np.nan)
@@ -207,104 +188,11 @@ def summarize_values(labels: xr.Dataset, values: Any, model: Any, *, sample_weig
         words = {"mean": "mean", "std": "standard deviation", "count": number}
         for kind, (column, attrs) in columns.items():
             attrs = {"long_name": f"{words[kind]} of {name}", **attrs}
-            result[f"{name}_{kind}"] = (BINS, column.reshape(lattice.shape), attrs)
+            result[f"{name}_{kind}"] = (NODES, column.reshape(lattice.shape), attrs)
     return make_plain(result)
-
-
-@dataclass(frozen=True)
-class _Sums(HasSize):
-    """Summaries of several variables that are added up together, so that one pass reads the labels only once."""
-
-    sums: tuple[Any, ...]
-
-    @classmethod
-    def of_blocks(cls, row: np.ndarray, col: np.ndarray, *others: Any) -> _Sums:
-        """Summarize a block.
-
-        `others` are a block of each variable and perhaps one of weights, the function that summarizes, the lattice,
-        and whether there are weights.
-        """
-        *columns, of, lattice, weighted = others
-        weights = columns.pop() if weighted else None
-        return cls(tuple(of(row, col, column, lattice, weights) for column in columns))
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
-
-
-def lattice_for(model: Any) -> Lattice:
-    """Return the lattice of a model, which may be a path or URL, or the lattice itself."""
-    return model if isinstance(model, Lattice) else lattice_of(open_model(model))
-
-
-def positions_of(lattice: Lattice) -> dict[str, Any]:
-    """Return the coordinates ``x`` and ``y`` of the nodes, (row, col)."""
-    x, y = lattice.positions().T.reshape(2, *lattice.shape)
-    return {name: (BINS, values, {"units": "lattice units"}) for name, values in (("x", x), ("y", y))}
 
 
 def _unify_classes(classes: np.ndarray) -> np.ndarray:
     """Return classes as an array of their own kind (integers, booleans, floats, dates), or else of objects."""
     values = np.array(classes.tolist()) if len({type(value) for value in classes}) == 1 else classes
     return values if values.dtype.kind in "iufbM" else classes
-
-
-def _align_with_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:
-    """Return values as a DataArray with the dimensions of the labels."""
-    row, _ = bmus_of(labels)
-    if not isinstance(values, xr.DataArray):
-        array = values if isinstance(values, dask.array.Array) else np.asarray(values)
-        if array.shape != row.shape:
-            raise DataError(f"{what} have shape {array.shape}, the labels {row.shape}")
-        return xr.DataArray(array, dims=row.dims)
-    other = [str(dim) for dim in values.dims if dim not in row.dims]
-    if other:
-        raise DataError(
-            f"{what} have the dimensions {', '.join(other)}, which the labels ({', '.join(map(str, row.dims))}) lack"
-            f"; select along them, or make variables of them by to_dataset({other[0]!r})"
-        )
-    for dim, size in values.sizes.items():
-        same = size == row.sizes[dim]
-        if same and dim in values.indexes and dim in row.indexes:
-            same = values.indexes[dim].equals(row.indexes[dim])
-        if not same:
-            raise DataError(f"{what} and the labels differ along {dim}; select the same samples of both")
-    return _spread(values, row)
-
-
-def _weights_of(labels: xr.Dataset, weights: Any) -> xr.DataArray | None:
-    """Return the weights of samples on the dimensions of their labels."""
-    if weights is None:
-        return None
-    row, _ = bmus_of(labels)
-    if isinstance(weights, str) and weights != AREA:
-        raise ParameterError(f"sample_weights must be 'area' or numbers, got {weights!r}; give the variable itself")
-    coords = {str(name): coordinate for name, coordinate in row.coords.items()}
-    sizes = {str(dim): size for dim, size in row.sizes.items()}
-    return _spread(sample_weights_of(weights, coords, sizes, "the labels"), row)
-
-
-def _spread(values: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
-    """Spread values on some of the dimensions of labels over all of them."""
-    missing = {dim: size for dim, size in row.sizes.items() if dim not in values.dims}
-    return values.expand_dims(missing).transpose(*row.dims)
-
-
-def _add_up_by_node(
-    labels: xr.Dataset,
-    arrays: Sequence[xr.DataArray],
-    of: Callable[..., Any],
-    lattice: Lattice,
-    weights: xr.DataArray | None,
-) -> tuple[Any, ...]:
-    """Summarize all arrays by node in one pass: block by block, added up in a tree."""
-    weighted = weights is not None
-    every = [*bmus_of(labels), *arrays, *([] if weights is None else [weights])]
-    variables = [array.variable for array in every]
-    total: _Sums
-    if any(variable.chunks for variable in variables):
-        parts = [v.data if v.chunks else dask.array.from_array(v.values, chunks=-1) for v in variables]
-        total = run_over_arrays("node_summary", _Sums.of_blocks, parts, of, lattice, weighted)
-    else:
-        total = _Sums.of_blocks(*(variable.values for variable in variables), of, lattice, weighted)
-    return total.sums

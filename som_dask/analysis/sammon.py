@@ -9,7 +9,7 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.sammon import map_by_sammon, principal_coordinates
-from som_dask.analysis.node_summary import BINS, positions_of
+from som_dask.analysis.by_node import NODES, positions_of
 from som_dask.errors import ParameterError
 from som_dask.io.attributes import make_plain
 from som_dask.io.models import feature_space_of, lattice_of, open_model, scaled_codebook_of
@@ -77,8 +77,8 @@ def sammon(model: Any, *, iterations: int = 500, tolerance: float = 1e-9) -> xr.
     found = map_by_sammon(distances, principal_coordinates(distances), iterations=iterations, tolerance=tolerance)
     x, y = _turn(found.points, lattice.positions()).T.reshape(2, *lattice.shape)
     variables = {
-        "sammon_x": (BINS, x, {"long_name": "x of the node in the Sammon map"}),
-        "sammon_y": (BINS, y, {"long_name": "y of the node in the Sammon map"}),
+        "sammon_x": (NODES, x, {"long_name": "x of the node in the Sammon map"}),
+        "sammon_y": (NODES, y, {"long_name": "y of the node in the Sammon map"}),
         "stress": ((), found.stress, {"long_name": "Sammon's stress", "units": "1"}),
     }
     attrs = {"iterations": found.iterations, "settled": found.settled, "som_dask_version": __version__}

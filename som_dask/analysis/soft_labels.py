@@ -82,6 +82,7 @@ class SoftTask(LabelTask):
     def __post_init__(self) -> None:
         check_k(self.k, lattice_of(self.model).n_nodes)
         check_metric(feature_space_of(self.model))
+        self.samples.refuse_errors("infer_soft")
         if self.device != "cpu":
             raise ParameterError("soft labels are not computed on a GPU yet; use device 'cpu'")
         # Raises for options that can't be used, before anything is read.

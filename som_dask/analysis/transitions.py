@@ -12,8 +12,8 @@ import xarray as xr
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.spells import NodeSeries
+from som_dask.analysis.by_node import NODES, bmus_of, lattice_from, positions_of
 from som_dask.analysis.node_counts import flatten_nodes
-from som_dask.analysis.node_summary import BINS, bmus_of, lattice_for, positions_of
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
 from som_dask.passes.run import run_over_arrays
@@ -71,7 +71,7 @@ def transitions(labels: xr.Dataset, model: Any, *, dim: str = "time", longest_st
     >>> found["transition_count"].squeeze().values.tolist(), found["longest_spell"].values.tolist()
     ([[1, 1], [0, 2]], [[2, 3]])
     """
-    lattice = lattice_for(model)
+    lattice = lattice_from(model)
     if lattice.n_nodes > MOST_NODES:
         raise ParameterError(
             f"transitions between {lattice.n_nodes:,} nodes take too much memory; up to {MOST_NODES:,} can be counted"
@@ -168,11 +168,11 @@ def _describe(counts: NodeSeries, lattice: Lattice, attrs: dict[str, Any]) -> xr
     }
     shape = lattice.shape
     variables: dict[str, Any] = {
-        name: ((*BINS, *NEXT), values.reshape(*shape, *shape), {"long_name": words, "units": "1"})
+        name: ((*NODES, *NEXT), values.reshape(*shape, *shape), {"long_name": words, "units": "1"})
         for name, (values, words) in pairs.items()
     }
     variables |= {
-        name: (BINS, values.reshape(shape), {"long_name": words, "units": "1"})
+        name: (NODES, values.reshape(shape), {"long_name": words, "units": "1"})
         for name, (values, words) in nodes.items()
     }
     return make_plain(xr.Dataset(variables, positions_of(lattice), {**attrs, "som_dask_version": __version__}))

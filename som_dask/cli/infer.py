@@ -25,6 +25,7 @@ from som_dask.cli.options import (
     missing_option,
     open_input,
     overwrite_option,
+    value_errors_option,
     with_telemetry,
 )
 from som_dask.cli.parameters import Part, worded_option
@@ -67,6 +68,7 @@ __all__ = ["infer"]
 @add_options(Execution, "device")
 @overwrite_option
 @input_options
+@value_errors_option
 @cluster_options
 @log_options
 @with_telemetry

@@ -34,6 +34,7 @@ __all__ = [
     "open_input",
     "overwrite_option",
     "sample_weights_option",
+    "value_errors_option",
     "with_telemetry",
 ]
 
@@ -122,6 +123,14 @@ feature_weights_option = worded_option(
     help="How much each feature counts in squared distances: area is the cosine of the latitude, or give a number "
     "for each.",
     default_words="all alike",
+)
+value_errors_option = worded_option(
+    "--value-errors",
+    type=Names(),
+    metavar="VARIABLE,...",
+    help="Variables of the input store with the error of each value, one for each variable of samples: differences "
+    "are divided by them.",
+    default_words="none",
 )
 missing_option = worded_option(
     "--missing",
@@ -262,6 +271,6 @@ def open_input(path: str, options: dict[str, Any], open_path: Callable[..., Samp
             "block_size",
             "allow_missing_chunks",
         ),
-        *("sample_weights", "feature_weights", "nodata"),
+        *("sample_weights", "feature_weights", "nodata", "value_errors"),
     )
     return open_path(path, **{name: options.pop(name) for name in names if name in options})

@@ -28,6 +28,7 @@ from som_dask.cli.options import (
     open_input,
     overwrite_option,
     sample_weights_option,
+    value_errors_option,
     with_telemetry,
 )
 from som_dask.cli.parameters import worded_option
@@ -92,6 +93,7 @@ ROWS, COLS = 20, 20  # of a map whose size is not given
 @input_options
 @sample_weights_option
 @feature_weights_option
+@value_errors_option
 @cluster_options
 @log_options
 @with_telemetry

@@ -16,6 +16,8 @@ __all__ = [
     "add_numbers_rounded",
     "add_points",
     "add_points_rounded",
+    "add_points_with_errors",
+    "add_points_with_errors_rounded",
     "add_weighted_points",
     "add_weighted_points_rounded",
     "are_neighbors",
@@ -218,6 +220,77 @@ def add_weighted_points(
             for j in range(n_features):
                 known[node, k, j] += mass[k] if points[i, j] == points[i, j] else 0
     return outside
+
+
+@numba.njit(nogil=True, cache=True)
+def add_points_with_errors(
+    points, inverse, weights, bmu, factors, share_factors, weight_factors, limit, numerator, hits, incomplete, known
+):
+    """Add samples whose values have errors to sums of whole numbers; see `add_weighted_points`.
+
+    A value counts by its share: the weight of the sample, divided by the square of the error.
+
+    Parameters
+    ----------
+    points : (n, D) float64
+        NaN where a feature is missing.
+    inverse : (n, D) float64
+        1 over the errors, 0 where a feature is missing.
+    weights : (n,) float64, or (1,) for all alike
+    bmu : (n,) int64
+    factors, share_factors, weight_factors : (2, D), (2, D) and (2,) float64
+        Of the features, of the shares, and of the weights.
+    limit : float
+    numerator : (M, L, D) int64
+        Share times feature, added to in place.
+    hits : (M,) int64
+    incomplete : (M, L, 1) int64
+        Weight of the samples.
+    known : (M, L, D) int64
+        Shares.
+
+    Returns
+    -------
+    outside : int
+    """
+    n_limbs = numerator.shape[1]
+    mass = np.empty(n_limbs, dtype=np.int64)
+    outside = 0
+    for i in range(len(points)):
+        node = bmu[i]
+        weight = weights[i if len(weights) > 1 else 0]
+        hits[node] += 1
+        mass[:] = 0
+        outside += add_number(mass, weight, weight_factors, limit)
+        for k in range(n_limbs):
+            incomplete[node, k, 0] += mass[k]
+        for j in range(points.shape[1]):
+            share = weight * (inverse[i, j] * inverse[i, j])
+            if share == 0:
+                continue
+            mass[:] = 0
+            outside += add_number(mass, share, share_factors[:, j], limit)
+            for k in range(n_limbs):
+                known[node, k, j] += mass[k]
+            mass[:] = 0
+            outside += add_number(mass, share * points[i, j], factors[:, j], limit)
+            for k in range(n_limbs):
+                numerator[node, k, j] += mass[k]
+    return outside
+
+
+@numba.njit(nogil=True, cache=True)
+def add_points_with_errors_rounded(points, inverse, weights, bmu, numerator, hits, incomplete, known):
+    """`add_points_with_errors` in float64, in the order of the rows: the arrays are without the limbs."""
+    for i in range(len(points)):
+        node = bmu[i]
+        weight = weights[i if len(weights) > 1 else 0]
+        hits[node] += 1
+        incomplete[node, 0] += weight
+        for j in range(points.shape[1]):
+            share = weight * (inverse[i, j] * inverse[i, j])
+            known[node, j] += share
+            numerator[node, j] += share * points[i, j] if share != 0 else 0.0
 
 
 @numba.njit(nogil=True, cache=True)

@@ -91,6 +91,8 @@ class Tile(NamedTuple):
         Number in the data of the first row, which the others follow, or of each.
     known : int, optional
         Its share in the fingerprint of the block, where that is known.
+    errors : (n, D) float64, optional
+        Errors of the values; infinite where a value is missing.
     """
 
     start: int
@@ -98,11 +100,17 @@ class Tile(NamedTuple):
     weights: np.ndarray | None
     numbers: int | np.ndarray
     known: int | None = None
+    errors: np.ndarray | None = None
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The values, and behind them their errors if there are any: (n, D) or (n, 2 D) float64."""
+        return self.values if self.errors is None else np.hstack([self.values, self.errors])
 
     @property
     def fingerprint(self) -> int:
         """Hash of rows, weights and numbers, not yet taken mod 2^64."""
-        return fingerprint_of(self.values, self.weights, self.numbers) if self.known is None else self.known
+        return fingerprint_of(self.columns, self.weights, self.numbers) if self.known is None else self.known
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,16 +126,19 @@ class Block:
         Which rows of the data they are.
     fingerprint : int, optional
         That of the block, where it is known: then nothing is hashed.
+    with_errors : bool
+        Whether the columns of the source are D values and behind them their D errors.
     """
 
     source: BlockSource
     weights: np.ndarray | None = None
     numbers: RowNumbers = FROM_THE_FIRST
     fingerprint: int | None = None
+    with_errors: bool = False
 
     @classmethod
-    def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0) -> Self:
-        """Make a block of an array (n, D), or of a source.
+    def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0, *, with_errors: bool = False) -> Self:
+        """Make a block of an array (n, D), or (n, 2 D) with errors, or of a source.
 
         Parameters
         ----------
@@ -135,10 +146,12 @@ class Block:
         weights : (n,) array, optional
         numbers : RowNumbers or int
             As a number, that of the first row, which the others follow.
+        with_errors : bool
         """
         source = rows if isinstance(rows, BlockSource) else ArrayRows(refuse_mask(rows))
         weights = None if weights is None else np.asarray(refuse_mask(weights), dtype=np.float64)
-        return cls(source, weights, ConsecutiveRows(numbers) if isinstance(numbers, int) else numbers)
+        numbers = ConsecutiveRows(numbers) if isinstance(numbers, int) else numbers
+        return cls(source, weights, numbers, with_errors=with_errors)
 
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
@@ -151,6 +164,7 @@ class Block:
             first.source.joined([block.source for block in others]),
             np.concatenate(weights) if weights else None,
             join_rows([block.numbers for block in blocks], [len(block) for block in blocks]),
+            with_errors=first.with_errors,
         )
 
     def __len__(self) -> int:
@@ -159,19 +173,30 @@ class Block:
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows and features."""
-        return self.source.shape
+        shape = self.source.shape
+        return (shape[0], shape[1] // 2) if self.with_errors else shape
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the rows in tiles."""
-        rows = min(max(TILE_BYTES // (8 * self.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
+        rows = min(max(TILE_BYTES // (8 * self.source.shape[1]), LEAST_TILE_ROWS), MOST_TILE_ROWS)
         known = self.fingerprint  # entered by the first tile
         for first, piece in self.source.pieces():
             for begin in range(0, len(piece), rows):
                 values = np.array(to_host(piece[begin : begin + rows]), dtype=np.float64, order="C")
-                start, n = first + begin, len(values)
+                start, n, errors = first + begin, len(values), None
+                if self.with_errors:
+                    values, errors = _split_errors(values)
                 weights = None if self.weights is None else self.weights[start : start + n]
-                yield Tile(start, values, weights, self.numbers.at(start, n), known)
+                yield Tile(start, values, weights, self.numbers.at(start, n), known, errors)
                 known = None if known is None else 0
+
+
+def _split_errors(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and errors of columns (n, 2 D): a value without a finite error is missing, and its error inf."""
+    values, errors = (half.copy() for half in np.hsplit(columns, 2))
+    lacking = np.isnan(values) | ~np.isfinite(errors)
+    values[lacking], errors[lacking] = np.nan, np.inf
+    return values, errors
 
 
 def refuse_mask(block: Any) -> Any:

@@ -103,6 +103,8 @@ class SharedCodebook(HasSize):
         n_features = len(self.space.used)
         if len(block.shape) != 2 or block.shape[1] != n_features:
             raise DataError(f"a block has shape {block.shape}, the codebook {n_features} features")
+        if block.with_errors != self.space.value_errors:
+            raise DataError("values have errors in the blocks or in the map's space, but not in both")
         return block
 
 
@@ -131,6 +133,7 @@ def scales_for(
     most: np.ndarray,
     small: np.ndarray | None = None,
     weights: tuple[float, float] = (1.0, 1.0),
+    shares: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> SumScales:
     """Choose the fixed points of exact sums of n samples.
 
@@ -145,23 +148,34 @@ def scales_for(
         Binary exponents of numbers that are small and yet many; see `FixedPoint.of_range`.
     weights : (float, float)
         Between these lie the samples' weights.
+    shares : ((K,), (K,)) float64, optional
+        Between these, positive, lie 1 over the squared errors of the coordinates, where values have errors.
     """
     n_features, (lightest, heaviest) = len(least), weights
+    if shares is None:
+        shares = np.ones(n_features), np.ones(n_features)
     with np.errstate(over="ignore", invalid="ignore"):
         lowest, highest = column_ranges(np.array(codebook, dtype=np.float64, order="C"))
         spans = np.maximum(most - lowest, highest - least)
         # No sample is farther from a node than this; doubled, for the rounding of all that.
-        farthest = space.rule.farthest(spans)
+        farthest = space.rule.farthest(spans * np.sqrt(shares[1]))
         farthest = min(farthest * heaviest, np.finfo(np.float64).max)
     largest = np.maximum(np.abs(least), np.abs(most))
     if space.weighs_samples:
-        # Of the weights, too, in one more column. Those far below the heaviest are nothing beside it, in any number.
-        largest = np.append(largest * heaviest, heaviest)
-        light = float(max(np.frexp(lightest)[1], np.frexp(heaviest)[1] - LIGHTEST_BITS))
-        small = np.append((0.0 if small is None else small) + np.full(n_features, light), light)
+        # Of the weights, too, in more columns. Those far below the heaviest are nothing beside it, in any number.
+        heavy = shares[1] * heaviest
+        largest = np.concatenate([largest * heavy, heavy, [heaviest]])
+        light, lights = _light_bits(lightest, heaviest), _light_bits(shares[0] * lightest, heavy)
+        small = np.concatenate([(0.0 if small is None else small) + lights, lights, [light]])
     columns = FixedPoint.of_range(largest, n, small)
     distance = replace(FixedPoint.of_range(np.array([farthest]), n), limbs=columns.limbs)
     if not space.weighs_samples:
         return SumScales(columns, distance)
-    features = replace(columns, shift=columns.shift[:n_features])
-    return SumScales(features, distance, columns.of_column(n_features))
+    features, own = (replace(columns, shift=part) for part in np.split(columns.shift[:-1], 2))
+    return SumScales(features, distance, columns.of_column(-1), own if space.value_errors else None)
+
+
+def _light_bits(lightest: Any, heaviest: Any) -> Any:
+    """Binary exponents of the lightest weights of which all digits count."""
+    bits = np.maximum(np.frexp(lightest)[1], np.frexp(heaviest)[1] - LIGHTEST_BITS)
+    return bits.astype(np.float64)

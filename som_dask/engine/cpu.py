@@ -9,12 +9,13 @@ import numpy as np
 
 from som_dask.algorithm.feature_space import FeatureSpace, Part
 from som_dask.algorithm.lattice import Lattice
+from som_dask.algorithm.metrics import chi_distances
 from som_dask.engine.block import Block, Tile, add_up_tiles
 from som_dask.engine.exact_sums import ExactSums, FastSums
 from som_dask.engine.partial import ExactPartial, Partial, SumScales
 from som_dask.engine.patches import PatchedCodebook, cut_into_patches
 from som_dask.engine.protocol import CodebookView, Engine, Matches, Precision
-from som_dask.engine.pruned_search import GapSearch, Search
+from som_dask.engine.pruned_search import ErrorSearch, GapSearch, Search
 from som_dask.engine.size_search import SizeSearch
 
 __all__ = ["CPU_EXACT", "CpuExact", "CpuFast", "CpuState", "Matcher", "sums_of_epoch"]
@@ -61,15 +62,21 @@ class Matcher:
 
     def __init__(self, state: CpuState, *, need_second: bool = True, certify: bool = True) -> None:
         self.state, self.options = state, {"need_second": need_second, "certify": certify}
-        self.searches: dict[bool, Any] = {}
+        self.searches: dict[Any, Any] = {}
 
     def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find the best and the second best matching unit and the distance of each sample: three (m,) arrays."""
+        codebook, inverse = self.state.patched.codebook, part.inverse_errors
+        if inverse is not None:
+            if ErrorSearch not in self.searches:
+                self.searches[ErrorSearch] = ErrorSearch(self.state.patched, **self.options)
+            bmu, second = self.searches[ErrorSearch](part.values, inverse)
+            return bmu, second, chi_distances(part.values, inverse, bmu, codebook)
         if part.complete not in self.searches:
             kind = SEARCHES[self.state.space.rule.compares, part.complete]
             self.searches[part.complete] = kind(self.state.patched, **self.options)
         bmu, second = self.searches[part.complete](part.values)
-        return bmu, second, self.state.space.rule.distances(part.values, bmu, self.state.patched.codebook)
+        return bmu, second, self.state.space.rule.distances(part.values, bmu, codebook)
 
 
 class _Finder:
@@ -82,7 +89,7 @@ class _Finder:
 
     def add(self, tile: Tile) -> None:
         """Find the nodes of a tile's samples."""
-        for part in self.space.parts(tile.values):
+        for part in self.space.parts(tile.values, errors=tile.errors):
             rows = part.rows_from(tile.start)
             self.bmu[rows], second, self.distance[rows] = self.match(part)
             if self.second is not None:
@@ -102,7 +109,7 @@ class _EpochSums:
     def add(self, tile: Tile) -> None:
         """Find the nodes of a tile's samples, and add these up."""
         self.sums.count(tile)
-        for part in self.space.parts(tile.values, tile.weights):
+        for part in self.space.parts(tile.values, tile.weights, tile.errors):
             self.sums.add(part.values, part, *self.match(part))
 
     def result(self) -> Any:
@@ -117,7 +124,9 @@ class CpuExact(Engine):
     device: ClassVar[str] = "cpu"
 
     def supports(self, space: FeatureSpace) -> str | None:
-        """Return None, since it computes in every space."""
+        """Say what can't be; it computes in every other space."""
+        if space.value_errors and space.metric != "euclidean":
+            return f"errors of values need the metric 'euclidean', got {space.metric!r}"
         return None
 
     def prepare(self, shared: CodebookView) -> CpuState:
@@ -147,7 +156,9 @@ class CpuFast(CpuExact):
         """Add up a block for an epoch, in float64."""
         space, neighbors = state.space, state.lattice.neighbor_table()
         n_features = state.patched.codebook.shape[1]
-        sums = FastSums(state.lattice.n_nodes, n_features, neighbors, weighted=space.weighted, gaps=space.gaps)
+        sums = FastSums(
+            state.lattice.n_nodes, n_features, neighbors, weighted=space.weighted, gaps=space.weighs_values
+        )
         return add_up_tiles(block, _EpochSums(state, sums, certify=False))
 
 
@@ -161,5 +172,5 @@ def sums_of_epoch(state: CpuState, *, of_distances: bool = False) -> ExactSums:
         state.lattice.neighbor_table(),
         state.scales.of_distances() if of_distances else state.scales,
         weighted=space.weighs_samples,
-        gaps=space.gaps and not of_distances,
+        gaps=space.weighs_values and not of_distances,
     )

@@ -21,6 +21,11 @@ The sum of both is `score_error`. A node whose score lies more than twice that a
 plain rule. With gaps, k_j = 1 where a sample knows feature j and 0 elsewhere, the score ``sum_j k_j (w_j^2 / 2 - x_j
 w_j)`` is one product of ``(k x, -k / 2)`` and ``(w, w^2)``: t = 2 D, and all else holds as it stands.
 
+With weights u_j between 0 and 1 in place of k_j, and the largest above 1/4, the same holds with the norm ``|x|``
+taken of ``sqrt(u_j) x_j``: ``sum_j u_j |x_j w_j| <= |sqrt(u) x| R``, and ``sum_j u_j w_j^2 <= R^2``. A weight and its
+product with x_j are float64 numbers that are rounded to float32 once, as x_j is; their own roundings are some more of
+the plain rule. What vanishes in float32 is again below 2^-126.
+
 Half a squared distance is a score plus ``|x|^2 / 2``, rounded to float32 and added before the products: one addition
 more, and one term, of the size ``|x|^2 / 2``. With the gamma of one product more its error is larger by that times
 the gamma: `half_square_error`.

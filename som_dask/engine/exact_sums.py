@@ -10,6 +10,8 @@ from som_dask.engine.accumulate import (
     add_numbers_rounded,
     add_points,
     add_points_rounded,
+    add_points_with_errors,
+    add_points_with_errors_rounded,
     add_weighted_points,
     add_weighted_points_rounded,
     count_misses,
@@ -90,11 +92,16 @@ class ExactSums:
             self.outside += add_points(points, bmu, self.factors, limit, total.numerator, total.hits)
             self.misses += count_misses(bmu, second, self.neighbors)
         else:
-            factors = np.stack(scales.weight.factors())[:, 0]
-            self.outside += add_weighted_points(
-                points, weights, bmu, self.factors, factors, limit, total.numerator, total.hits,
-                *_arrays(total.weights),
-            )  # fmt: skip
+            factors, arrays = np.stack(scales.weight.factors())[:, 0], _arrays(total.weights)
+            if part.inverse_errors is None or scales.shares is None:
+                self.outside += add_weighted_points(
+                    points, weights, bmu, self.factors, factors, limit, total.numerator, total.hits, *arrays
+                )
+            else:
+                self.outside += add_points_with_errors(
+                    points, part.inverse_errors, weights, bmu, self.factors, np.stack(scales.shares.factors()),
+                    factors, limit, total.numerator, total.hits, *arrays[1:],
+                )  # fmt: skip
             self.outside += weigh_misses(bmu, second, self.neighbors, weights, factors, limit, sums[1])
             self.misses += join_limbs(sums[1])
         self.outside += add_numbers(distance, weights, self.distance_factors[:, 0], scales.distance.limit, sums[0])
@@ -152,7 +159,12 @@ class FastSums:
             self.misses += count_misses(bmu, second, self.neighbors)
         else:
             arrays = _arrays(total.weights)
-            add_weighted_points_rounded(points, weights, bmu, total.numerator, total.hits, *arrays)
+            if part.inverse_errors is None:
+                add_weighted_points_rounded(points, weights, bmu, total.numerator, total.hits, *arrays)
+            else:
+                add_points_with_errors_rounded(
+                    points, part.inverse_errors, weights, bmu, total.numerator, total.hits, *arrays[1:]
+                )
             self.misses += weigh_misses_rounded(bmu, second, self.neighbors, weights)
         self.distance += add_numbers_rounded(distance, weights)
 

@@ -18,7 +18,7 @@ __all__ = ["ExactPartial", "NodeWeights", "Partial", "SumScales"]
 
 @dataclass(frozen=True, eq=False)
 class NodeWeights(HasSize):
-    """The weight of the samples of each node, apart for those that lack features.
+    """The weight of the samples of each node, apart for those that lack features, or whose values have errors.
 
     No denominator that comes of it is a difference: where no sample of a node knows a feature it is zero, and not
     nearly so.
@@ -30,7 +30,7 @@ class NodeWeights(HasSize):
     incomplete : (M, 1) or (M, L, 1), optional
         Of the others; None where every sample knows all.
     known : (M, D) or (M, L, D), optional
-        Of the others, by the features that they know.
+        Of the others, by the features that they know: divided by the squares of the errors where values have any.
     """
 
     complete: np.ndarray
@@ -160,11 +160,14 @@ class SumScales:
     distance : FixedPoint of one column
     weight : FixedPoint of one column, optional
         None where samples have no weights and no gaps.
+    shares : FixedPoint of D columns, optional
+        Of the weights of values, which have errors; None where they have none.
     """
 
     features: FixedPoint
     distance: FixedPoint
     weight: FixedPoint | None = None
+    shares: FixedPoint | None = None
 
     @property
     def limbs(self) -> int:
@@ -173,7 +176,7 @@ class SumScales:
 
     def of_distances(self) -> SumScales:
         """Return the scales for sums of the distances of each node in place of the features."""
-        return replace(self, features=self.distance)
+        return replace(self, features=self.distance, shares=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +256,8 @@ class ExactPartial(HasSize):
         if self.weights is not None and scales.weight is not None:
             scale = scales.weight
             weights = self.weights.map(lambda limbs: _rounded(limbs, hits, scale))
+            if scales.shares is not None and self.weights.known is not None:
+                weights = replace(weights, known=_rounded(self.weights.known, hits, scales.shares))
             misses = _one_rounded(self.topographic_misses, scale)
         return Partial(
             _rounded(self.numerator, hits, scales.features),

@@ -12,16 +12,18 @@ import numpy as np
 from som_dask.engine.error_bound import LARGEST_NORM, gamma_of, half_square_error, patch_room
 from som_dask.engine.lanes import bound_patches, score_four
 from som_dask.engine.patches import PatchedCodebook
-from som_dask.engine.settle import decide
+from som_dask.engine.settle import decide, power_below_one
 from som_dask.engine.shifted import FAR
 from som_dask.engine.strips import lowest_of, memory_for, place_of, search_all, search_pruned
 from som_dask.engine.whole_search import search_whole
 
-__all__ = ["GapSearch", "Search"]
+__all__ = ["ErrorSearch", "GapSearch", "Search"]
 
 FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
 NO_BOX = np.zeros((0, 0), dtype=np.float32)
+NO_ERRORS = np.zeros((1, 0))
+WEIGHT_ROUNDINGS = 4  # in float64, of the weight of a value: a power of two aside, two products and a square
 
 
 def _cost_of_narrow_registers() -> float:
@@ -81,6 +83,37 @@ def _shift(rows, patched, gaps, gamma, memory):
 
 
 @numba.njit(nogil=True, cache=True)
+def _shift_weighted(rows, inverse, patched, gamma, memory):
+    """`_shift` for samples whose values have weights: ``(u z, -u / 2)``; see `som_dask.engine.error_bound`.
+
+    The weights u are the squares of the inverse errors times the power of two by which the largest is below 1.
+    """
+    n_features = rows.shape[1]
+    half = memory.shifted.shape[1] // 2
+    for i in range(rows.shape[0]):
+        power = power_below_one(inverse[i])
+        squared = largest = 0.0
+        for j in range(n_features):
+            root = inverse[i, j] * power
+            known = rows[i, j] == rows[i, j]
+            value = (rows[i, j] - patched.center[j]) * patched.scale if known else 0.0
+            memory.shifted[i, j] = root * root * value
+            memory.shifted[i, half + j] = -0.5 * (root * root)
+            squared += (root * value) * (root * value)
+            largest = max(largest, abs(value))
+        norm = math.sqrt(squared)
+        error = half_square_error(norm, patched.radius, gamma, n_features + WEIGHT_ROUNDINGS)
+        memory.squared_norms[i] = squared
+        memory.offsets[i] = squared / 2
+        memory.bounds[i] = error
+        memory.rooms[i] = patch_room(error, norm + patched.radius, gamma)
+        if not largest < LARGEST_NORM:
+            memory.bounds[i] = -1.0
+            memory.offsets[i] = 0.0
+            memory.shifted[i] = np.float32(0.0)
+
+
+@numba.njit(nogil=True, cache=True)
 def _bound_patches(n, patched, memory):
     """Lower bounds of all patches for some samples, and the nearest patch of each."""
     chunks, padded, lanes = patched.frame.shape
@@ -123,27 +156,53 @@ def _bound_boxes(n, low, high, memory):
 
 
 @numba.njit(nogil=True, cache=True)
-def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, memory, bmus, seconds):
+def _bound_weighted_boxes(rows, patched, low, high, memory):
+    """`_bound_boxes` with weights: ``sum_j u_j max(low_j - z_j, z_j - high_j, 0)^2``."""
+    n_patches = low.shape[1]
+    half = memory.shifted.shape[1] // 2
+    nothing = np.float32(0.0)
+    for i in range(len(rows)):
+        lower = memory.lower[i]
+        lower[:n_patches] = nothing
+        lower[n_patches:] = FAR
+        for j in range(half):
+            weight = np.float32(-2.0) * memory.shifted[i, half + j]
+            if weight != 0:
+                x = np.float32((rows[i, j] - patched.center[j]) * patched.scale)
+                for p in range(n_patches):
+                    outside = max(max(low[j, p] - x, x - high[j, p]), nothing)
+                    lower[p] += weight * (outside * outside)
+        memory.first[i] = place_of(lower, lowest_of(lower))
+
+
+@numba.njit(nogil=True, cache=True)
+def _search_rows(rows, inverse, patched, low, high, gamma, prune, need_second, certify, memory, bmus, seconds):
     """Search any number of rows, a strip at a time; returns how many patches were scored."""
     scored = 0
-    gaps, strip = low.size > 0, len(memory.shifted)
+    gaps, weighted, strip = low.size > 0, inverse.size > 0, len(memory.shifted)
     if not (prune or gaps):
         search_whole(rows, patched, gamma, need_second, certify, memory, bmus, seconds)
         return scored
     for start in range(0, len(rows), strip):
         some = rows[start : start + strip]
+        own = inverse[start : start + strip] if weighted else inverse
         n = len(some)
-        _shift(some, patched, gaps, gamma, memory)
+        if weighted:
+            _shift_weighted(some, own, patched, gamma, memory)
+        else:
+            _shift(some, patched, gaps, gamma, memory)
         memory.best[:n] = np.inf
         if not prune:
             search_all(n, patched, memory)
         else:
-            if gaps:
+            if weighted:
+                _bound_weighted_boxes(some, patched, low, high, memory)
+            elif gaps:
                 _bound_boxes(n, low, high, memory)
             else:
                 _bound_patches(n, patched, memory)
             scored += search_pruned(n, patched, 1 if need_second else 0, memory)
-        decide(some, patched, need_second, certify, memory, bmus[start:], seconds[start:])
+        decide(some, own, patched, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
 
 
@@ -168,18 +227,21 @@ class Search:
         self.prune = self.undecided = self._pays(visited=1.0)
         self.memory = memory_for(patched)
 
-    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best and second best matching units of samples, (n, D) float64: two (n,) int64."""
+    def __call__(self, rows: np.ndarray, inverse: np.ndarray = NO_ERRORS) -> tuple[np.ndarray, np.ndarray]:
+        """Best and second best matching units of samples, (n, D) float64: two (n,) int64.
+
+        `ErrorSearch` needs the inverse errors of the values, (n, D) float64, too.
+        """
         n = len(rows)
         bmus, seconds = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         if len(self.patched.codebook) > 1:
             start = 0
             if self.undecided and n:
                 start = min(FIRST_ROWS, n)
-                scored = self._search(rows[:start], bmus[:start], seconds[:start])
+                scored = self._search(rows[:start], inverse[:start], bmus[:start], seconds[:start])
                 self.undecided = False
                 self.prune = self._pays(scored / start)
-            self._search(rows[start:], bmus[start:], seconds[start:])
+            self._search(rows[start:], inverse[start:] if inverse.size else inverse, bmus[start:], seconds[start:])
         return bmus, seconds
 
     def _pays(self, visited: float) -> bool:
@@ -192,9 +254,9 @@ class Search:
         n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]
         return 45 + features + (1.2 + 0.07 * features) * n_patches
 
-    def _search(self, rows: np.ndarray, bmus: np.ndarray, seconds: np.ndarray) -> int:
+    def _search(self, rows: np.ndarray, inverse: np.ndarray, bmus: np.ndarray, seconds: np.ndarray) -> int:
         return _search_rows(
-            rows, self.patched, self.low, self.high, self.gamma, self.prune, self.need_second, self.certify,
+            rows, inverse, self.patched, self.low, self.high, self.gamma, self.prune, self.need_second, self.certify,
             self.memory, bmus, seconds,
         )  # fmt: skip
 
@@ -223,6 +285,15 @@ class GapSearch(Search):
 
     def _bounding_cost(self) -> float:
         return 45 + self.patched.weights.shape[1] + 0.23 * self.low.size
+
+
+class ErrorSearch(GapSearch):
+    r"""Searches samples of which each value has an error, and some may be unknown.
+
+    The best matching unit is ``argmin_i sum_j ((x_j - w_ij) / e_j)^2`` in float64, over the known values, features
+    added in order, lowest index on ties. A known value without an error is one of weight 1, an unknown value one of
+    weight 0: it is found and certified as by `GapSearch`.
+    """
 
 
 def _with_squares(patched: PatchedCodebook) -> PatchedCodebook:

@@ -3,6 +3,8 @@
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
@@ -11,7 +13,7 @@ from som_dask.engine.lanes import first_bit, lanes_within, score_lanes
 from som_dask.engine.sample_lanes import PLACE_ERROR
 from som_dask.engine.strips import VISITED
 
-__all__ = ["decide", "differ", "settle"]
+__all__ = ["decide", "differ", "power_below_one", "settle"]
 
 VANISHING = 1e-30  # far above what a place in the lowest bits makes of a score of zero, far below other bounds
 
@@ -28,17 +30,22 @@ def differ(low, high, bound):
 
 
 @numba.njit(nogil=True, cache=True)
-def _squared(x, w, factor):
-    """Compute a squared distance by the plain float64 rule: features in their order, NaN left out."""
+def _squared(x, w, inverse, power, factor):
+    """Compute a squared distance by the plain float64 rule: features in their order, NaN left out.
+
+    Differences are in units of the errors of the values, where there are any: times `inverse`, and a power of two.
+    """
     squared = 0.0
     for j in range(len(w)):
         difference = (x[j] - w[j]) * factor
+        if len(inverse) > 0:
+            difference *= inverse[j] * power
         squared += difference * difference if x[j] == x[j] else 0.0
     return squared
 
 
 @numba.njit(nogil=True, cache=True)
-def _among(x, patched, scores, visited, n_visited, limit):
+def _among(x, inverse, power, patched, scores, visited, n_visited, limit):
     """Find the best and the second best by the plain float64 rule among the nodes with scores within a limit."""
     codebook, nodes = patched.codebook, patched.nodes
     bmu = second = np.int64(-1)
@@ -53,7 +60,7 @@ def _among(x, patched, scores, visited, n_visited, limit):
                 mask &= mask - np.uint64(1)
                 if node < 0:
                     continue
-                squared = _squared(x, codebook[node], factor)
+                squared = _squared(x, codebook[node], inverse, power, factor)
                 if squared < least or (squared == least and node < bmu) or bmu < 0:
                     next_least, second = least, bmu
                     least, bmu = squared, node
@@ -65,11 +72,12 @@ def _among(x, patched, scores, visited, n_visited, limit):
 
 
 @numba.njit(nogil=True, cache=True)
-def _among_two(x, patched, a, b):
+def _among_two(x, inverse, power, patched, a, b):
     """`_among` two nodes."""
     bmu, second = a, b
     for factor in (1.0, patched.scale):
-        first, other = _squared(x, patched.codebook[a], factor), _squared(x, patched.codebook[b], factor)
+        first = _squared(x, patched.codebook[a], inverse, power, factor)
+        other = _squared(x, patched.codebook[b], inverse, power, factor)
         bmu, second = (a, b) if first < other or (first == other and a < b) else (b, a)
         if LEAST_SQUARE < max(first, other) < np.inf:
             break
@@ -77,13 +85,24 @@ def _among_two(x, patched, a, b):
 
 
 @numba.njit(nogil=True, cache=True)
-def settle(x, shifted, offset, bmu, second, best, third, bound, lower, patched, scores, visited):
+def power_below_one(inverse):
+    """The power of two that brings the largest of some inverse errors between 1/2 and 1; 1 if there are none."""
+    largest = 0.0
+    for value in inverse:
+        largest = max(largest, value)
+    return math.ldexp(1.0, -math.frexp(largest)[1])
+
+
+@numba.njit(nogil=True, cache=True)
+def settle(x, inverse, shifted, offset, bmu, second, best, third, bound, lower, patched, scores, visited):
     """Find the best and the second best of a sample by the plain rule, where float32 leaves a choice.
 
     Parameters
     ----------
     x : (D,) float64
         The sample.
+    inverse : (D,) or (0,) float64
+        1 over the errors of its values, 0 where one is missing; nothing where values have no errors.
     shifted : (D4,) float32
         It shifted and scaled.
     offset : float32
@@ -102,8 +121,9 @@ def settle(x, shifted, offset, bmu, second, best, third, bound, lower, patched, 
     scores, visited : (P, 64) float32, (P,) int64
         Working memory.
     """
+    power = power_below_one(inverse)
     if bound >= 0 and not third:
-        return _among_two(x, patched, bmu, second)
+        return _among_two(x, inverse, power, patched, bmu, second)
     limit = np.float32(np.inf)
     if bound >= 0:
         # Scores may have been added up in another order than here: the limit allows for both.
@@ -119,12 +139,15 @@ def settle(x, shifted, offset, bmu, second, best, third, bound, lower, patched, 
             )  # fmt: skip
             visited[n_visited] = p
             n_visited += 1
-    return _among(x, patched, scores, visited, n_visited, limit)
+    return _among(x, inverse, power, patched, scores, visited, n_visited, limit)
 
 
 @numba.njit(nogil=True, cache=True)
-def decide(rows, patched, need_second, certify, memory, bmus, seconds):
-    """Enter the best and the second best of each sample of a strip that was searched patch by patch."""
+def decide(rows, inverse, patched, need_second, certify, memory, bmus, seconds):
+    """Enter the best and the second best of each sample of a strip that was searched patch by patch.
+
+    `inverse` are (n, D) inverse errors of the values, or (1, 0) where these have none.
+    """
     nodes = patched.nodes.ravel()
     for i in range(len(rows)):
         best, bound = memory.best[i], memory.bounds[i]
@@ -132,7 +155,8 @@ def decide(rows, patched, need_second, certify, memory, bmus, seconds):
         certain, apart = differ(best[0], best[1], bound), differ(best[1], best[2], bound)
         if bound < 0 or (certify and not (certain and (apart or not need_second))):
             bmu, second = settle(
-                rows[i], memory.shifted[i], memory.offsets[i], bmu, second, best[1 if need_second else 0],
-                not apart, bound, memory.lower[i], patched, memory.scores, memory.visited,
+                rows[i], inverse[i if len(inverse) > 1 else 0], memory.shifted[i], memory.offsets[i], bmu, second,
+                best[1 if need_second else 0], not apart, bound, memory.lower[i], patched,
+                memory.scores, memory.visited,
             )  # fmt: skip
         bmus[i], seconds[i] = bmu, second

@@ -45,7 +45,7 @@ def search_whole(rows, patched, gamma, need_second, certify, memory, bmus, secon
     weights, half_norms, nodes = patched.weights, patched.half_norms, patched.nodes.ravel()
     turned, best, numbers = memory.turned, memory.turned_best, memory.turned_numbers
     offsets, last, bounds = memory.turned_offsets, np.empty((TOGETHER, n_features)), np.empty((GROUPS, TOGETHER))
-    everywhere = np.empty(0, dtype=np.float32)
+    everywhere, no_errors = np.empty(0, dtype=np.float32), np.empty(0)
     for start in range(0, n, GROUPS * TOGETHER):
         groups = min(GROUPS, -(-(n - start) // TOGETHER))
         for g in range(groups):
@@ -73,7 +73,8 @@ def search_whole(rows, patched, gamma, need_second, certify, memory, bmus, secon
                     for j in range(n_features):
                         shifted[j] = -turned[g, j, k]
                     bmu, second = settle(
-                        rows[first + k], shifted, offsets[g, k], bmu, second, best[g, 1 if need_second else 0, k],
-                        not apart, bound, everywhere, patched, memory.scores, memory.visited,
+                        rows[first + k], no_errors, shifted, offsets[g, k], bmu, second,
+                        best[g, 1 if need_second else 0, k], not apart, bound, everywhere, patched,
+                        memory.scores, memory.visited,
                     )  # fmt: skip
                 bmus[first + k], seconds[first + k] = bmu, second

@@ -109,6 +109,7 @@ def model_dataset(
     """
     x, y = lattice.positions().T.reshape(2, *lattice.shape)
     where = "in the map's own space" if space.changes_values else "in the data's units"
+    measured = "in units of the errors of the values" if space.value_errors else where
     units, unit_coords = describe_units(feature_units)
     named = {} if standard_name is None else {"standard_name": standard_name}
     dataset = xr.Dataset(
@@ -126,7 +127,7 @@ def model_dataset(
                 u_matrix(points, lattice),
                 {"long_name": f"mean distance of a node to its neighbors (Euclidean, {where})"},
             ),
-            **_describe_history(history, space.rule.describe(where)),
+            **_describe_history(history, space.rule.describe(measured)),
         },
         coords={
             "feature": ("feature", np.array(features, dtype=object)),

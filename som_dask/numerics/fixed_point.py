@@ -67,7 +67,7 @@ class FixedPoint:
 
     def of_column(self, column: int) -> FixedPoint:
         """Return the representation of one column alone."""
-        return replace(self, shift=self.shift[column : column + 1])
+        return replace(self, shift=self.shift[[column]])
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return 2^shift as two factors, because it may be too large for one float64.

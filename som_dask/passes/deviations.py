@@ -159,7 +159,7 @@ class _DeviationSums:
         self.distances.count(tile)
         ends = np.searchsorted(self.picked, [tile.start, tile.start + len(tile.values)])
         wanted = self.picked[slice(*ends)] - tile.start
-        for part in self.space.parts(tile.values, tile.weights):
+        for part in self.space.parts(tile.values, tile.weights, tile.errors):
             bmu, second, distance = self.match(part)
             self.distances.add(distance[:, None], part, bmu, second, distance)
             weights = ONE if part.weights is None else part.weights

@@ -18,7 +18,7 @@ from som_dask.engine.protocol import Engine
 from som_dask.errors import ClusterError, DataError
 from som_dask.passes.checked import CheckedBlocks
 from som_dask.passes.run import Group, Pass, run_pass
-from som_dask.passes.scaling import range_of_points
+from som_dask.passes.scaling import range_of_points, shares_of_values
 from som_dask.passes.summary import DataSummary, summarize_block
 from som_dask.samples.table import Samples
 
@@ -50,7 +50,14 @@ def share_codebook(
         return SharedCodebook(codebook, lattice, space, engine)
     least, most, small = range_of_points(summary, space)
     scales = scales_for(
-        codebook, space, n=summary.taken, least=least, most=most, small=small, weights=summary.weights
+        codebook,
+        space,
+        n=summary.taken,
+        least=least,
+        most=most,
+        small=small,
+        weights=summary.weights,
+        shares=shares_of_values(summary, space) if space.value_errors else None,
     )
     return SharedCodebook(codebook, lattice, space, engine, scales)
 

@@ -73,7 +73,7 @@ def share_out(samples: Samples, n_nodes: int, *, joins: bool, device: str) -> li
         threads = client.nthreads()
         if samples.futures is not None:
             return _by_holder(samples, _holders(client, samples.futures), threads, joins=joins)
-    most = STREAMED_BYTES // (samples.array.dtype.itemsize * samples.n_features)
+    most = STREAMED_BYTES // (samples.row_bytes)
     # Only what is read in the task itself is grouped: other blocks may be the results of tasks on any worker.
     joins = joins and device == "cpu" and samples.reads_pieces
     return _spread(_group_loose(samples, n_nodes, max(1, sum(threads.values())), most, joins=joins), samples, threads)
@@ -111,7 +111,7 @@ def group_neighbors(samples: Samples, n_nodes: int, threads: int, most: int | No
     n_groups = min(n_blocks, max(threads, min(GROUPS_A_THREAD * threads, samples.n_samples // (2 * n_nodes))))
     edges = [n_blocks * i // n_groups for i in range(n_groups + 1)]
     # Stored rows are read piece by piece. Other blocks, and weights, are in memory before the task of a group begins.
-    held = 0 if samples.reads_pieces else samples.array.dtype.itemsize * samples.n_features
+    held = 0 if samples.reads_pieces else samples.row_bytes
     held += 0 if samples.weights is None else 16
     if held and not samples.in_memory:
         in_memory = max(GROUP_BYTES, 16 * n_nodes * samples.n_features) // held

@@ -122,7 +122,8 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
         return ask(Wish("pass", (look, samples, shared, own)))
     held = held_here(samples)
     if held is not None:
-        plan = _Plan(look, samples.row_numbers(), (0,), own or (None,), samples.description or "the samples")
+        described = samples.description or "the samples"
+        plan = _Plan(look, samples.row_numbers(), (0,), own or (None,), described, samples.value_errors)
         return run_here(_look_at, [held.rows], None if held.weights is None else [held.weights], plan, shared)
     rows = samples.sources() if look.device == "cpu" else samples.keys()
     weights, numbers = samples.weight_keys(), samples.row_numbers()
@@ -147,6 +148,7 @@ def run_pass(look: Pass, samples: Samples, shared: Any = None, own: Sequence[Any
             share.blocks,
             [None if own is None else own[i] for i in share.blocks],
             samples.description or "the samples",
+            samples.value_errors,
         )
         graph.add_part((name, 0, place), (_look_at, *part, plan, relays.get(worker, shared_key)), worker)
     return graph.add_up(by_worker=look.joins)
@@ -237,11 +239,14 @@ class _Plan:
     indices: Sequence[int]
     own: Sequence[Any]
     description: str
+    with_errors: bool = False
 
 
 def _look_at(sources: list[Any], weights: list[Any] | None, plan: _Plan, shared: Any) -> Any:
     heavy = [None] * len(sources) if weights is None else weights
-    blocks = [Block.of(*each) for each in zip(sources, heavy, plan.numbers, strict=True)]
+    blocks = [
+        Block.of(*each, with_errors=plan.with_errors) for each in zip(sources, heavy, plan.numbers, strict=True)
+    ]
     return plan.look.of_group(Group(blocks, plan.indices, plan.own, plan.description), shared)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from som_dask.algorithm.feature_space import FeatureSpace, Missing
+from som_dask.algorithm.feature_space import LEAST_INVERSE, FeatureSpace, Missing
 from som_dask.algorithm.metrics import Metric
 from som_dask.errors import DataError
 from som_dask.passes.statistics import Scaling
 from som_dask.passes.summary import DataSummary
 
-__all__ = ["check_weights", "find_center_and_scale", "fit_space", "range_of_points"]
+__all__ = ["check_weights", "find_center_and_scale", "fit_space", "range_of_points", "shares_of_values"]
 
 LEAST_WEIGHT = 2.0**-80
 LARGEST_SUM, LEAST_SUM, LEAST_SQUARE = 2.0**990, 2.0**-970, 2.0**-860  # sums keep all digits between these
@@ -83,14 +83,21 @@ def _check_squares(summary: DataSummary) -> None:
         )
 
 
-def check_weights(summary: DataSummary, least: np.ndarray, most: np.ndarray) -> None:
-    """Refuse sample weights whose products with the values are beyond float64.
+def check_weights(
+    summary: DataSummary,
+    least: np.ndarray,
+    most: np.ndarray,
+    shares: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Refuse weights of samples or values whose products with the values are beyond float64.
 
     Parameters
     ----------
     summary : DataSummary
     least, most : (K,) float64
         Smallest and largest coordinates of the points; see `range_of_points`.
+    shares : ((K,), (K,)) float64, optional
+        Of the values; see `shares_of_values`.
 
     Raises
     ------
@@ -99,8 +106,13 @@ def check_weights(summary: DataSummary, least: np.ndarray, most: np.ndarray) -> 
     """
     largest, heaviest = np.maximum(np.abs(least), np.abs(most)), summary.weights[1]
     with np.errstate(over="ignore", under="ignore"):
-        products = np.append(largest[largest > 0], 1.0) * heaviest
+        heavy = np.ones(len(largest)) if shares is None else shares[1]
+        products = np.concatenate([(largest * heavy)[largest > 0], heavy, [1.0]]) * heaviest
     for wrong, change in (((products > LARGEST_SUM).any(), "divide"), ((products < LEAST_SUM).any(), "multiply")):
+        if wrong and shares is not None:
+            raise DataError(
+                "values over the squares of their errors are beyond float64; check the units of the errors"
+            )
         if wrong:
             raise DataError(
                 f"the samples' weights go up to {heaviest:g}, and with the values' sizes the sums are beyond "
@@ -156,6 +168,7 @@ def fit_space(
     incomplete = summary.incomplete(used)
     how: dict[str, Any] = {"missing": missing if incomplete or summary.dropped else "error", "weighted": weighted}
     how["gaps"] = missing == "mask" and incomplete
+    how["value_errors"] = summary.errors is not None
     if scaled_by is not None:
         result = replace(scaled_by, **how)
     else:
@@ -167,9 +180,33 @@ def fit_space(
     least, most, _ = range_of_points(summary, result)
     if not (np.isfinite(least).all() and np.isfinite(most).all()):
         raise DataError("scaled values are beyond float64; choose another scaling than this for such values")
-    if weighted:
-        check_weights(summary, least, most)
+    if weighted or result.value_errors:
+        check_weights(summary, least, most, shares_of_values(summary, result) if result.value_errors else None)
     return result
+
+
+def shares_of_values(summary: DataSummary, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Return the range of 1 over the squared errors of each coordinate of the points: least and most, (K,) float64.
+
+    1 where values have no errors, and for a feature of the map that none of the samples has.
+
+    Raises
+    ------
+    DataError
+        If a square is beyond float64.
+    """
+    ones = np.ones(space.n_used)
+    if summary.errors is None:
+        return ones, ones
+    known, scale = summary.used[space.used], space.scale[space.used]
+    with np.errstate(over="ignore", under="ignore"):
+        low, high = (np.where(known, scale / np.where(known, e[space.used], 1.0), 1.0) for e in summary.errors[::-1])
+    if (low <= LEAST_INVERSE).any() or (high >= 1 / LEAST_INVERSE).any():
+        raise DataError(
+            "the errors are so small or so large beside the scale of their feature that their squares are beyond "
+            "float64; check their units, or make those values missing"
+        )
+    return low * low, high * high
 
 
 def range_of_points(summary: DataSummary, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

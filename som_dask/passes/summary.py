@@ -61,7 +61,13 @@ class DataSummary(HasSize):
     statistic : optional
         Statistic of the values of the samples that are not left out, for their scaling.
     drawn : Drawn, optional
-        Some of the samples that are not left out, drawn at random: values (k, D) and weights.
+        Some of the samples that are not left out, drawn at random: values (k, D), or (k, 2 D) with their errors, and
+        weights.
+    errors : (2, D) float64, optional
+        Smallest and largest errors of the values that are not missing, of the samples that are not left out; inf and
+        -inf if there are none. None where values have no errors.
+    bad_errors : int
+        Number of errors that are not above 0, of values that are not missing.
     """
 
     samples: int
@@ -81,6 +87,8 @@ class DataSummary(HasSize):
     bad_weights: int = 0
     statistic: Any = None
     drawn: Drawn | None = None
+    errors: np.ndarray | None = None
+    bad_errors: int = 0
 
     def __add__(self, other: DataSummary) -> DataSummary:
         return DataSummary(
@@ -101,6 +109,8 @@ class DataSummary(HasSize):
             self.bad_weights + other.bad_weights,
             None if self.statistic is None else self.statistic + other.statistic,
             None if self.drawn is None or other.drawn is None else self.drawn + other.drawn,
+            _join_ranges(self.errors, other.errors),
+            self.bad_errors + other.bad_errors,
         )
 
     @property
@@ -128,6 +138,12 @@ class DataSummary(HasSize):
         mean = self.sizes[1] / number
         deviation = np.sqrt(np.maximum(self.sizes[2] / number - mean * mean, 0))
         return np.where(self.sizes[0] > 0, mean - 3 * deviation - BIAS, 0.0)
+
+
+def _join_ranges(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    if one is None or other is None:
+        return None
+    return np.stack([np.minimum(one[0], other[0]), np.maximum(one[1], other[1])])
 
 
 def summarize(
@@ -173,6 +189,11 @@ def _refuse_bad(summary: DataSummary, samples: Samples, missing: Missing) -> Non
         raise DataError(
             f"the weights of {samples.description} hold {summary.bad_weights} that are negative or not finite; "
             f"weights are 0 or more, and may be NaN only for samples that are left out"
+        )
+    if summary.bad_errors:
+        raise DataError(
+            f"the errors of {samples.description} hold {summary.bad_errors} that are not above 0; give those values "
+            f"an error, or make them missing: NaN"
         )
     if summary.nonfinite:
         starts = samples.block_starts
@@ -239,14 +260,18 @@ class _BlockSummary:
         self.weights, self.whole_weights = (np.inf, -np.inf), True
         self.statistic = None if statistic is None else statistic(n_features)
         weighted = block.weights is not None
-        self.drawing = None if draw is None else Drawing(draw, n_features, weighted=weighted)
+        self.drawing = None if draw is None else Drawing(draw, block.source.shape[1], weighted=weighted)
+        self.errors = np.array([[np.inf], [-np.inf]]).repeat(n_features, axis=1) if block.with_errors else None
+        self.bad_errors = 0
 
     def add(self, tile: Tile) -> None:
         """Add the samples of a tile."""
         values, weights, taken = tile.values, tile.weights, None
         self.fingerprint += tile.fingerprint
+        if tile.errors is not None:
+            self._enter_errors(tile)
         self.samples += len(values)
-        if weights is None and self.missing == "error":
+        if weights is None and self.missing == "error" and tile.errors is None:
             self._enter_weights(np.ones(min(len(values), 1)))
             bad = int(scan_rows(values, values.view(np.uint64), self.minimum, self.maximum, self.sizes))
             self.nonfinite += bad
@@ -261,7 +286,25 @@ class _BlockSummary:
             if self.uncarried > CARRY_ROWS:
                 self.statistic, self.uncarried = self.statistic.carry(), 0
         if self.drawing is not None:
-            self.drawing.add(tile.numbers, values, weights, None if taken is None else np.flatnonzero(taken))
+            rows = None if taken is None else np.flatnonzero(taken)
+            columns = values if tile.errors is None else tile.columns[rows]
+            self.drawing.add(tile.numbers, columns, weights, rows)
+
+    def _enter_errors(self, tile: Tile) -> None:
+        """Enter the errors of the values that are not missing, whose errors are not infinite."""
+        assert tile.errors is not None
+        assert self.errors is not None
+        self.bad_errors += int(np.count_nonzero(~(tile.errors > 0)))
+        known = np.isfinite(tile.errors)
+        self.errors = _join_ranges(
+            self.errors,
+            np.stack(
+                [
+                    np.min(tile.errors, axis=0, where=known, initial=np.inf),
+                    np.max(tile.errors, axis=0, where=known, initial=-np.inf),
+                ]
+            ),
+        )
 
     def _take(
         self, values: np.ndarray, weights: np.ndarray | None
@@ -311,4 +354,6 @@ class _BlockSummary:
             self.bad_weights,
             None if self.statistic is None else self.statistic.carry(),
             None if self.drawing is None else self.drawing.result(),
+            self.errors,
+            self.bad_errors,
         )

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,11 +32,14 @@ class Choice:
         Which columns of these variables the features are, if they are not all of them in order.
     features : Features
         In the order that was asked for.
+    taken : tuple of (int, dict)
+        The place of each of these variables among those given, and the part of it, as `DataArray.isel` takes it.
     """
 
     variables: tuple[xr.DataArray, ...]
     columns: np.ndarray | None
     features: Features
+    taken: tuple[tuple[int, dict[str, Any]], ...]
 
 
 def choose_features(variables: Sequence[xr.DataArray], roles: Roles, names: Sequence[str], where: str) -> Choice:
@@ -63,12 +67,14 @@ def choose_features(variables: Sequence[xr.DataArray], roles: Roles, names: Sequ
     starts = np.cumsum([0, *sizes])
     owners = np.searchsorted(starts, wanted, side="right") - 1
     kept: list[xr.DataArray] = []
+    taken: list[tuple[int, dict[str, Any]]] = []
     layout: list[np.ndarray] = []  # the columns, numbered as before, that the kept variables have
     for owner in dict.fromkeys(owners.tolist()):
         dims = roles.feature_dims_of(variables[owner])
         own = wanted[owners == owner] - starts[owner]
         own = _choose_to_read(own) if len(dims) == 1 else np.arange(sizes[owner])
-        kept.append(variables[owner].isel({dims[0]: _as_slice(own)}) if len(dims) == 1 else variables[owner])
+        taken.append((owner, {dims[0]: _as_slice(own)} if len(dims) == 1 else {}))
+        kept.append(variables[owner].isel(taken[-1][1]))
         layout.append(own + starts[owner])
     found = {column: place for place, column in enumerate(np.concatenate(layout).tolist())}
     columns = np.array([found[column] for column in wanted.tolist()])
@@ -80,6 +86,7 @@ def choose_features(variables: Sequence[xr.DataArray], roles: Roles, names: Sequ
             {name: coordinate[wanted] for name, coordinate in every.coords.items()},
             tuple(every.units[column] for column in wanted),
         ),
+        tuple(taken),
     )
 
 

@@ -21,6 +21,7 @@ from som_dask.samples.read_ahead import PIECE_BYTES, StoredRows
 from som_dask.samples.sources import open_source
 from som_dask.samples.stacking import Stack, choose_grid, spread_values, stored_chunks_of
 from som_dask.samples.table import Samples
+from som_dask.samples.value_errors import names_of_errors, value_errors_of
 from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "as_names", "open_samples"]
@@ -51,6 +52,7 @@ def open_samples(
     sample_weights: Any = None,
     feature_weights: Any = None,
     nodata: float | Sequence[float] | None = None,
+    value_errors: Any = None,
 ) -> Samples:
     """Open any supported input as samples.
 
@@ -89,6 +91,11 @@ def open_samples(
     nodata : number or sequence of numbers, optional
         Numbers that stand for missing values, where the input has no attribute ``_FillValue`` that says so. They
         become NaN when they are read, before the conversion to `dtype`, and integers become float64.
+    value_errors : optional
+        The error of each value, above 0, in the same units: an array or DataFrame of the same shape, a DataArray on
+        the same dimensions, or the name of a variable beside the samples, or of one for each variable. Squared
+        distances are then ``sum_j v_j (x_j - w_j)^2 / e_j^2``, with the feature weights v, and the batch rule
+        averages values with the weights ``1 / e_j^2``. A value whose error is NaN or infinite counts as missing.
 
     Returns
     -------
@@ -125,9 +132,9 @@ def open_samples(
     60
     """
     if isinstance(source, Samples):
-        if not all(given is None for given in (sample_weights, feature_weights, nodata, features)):
+        if not all(given is None for given in (sample_weights, feature_weights, nodata, features, value_errors)):
             raise ParameterError(
-                "the samples are opened already; weights, nodata and features belong where that is done"
+                "the samples are opened already; weights, errors, nodata and features belong where that is done"
             )
         return source
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
@@ -138,29 +145,38 @@ def open_samples(
     found = open_source(source, asked, names)
     missing = parse_nodata(nodata)
     found = found.without(missing)
+    errors, error_variables = value_errors_of(value_errors, found, names), names_of_errors(value_errors)
+    own_errors = bool(error_variables) or not errors  # everything is read from the source
     roles = roles_of(found.variables, as_names(sample_dims), as_names(feature_dims), found.description)
     choice = None if names is None else choose_features(found.variables, roles, names, found.description)
     opened = tuple(str(v.name) for v in found.variables if v.name is not None)
     if choice is not None:
+        errors = tuple(errors[place].isel(part) for place, part in choice.taken) if errors else ()
         found = found.keep(choice.variables)
     beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
     other = None if beside is None else found.find_other(beside)
-    absent = () if allow_missing_chunks else found.find_absent(beside)
+    absent = (
+        () if allow_missing_chunks else found.find_absent((*error_variables, *(() if beside is None else (beside,))))
+    )
     if wanted is not None and wanted.kind != "f":  # no integer says that it is missing
         absent = tuple(replace(each, missing=False) for each in absent)
     refuse_absent(absent, None)
     ordered = tuple(v.transpose(*roles.samples, *roles.feature_dims_of(v)) for v in found.variables)
+    errors = tuple(e.transpose(*v.dims) for e, v in zip(errors, ordered, strict=bool(errors)))
     _refuse_useless(ordered, roles, found.description)
     told = features_of(ordered, roles, found.description) if choice is None else choice.features
     columns = None if choice is None else choice.columns
+    every = columns  # of the table
+    if columns is not None and errors:
+        every = np.concatenate([columns, columns + _count_features(ordered, roles)])
     coords = _sample_coords_of(ordered, roles)
-    block_rows = _choose_block_rows(ordered, roles, block_bytes)
+    block_rows = _choose_block_rows((*ordered, *errors), roles, block_bytes)
     _refuse_endless(ordered, roles, block_rows, found.description)
     grid = choose_grid(found.variables, roles.samples, block_rows)
     # Without their coordinates, because xarray can't cut those of every kind (periods, categories) into blocks.
-    plain = tuple(v.drop_vars(list(v.coords)) for v in ordered)
+    plain = tuple(v.drop_vars(list(v.coords)) for v in (*ordered, *errors))
     bare = tuple(v.drop_vars(list(v.coords)) for v in found.variables)
-    stack = Stack(bare, plain, roles.samples, wanted, columns)
+    stack = Stack(bare, plain, roles.samples, wanted, every)
     table = stack.table(grid)
     weights = None
     if sample_weights is not None:
@@ -180,7 +196,7 @@ def open_samples(
         tuple(dim for dim in roles.features if any(dim in v.dims for v in ordered)),
         coords,
         found.description,
-        _find_stored_rows(found.variables, table, roles, columns),
+        None if errors else _find_stored_rows(found.variables, table, roles, columns),
         grid=grid if len(grid) > 1 else None,
         feature_coords=told.coords,
         weights=weights,
@@ -190,9 +206,11 @@ def open_samples(
         variables=opened,
         nodata=missing,
         features_chosen=choice is not None,
-        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) else None,
+        place=os.fspath(source) if isinstance(source, (str, os.PathLike)) and own_errors else None,
         stack=replace(stack, name=table.name),
         absent=absent,
+        value_errors=bool(errors),
+        error_variables=error_variables,
     )
 
 
@@ -263,11 +281,16 @@ def _sample_coords_of(variables: Sequence[xr.DataArray], roles: Roles) -> dict[s
     }
 
 
+def _count_features(variables: Sequence[xr.DataArray], roles: Roles) -> int:
+    """Count the features of variables whose sample dimensions come first."""
+    return sum(math.prod(variable.shape[len(roles.samples) :]) for variable in variables)
+
+
 def _choose_block_rows(variables: Sequence[xr.DataArray], roles: Roles, block_bytes: int) -> int:
     """Choose the rows of a block: enough blocks for every core, and none larger than `block_bytes`."""
     n_dims = len(roles.samples)  # which come first
     n_samples = math.prod(variables[0].shape[:n_dims])
-    n_features = sum(math.prod(variable.shape[n_dims:]) for variable in variables)
+    n_features = _count_features(variables, roles)
     row_bytes = n_features * np.result_type(*(variable.dtype for variable in variables)).itemsize
     rows = max(MIN_BLOCK_ROWS, -(-n_samples // USUAL_BLOCKS))
     return max(1, min(rows, block_bytes // max(row_bytes, 1)))

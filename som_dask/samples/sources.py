@@ -58,8 +58,8 @@ class Source:
         )
         return replace(self, variables=tuple(variables), stored=stored)
 
-    def find_other(self, name: str) -> xr.DataArray:
-        """Return another variable of the same store or Dataset.
+    def find_other(self, name: str, what: str = "the weights") -> xr.DataArray:
+        """Return another variable of the same store or Dataset; `what` it is for, in words.
 
         Raises
         ------
@@ -67,18 +67,18 @@ class Source:
             If there is no variable of that name.
         """
         if name not in self.others:
-            raise ParameterError(f"{self.description} has no variable {name!r} beside it for the weights")
+            raise ParameterError(f"{self.description} has no variable {name!r} beside it for {what}")
         return fill_masked(self.others[name])
 
-    def find_absent(self, other: str | None = None) -> tuple[AbsentChunks, ...]:
-        """Return the chunks that the store lacks of the variables, and perhaps of another variable."""
+    def find_absent(self, others: Sequence[str] = ()) -> tuple[AbsentChunks, ...]:
+        """Return the chunks that the store lacks of the variables, and of some others."""
         found = [
             each
             for array, where in self.stored
             for each in find_absent(array, where, decoded=self.node is not None, nodata=self.nodata)
         ]
-        if other is not None and self.node is not None:
-            found += find_absent(self.node[other], other, decoded=True)  # type: ignore[arg-type]
+        for other in others if self.node is not None else ():
+            found += find_absent(self.node[other], other, decoded=True)  # type: ignore[arg-type,index]
         return tuple(found)
 
     def without(self, nodata: Sequence[Number]) -> Source:

@@ -17,6 +17,7 @@ from distributed import Future
 from som_dask.algorithm.feature_space import Missing
 from som_dask.engine.device import Device
 from som_dask.engine.row_numbers import ConsecutiveRows, Grid, RowNumbers, all_box_rows, table_rows
+from som_dask.errors import ParameterError
 from som_dask.samples.absent import AbsentChunks, refuse_absent
 from som_dask.samples.read_ahead import StoredRows
 from som_dask.samples.stacking import (
@@ -84,6 +85,10 @@ class Samples:
         What `array` is made of; valid while it is the one that `open_samples` made.
     reweighting : object, optional
         How the weights follow from others, by the numbers of the rows; see `som_dask.samples.reweight`.
+    value_errors : bool
+        Whether each value has an error: `array` is then (n, 2 D), the values and behind them their errors.
+    error_variables : tuple of str
+        Names of the variables that the errors come from; empty if they were given otherwise.
 
     Examples
     --------
@@ -116,6 +121,8 @@ class Samples:
     place: str | None = None
     stack: Stack | None = None
     reweighting: Any = None
+    value_errors: bool = False
+    error_variables: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -124,8 +131,25 @@ class Samples:
 
     @property
     def n_features(self) -> int:
-        """Number of columns."""
-        return self.array.shape[1]
+        """Number of features."""
+        return self.array.shape[1] // 2 if self.value_errors else self.array.shape[1]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a sample, with the errors of its values."""
+        return self.array.dtype.itemsize * self.array.shape[1]
+
+    def refuse_errors(self, what: str) -> Samples:
+        """Return the samples, unless their values have errors.
+
+        Raises
+        ------
+        ParameterError
+            The message says what can't take errors.
+        """
+        if self.value_errors:
+            raise ParameterError(f"{what} takes no errors of values; leave out `value_errors`")
+        return self
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -201,19 +225,21 @@ class Samples:
         ----------
         columns : (d,) int
         """
-        columns = np.asarray(columns)
+        chosen = columns = np.asarray(columns)
+        if self.value_errors:
+            columns = np.concatenate([chosen, chosen + self.n_features])
         array = take_columns(self.array, columns)
         reads = self.stored is not None and self.reads_pieces
         is_stack = self.stack is not None and self.stack.name == self.array.name
         return replace(
             self,
             array=array,
-            features=None if self.features is None else tuple(self.features[i] for i in columns),
+            features=None if self.features is None else tuple(self.features[i] for i in chosen),
             stored=self.stored.choose(columns, array.name) if reads else None,  # type: ignore[union-attr]
             stack=self.stack.choose(columns, array.name) if is_stack else None,  # type: ignore[union-attr]
-            feature_coords={name: variable[columns] for name, variable in self.feature_coords.items()},
-            feature_weights=None if self.feature_weights is None else self.feature_weights[columns],
-            feature_units=tuple(self.feature_units[i] for i in columns) if self.feature_units else (),
+            feature_coords={name: variable[chosen] for name, variable in self.feature_coords.items()},
+            feature_weights=None if self.feature_weights is None else self.feature_weights[chosen],
+            feature_units=tuple(self.feature_units[i] for i in chosen) if self.feature_units else (),
             in_memory=False,
         )
 

@@ -38,6 +38,7 @@ def batch_epochs(
     *,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    value_errors: Any = None,
     codebook: Any = None,
     start: int = 0,
 ) -> Iterator[Epoch]:
@@ -48,6 +49,7 @@ def batch_epochs(
         execution,
         sample_weights=sample_weights,
         feature_weights=feature_weights,
+        value_errors=value_errors,
         lattice=lattice,
     )
     training = _Training.of(prepared, lattice, config)
@@ -154,6 +156,7 @@ def train_batch(
     *,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    value_errors: Any = None,
     codebook: Any = None,
     base: xr.Dataset | None = None,
     checkpointing: Checkpointing | None = None,
@@ -174,6 +177,7 @@ def train_batch(
         execution,
         sample_weights=sample_weights,
         feature_weights=feature_weights,
+        value_errors=value_errors,
         base=base,
         lattice=lattice,
     )

@@ -100,7 +100,7 @@ def _prepare(data: Any) -> PreparedData:
     """Open and summarize samples that will be held in memory."""
     if isinstance(data, PreparedData):
         return data
-    samples = open_samples(data).allow_for("error")
+    samples = open_samples(data).allow_for("error").refuse_errors("the online rule")
     if samples.weights is not None or samples.feature_weights is not None:
         raise ParameterError("the online rule takes no weights; use the batch rule")
     _check_memory(samples)

@@ -11,6 +11,7 @@ import xarray as xr
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.initial import check_codebook, draw_rows, random_codebook, spread_over_plane
 from som_dask.algorithm.lattice import Lattice
+from som_dask.engine.block import Block
 from som_dask.engine.partial import Partial
 from som_dask.engine.protocol import Engine
 from som_dask.errors import ParameterError
@@ -106,9 +107,10 @@ class PreparedData:
             found, weights = self._take_rows(distinct)
             taken = np.zeros(len(found), dtype=bool)
             points = np.full((len(found), self.space.n_used), np.nan)
-            for part in self.space.parts(found.astype(np.float64), weights):
-                here = slice(None) if part.rows is None else part.rows
-                taken[here], points[here] = True, part.values
+            for tile in Block.of(found, weights, with_errors=self.samples.value_errors).tiles():
+                for part in self.space.parts(tile.values, tile.weights):
+                    here = part.rows_from(tile.start)
+                    taken[here], points[here] = True, part.values
             chosen = place[taken[place]]
             if len(chosen) >= n_nodes or not some_left_out or wanted >= summary.samples:
                 break
@@ -143,6 +145,7 @@ def prepare_data(
     *,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    value_errors: Any = None,
     base: xr.Dataset | None = None,
     lattice: Lattice | None = None,
 ) -> PreparedData:
@@ -150,7 +153,7 @@ def prepare_data(
 
     Parameters
     ----------
-    data, sample_weights, feature_weights
+    data, sample_weights, feature_weights, value_errors
         As for `som_dask.samples.open.open_samples`; `PreparedData` are returned unchanged.
     config : MapConfig
     execution : Execution, optional
@@ -170,7 +173,9 @@ def prepare_data(
     if isinstance(data, PreparedData):
         return data
     execution = execution or Execution()
-    samples = open_samples(data, sample_weights=sample_weights, feature_weights=feature_weights)
+    samples = open_samples(
+        data, sample_weights=sample_weights, feature_weights=feature_weights, value_errors=value_errors
+    )
     samples = samples.allow_for(config.missing)
     if base is not None:
         samples = _take_units(samples, base)
@@ -180,7 +185,7 @@ def prepare_data(
     _refuse_unsupported(_foresee_space(samples, config, scaled_by), engine)  # before any work
     samples = keep_samples(samples, execution.keep)
     most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples, samples.n_features)
-    check_draw_fits(most, samples.n_features)
+    check_draw_fits(most, samples.array.shape[1])
     draw = Draw.from_samples(samples, most, config.seed) if most else None
     summary = summarize(samples, config.missing, scaling, draw)
     space = fit_space(
@@ -217,7 +222,8 @@ def _foresee_space(samples: Samples, config: MapConfig, scaled_by: FeatureSpace 
         weights = space.feature_weights if samples.feature_weights is None else samples.feature_weights
         scale = space.scale if config.scaling == "none" else space.scale * 2
         space = replace(space, scale=scale, feature_weights=weights, metric=config.metric)
-    return replace(space, weighted=samples.weights is not None, missing="error")
+    errors = samples.value_errors
+    return replace(space, weighted=samples.weights is not None, missing="error", value_errors=errors)
 
 
 def _refuse_unsupported(space: FeatureSpace, engine: Engine) -> None:

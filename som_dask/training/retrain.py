@@ -140,6 +140,7 @@ def retrain(
     """
     config = config or RetrainingConfig()
     samples, _, _ = open_for_model(data, model, options.get("missing"), sample_weights=sample_weights)
+    samples = samples.refuse_errors("retrain")
     kept = {name: model.attrs[name] for name in KEPT if name in model.attrs}
     chosen: dict[str, Any] = {**kept, **asdict(config), **options}
     if chosen["final_radius"] is None:

@@ -81,5 +81,6 @@ def _prepare_part(drawn: Drawn, n: int, data: PreparedData, config: MapConfig) -
         weights=None if weights is None else da.from_array(weights[:n], chunks=BLOCK_ROWS, name=False),
         description=f"the samples drawn from {data.samples.description or 'the samples'}",
         in_memory=True,
+        value_errors=data.samples.value_errors,
     )
     return replace(data, samples=samples, summary=summarize(samples, config.missing))

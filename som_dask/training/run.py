@@ -359,6 +359,7 @@ class Run:
                 "input": samples.description,
                 **counts,
                 "weighted": samples.weights is not None,
+                **({"value_errors": True} if samples.value_errors else {}),
                 "sample_dtype": str(samples.array.dtype),
                 "features_named": samples.features is not None,
                 **({"features_chosen": True} if samples.features_chosen else {}),

@@ -31,6 +31,7 @@ def train(
     *,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    value_errors: Any = None,
     codebook: Any = None,
     base: xr.Dataset | None = None,
     checkpoints: CheckpointFolder | None = None,
@@ -59,6 +60,11 @@ def train(
         `som_dask.samples.open.open_samples`.
     feature_weights : array of D numbers, or "area", optional
         How much each feature counts in squared distances, after scaling. For the batch rule only.
+    value_errors : array, DataArray, or names of variables, optional
+        The error e of each value, above 0: squared distances are ``sum_j (x_j - w_j)^2 / e_j^2``, and the batch rule
+        averages values with the weights ``1 / e_j^2``. So scaling does not change distances; it changes where the map
+        begins. Needs the metric "euclidean" and device "cpu". For the batch rule only; see
+        `som_dask.samples.open.open_samples`.
     codebook : (rows, cols, D) or (M, D) array, optional
         Codebook to start from, in the data's units. By default it is made by `config.initialization`; for the online
         rule it is random numbers in [0, 1).
@@ -112,7 +118,11 @@ def train(
     checkpointing = Checkpointing(checkpoints, every, resume, keep_interrupted)
     if isinstance(config, OnlineConfig):
         _refuse_batch_only(
-            sample_weights=sample_weights, feature_weights=feature_weights, base=base, execution=execution
+            sample_weights=sample_weights,
+            feature_weights=feature_weights,
+            value_errors=value_errors,
+            base=base,
+            execution=execution,
         )
         with TrainingBar(config.epochs, shown=is_shown(progress), then=on_epoch) as bar:
             return train_online(data, lattice, config, codebook=codebook, checkpointing=checkpointing, on_epoch=bar)
@@ -124,6 +134,7 @@ def train(
             execution,
             sample_weights=sample_weights,
             feature_weights=feature_weights,
+            value_errors=value_errors,
             codebook=codebook,
             base=base,
             checkpointing=checkpointing,
@@ -139,6 +150,7 @@ def epochs(
     *,
     sample_weights: Any = None,
     feature_weights: Any = None,
+    value_errors: Any = None,
     codebook: Any = None,
     start: int = 0,
 ) -> Iterator[Epoch]:
@@ -148,7 +160,7 @@ def epochs(
 
     Parameters
     ----------
-    data, lattice, config, execution, sample_weights, feature_weights, codebook
+    data, lattice, config, execution, sample_weights, feature_weights, value_errors, codebook
         As for `train`.
     start : int
         Index of the first epoch, to continue a run from the codebook of the epoch before.
@@ -174,7 +186,8 @@ def epochs(
     """
     config = config or MapConfig()
     if isinstance(config, OnlineConfig):
-        _refuse_batch_only(sample_weights=sample_weights, feature_weights=feature_weights, execution=execution)
+        weights = {"sample_weights": sample_weights, "feature_weights": feature_weights}
+        _refuse_batch_only(**weights, value_errors=value_errors, execution=execution)
         yield from online_epochs(data, lattice, config, codebook=codebook, start=start)
         return
     yield from batch_epochs(
@@ -184,6 +197,7 @@ def epochs(
         execution,
         sample_weights=sample_weights,
         feature_weights=feature_weights,
+        value_errors=value_errors,
         codebook=codebook,
         start=start,
     )

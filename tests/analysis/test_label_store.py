@@ -368,3 +368,29 @@ def test_a_bar_of_blocks_is_shown_on_a_terminal_unless_it_is_turned_off(rng, tmp
     assert "labeling: 100%" in terminal.getvalue()
     assert "| 1/1 [" in terminal.getvalue()
     assert capsys.readouterr().out == ""
+
+
+def test_labels_by_other_errors_are_another_run(tmp_path, monkeypatch, rng):
+    """A run that was killed is not continued by one with other errors, though the samples are the same."""
+    dims, values, path, place = ("cell", "marker"), rng.normal(size=(200, 3)), tmp_path / "s.zarr", tmp_path / "out"
+    tables = {"flux": values, "near": np.full((200, 3), 0.1), "far": 1 + values**2}
+    survey = xr.Dataset({name: (dims, table) for name, table in tables.items()}).chunk(cell=20)
+    survey.to_zarr(path, consolidated=False)
+    model = train(values, Lattice(3, 4), MapConfig(epochs=1))
+
+    def samples_by(errors):
+        return open_samples(path, variable="flux", block_size=20 * 48, value_errors=errors)
+
+    stop_after(monkeypatch, 4, samples_by("near"), model, place)
+    for other in (None, "far"):
+        with pytest.raises(StorageError, match="options of reading"):
+            infer_to_store(samples_by(other), model, place)
+    assert samples_by(values**2 + 1).place is None  # a store does not tell of errors that are not in it
+    before = inference.state_of_input(samples_by("near"))
+    survey[["near"]].assign(near=survey["near"] * 2).to_zarr(path, mode="a", consolidated=False)
+    assert inference.state_of_input(samples_by("near")) != before
+    with pytest.raises(StorageError, match="other samples or coordinates"):
+        infer_to_store(samples_by("near"), model, place)
+    infer_to_store(samples_by("near"), model, place, overwrite=True)
+    wanted = infer(values, model, value_errors=np.full((200, 3), 0.2)).compute()
+    np.testing.assert_array_equal(xr.open_zarr(place, consolidated=False)["distance"], wanted["distance"])

@@ -20,6 +20,7 @@ def folder(tmp_path, monkeypatch, rng):
     """A working directory with a good store, and a model trained on it."""
     monkeypatch.chdir(tmp_path)
     store("good.zarr", rng.normal(size=(300, 3)))
+    with_errors("flux.zarr", rng)
     assert run("train", "good.zarr", "--output", "model.zarr", "--rows", "3", "--cols", "4", "--epochs", "2") == 0
     return tmp_path
 
@@ -29,6 +30,18 @@ def store(name, values, features=("a", "b", "c"), dims=("sample", "feature"), va
     coords = {} if features is None else {dims[-1]: np.array(features, dtype=object)}
     array = xr.DataArray(np.asarray(values), dims=dims, coords=coords, name=variable)
     array.to_dataset().chunk({dims[0]: 1000}).to_zarr(name, zarr_format=2, consolidated=False)
+
+
+def with_errors(name, rng):
+    """A Zarr store of values with good errors, with errors of zero, and with errors of the samples alone."""
+    dims, values = ("sample", "feature"), rng.normal(size=(100, 3))
+    errors = {
+        "error": (dims, 0.1 + rng.random((100, 3))),
+        "zero": (dims, 0 * values),
+        "one": ("sample", values[:, 0]),
+    }
+    dataset = xr.Dataset({"data": (dims, values), **errors})
+    dataset.chunk(sample=50).to_zarr(name, zarr_format=2, consolidated=False)
 
 
 def run(*arguments):
@@ -54,6 +67,7 @@ def assert_refused(capsys, status, words, *arguments, output="out.zarr", folder=
     assert left == set()
 
 
+FLUX = ("flux.zarr", "--variable", "data", "--value-errors", "error")
 TRAIN = [
     ("missing store", 5, ["nowhere.zarr", "does not exist"], ["nowhere.zarr"]),
     ("missing variable", 2, ["no variable 'x'", "data"], ["good.zarr", "--variable", "x"]),
@@ -76,6 +90,11 @@ TRAIN = [
     ("a scheduler in the open", 2, ["encrypt"], ["good.zarr", "--scheduler", "tcp://h:1", "--tls-ca-file", "c.pem"]),
     ("nothing to resume", 3, ["no checkpoint"], ["good.zarr", "--resume"]),
     ("two ways to resume", 2, ["--resume-or-start"], ["good.zarr", "--resume", "--resume-or-start"]),
+    ("no variable of errors", 2, ["no variable 'e'", "the errors"], ["good.zarr", "--value-errors", "e"]),
+    ("errors of zero", 4, ["hold 300", "not above 0"], ["flux.zarr", "--variable", "data", "--value-errors", "zero"]),
+    ("errors of one band", 2, ["dimensions"], ["flux.zarr", "--variable", "data", "--value-errors", "one"]),
+    ("errors of no metric", 2, ["euclidean"], [*FLUX, "--metric", "cosine"]),
+    ("errors by the online rule", 2, ["--value-errors"], [*FLUX, "--algorithm", "online"]),
     ("no codebook file", 2, ["w.npy"], ["good.zarr", "--initial-codebook", "w.npy"]),
 ]
 

@@ -13,7 +13,18 @@ import som_dask
 
 HOUSE = Path(som_dask.__file__).parent
 PROMPT = ">>> "
-PICTURES = ("maps", "planes", "profiles", "classes", "fields", "composites", "series", "sammon", "history")
+PICTURES = (
+    "maps",
+    "planes",
+    "profiles",
+    "classes",
+    "fields",
+    "composites",
+    "series",
+    "sammon",
+    "history",
+    "calibration",
+)
 
 
 def modules():

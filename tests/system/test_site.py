@@ -28,6 +28,7 @@ PICTURES = (
     "series",
     "sammon",
     "history",
+    "calibration",
 )  # what users import of plotting
 
 
