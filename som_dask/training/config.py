@@ -70,12 +70,12 @@ class MapConfig:
         Radius sigma of the first epoch, in lattice units; by default 0.25 times the longer side of the map with the
         gaussian neighborhood, and 0.5 times with the others, which reach less far.
     final_radius : float or "auto", optional
-        Radius sigma of the last epoch, in lattice units; by default 0.48 with the gaussian neighborhood, and 1 with
-        the others. Below 1, most of the others reach no other node. A smaller final radius lowers the quantization
-        error and raises the topographic error. On ten data sets, 0.48 gave lower quantization errors than XPySom at
-        the same topographic error, and topographic errors far below those of MiniSom. "auto" chooses it, for the
-        gaussian neighborhood, by the intrinsic dimension of up to 1,000 samples that are drawn at random in the first
-        pass over the data, and by the number of samples for each node; see
+        Radius sigma of the last epoch, in lattice units, or "auto" to choose it by the intrinsic dimension of the
+        samples; by default 0.48 with the gaussian neighborhood, and 1 with the others. Below 1, most of the others
+        reach no other node. A smaller final radius lowers the quantization error and raises the topographic error. On
+        ten data sets, 0.48 gave lower quantization errors than XPySom at the same topographic error, and topographic
+        errors far below those of MiniSom. "auto", for the gaussian neighborhood, measures up to 1,000 samples that
+        are drawn at random in the first pass over the data, and counts the samples for each node; see
         `som_dask.algorithm.intrinsic_dimension.choose_final_radius`. Sample weights do not count there. It trades one
         error for the other where that costs the least: flat data get a lower quantization error, data of many
         dimensions a lower topographic error. A model's attributes tell the radius and the dimension.
