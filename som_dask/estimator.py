@@ -23,7 +23,7 @@ from som_dask.engine.protocol import Precision
 from som_dask.errors import DataError, ParameterError
 from som_dask.passes.compute import compute
 from som_dask.passes.statistics import Scaling
-from som_dask.training.config import Execution, Keep, MapConfig
+from som_dask.training.config import Execution, FinalRadius, Keep, MapConfig
 from som_dask.training.train import train
 
 try:
@@ -128,7 +128,7 @@ tolerance, patience, precision
         random_state: Any = None,
         epochs: int | None = MapConfig.epochs,
         initial_radius: float | None = MapConfig.initial_radius,
-        final_radius: float | None = MapConfig.final_radius,
+        final_radius: FinalRadius | None = MapConfig.final_radius,
         radius_decay: Decay = MapConfig.radius_decay,
         neighborhood: Kernel = MapConfig.neighborhood,
         initialization: Initialization = MapConfig.initialization,

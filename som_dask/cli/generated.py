@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 import click
 
-from som_dask.cli.parameters import Numbers, combine_options, worded_option
+from som_dask.cli.parameters import NumberOrWord, Numbers, combine_options, worded_option
 
 __all__ = ["Description", "add_options", "read_descriptions", "take"]
 
@@ -121,7 +121,11 @@ def _name_option(name: str) -> str:
 def _choose_type(hint: Any, kind: str) -> click.ParamType:
     """Choose the type of an option by its field's annotation; for text, the choices in the docstring, if any."""
     if get_origin(hint) in (Union, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+        kinds = [part for part in get_args(hint) if part is not NoneType]
+        words = [word for part in kinds if get_origin(part) is Literal for word in get_args(part)]
+        if float in kinds and words:
+            return NumberOrWord(words)
+        (hint,) = kinds
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
     if get_origin(hint) is tuple:

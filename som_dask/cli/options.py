@@ -15,7 +15,15 @@ from click.core import ParameterSource
 from som_dask.algorithm.feature_space import Missing
 from som_dask.cli.arguments import check_argument
 from som_dask.cli.job_file import load_job
-from som_dask.cli.parameters import AreaOrNumbers, Names, Nodata, Numbers, combine_options, worded_option
+from som_dask.cli.parameters import (
+    AreaOrNumbers,
+    Names,
+    Nodata,
+    NumberOrWord,
+    Numbers,
+    combine_options,
+    worded_option,
+)
 from som_dask.cli.terminal import echo
 from som_dask.errors import ClusterError, ParameterError
 from som_dask.io.event_log import DEFAULT_LEVEL, Level, telemetry
@@ -66,6 +74,8 @@ def _list_kinds(option: click.ParamType) -> tuple[type, ...]:
         return (int, float)
     if isinstance(option, Nodata):
         return (list, str, int, float)
+    if isinstance(option, NumberOrWord):
+        return (str, int, float)
     if isinstance(option, click.Path):
         return (str,)  # an integer would be the number of an open file
     return (list, str) if isinstance(option, (Numbers, Names)) else (str, int)

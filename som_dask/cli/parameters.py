@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -12,7 +12,18 @@ from som_dask.errors import ParameterError
 from som_dask.samples.gaps import parse_nodata
 from som_dask.samples.weights import AREA
 
-__all__ = ["AreaOrNumbers", "Names", "Nodata", "Numbers", "Part", "WordedOption", "combine_options", "worded_option"]
+__all__ = [
+    "AreaOrNumbers",
+    "Names",
+    "Nodata",
+    "NumberOrWord",
+    "Numbers",
+    "NumbersOrWord",
+    "Part",
+    "WordedOption",
+    "combine_options",
+    "worded_option",
+]
 
 
 class Numbers(click.ParamType):
@@ -26,6 +37,48 @@ class Numbers(click.ParamType):
             return tuple(float(part) for part in parts)
         except (TypeError, ValueError, OverflowError):
             self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
+
+
+class NumberOrWord(click.ParamType):
+    """A number, or one of some words.
+
+    Parameters
+    ----------
+    words : sequence of str
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words, self.name = tuple(words), "number or word"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help shows in place of a value: words as they are written."""
+        return "|".join(["FLOAT", *self.words])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value in self.words:
+            return str(value)
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            self.fail(f"{value!r} is not a number or {' or '.join(self.words)}.", param, ctx)
+
+
+class NumbersOrWord(Numbers):
+    """Numbers, and one of some words among them.
+
+    Parameters
+    ----------
+    words : sequence of str
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.one, self.name = NumberOrWord(words), "a,b,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)):
+            self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
+        return tuple(self.one.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
 
 
 class Names(click.ParamType):

@@ -29,7 +29,7 @@ from som_dask.cli.options import (
     sample_weights_option,
     with_telemetry,
 )
-from som_dask.cli.parameters import Names, Numbers, worded_option
+from som_dask.cli.parameters import Names, NumbersOrWord, worded_option
 from som_dask.cli.progress import is_watched
 from som_dask.cli.signals import stop_if_asked
 from som_dask.cli.terminal import echo
@@ -37,7 +37,7 @@ from som_dask.errors import Interrupted, ParameterError, SomError
 from som_dask.io.event_log import EventLog
 from som_dask.io.files import create, exists, read_bytes, write_bytes
 from som_dask.io.outputs import check_apart, lock
-from som_dask.training.config import Execution, MapConfig
+from som_dask.training.config import AUTO, Execution, MapConfig
 from som_dask.training.many import MapRun, train_many
 from som_dask.training.map_table import MapRow, make_table
 from som_dask.training.run import Checkpointing, Epoch
@@ -96,8 +96,8 @@ class Seeds(Names):
 )
 @worded_option(
     "--final-radii",
-    type=Numbers(),
-    help="Radii sigma of the last epoch, in lattice units, to train maps with.",
+    type=NumbersOrWord([AUTO]),
+    help="Radii sigma of the last epoch, in lattice units, to train maps with; auto is as for train.",
     default_words="that of train",
 )
 @click.option(
@@ -189,7 +189,7 @@ def _plan_runs(fixed: dict[str, Any], options: dict[str, Any]) -> dict[str, MapR
     for (rows, cols), seed, radius in itertools.product(sizes, seeds, radii or (None,)):
         for bootstrap in (None, *range(replicates)):
             parts = [f"{rows}x{cols}", f"seed{seed}"]
-            parts += [] if radius is None else [f"radius{radius:g}"]
+            parts += [] if radius is None else [f"radius{radius if radius == AUTO else format(radius, 'g')}"]
             parts += [] if bootstrap is None else [f"bootstrap{bootstrap}"]
             lattice = Lattice(rows, cols, **shape)
             one = MapConfig(**config, seed=seed, final_radius=radius)

@@ -21,6 +21,7 @@ from som_dask.passes.map_memory import check_map_fits
 from som_dask.training.config import Execution, MapConfig
 from som_dask.training.phases import Plan, describe_plan, plan_epochs
 from som_dask.training.prepared import PreparedData, prepare_data
+from som_dask.training.radius import settle_radius
 from som_dask.training.rough import RoughData
 from som_dask.training.run import Checkpointing, Epoch, Run
 
@@ -70,6 +71,9 @@ class _Training:
     plan : Plan
     lattice : Lattice
     config : MapConfig
+        With the final radius, if that was to be chosen.
+    dimension : float, optional
+        Intrinsic dimension of the samples, by which it was chosen.
     """
 
     data: PreparedData
@@ -77,14 +81,16 @@ class _Training:
     plan: Plan
     lattice: Lattice
     config: MapConfig
+    dimension: float | None = None
 
     @classmethod
     def of(cls, data: PreparedData, lattice: Lattice, config: MapConfig) -> _Training:
         """Plan the epochs, and get the samples of a rough phase if there is one."""
+        data, config, dimension = settle_radius(data, lattice, config)
         plan = plan_epochs(config, lattice, data.summary.taken, data.samples.n_features)
         check_map_fits(lattice, data.samples.n_features, plan.n_epochs)
         rough = RoughData.draw(data, lattice, config) if plan.n_rough else None
-        return cls(replace(data, drawn=None), rough, plan, lattice, config)
+        return cls(replace(data, drawn=None), rough, plan, lattice, config, dimension)
 
     def make_initial_codebook(self) -> np.ndarray:
         """Compute the initial scaled codebook, (M, K) float64: from the drawn samples, if there are any."""
@@ -182,7 +188,7 @@ def train_batch(
         lattice=lattice,
     )
     training = _Training.of(prepared, lattice, config)
-    plan, prepared, origin = training.plan, training.data, "given"
+    plan, prepared, config, origin = training.plan, training.data, training.config, "given"
     if base is not None:
         points = scaled_codebook_of(base)
     elif codebook is not None:
@@ -207,7 +213,10 @@ def train_batch(
         return add_up() if at_end is None else at_end(training.data, codebook, add_up)
 
     final = run.measure(measure)
-    return run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
+    model = run.make_model(final, epochs=plan.n_epochs, gaps=config.missing != "error", phases=plan.phases())
+    if training.dimension is not None:
+        model.attrs["intrinsic_dimension"] = training.dimension
+    return model
 
 
 def _check_base(base: xr.Dataset, lattice: Lattice, config: MapConfig, codebook: Any, feature_weights: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -20,10 +20,12 @@ from som_dask.engine.protocol import Engine, Precision
 from som_dask.errors import ParameterError
 from som_dask.passes.statistics import Scaling
 
-__all__ = ["Execution", "Keep", "MapConfig", "Phases"]
+__all__ = ["AUTO", "Execution", "FinalRadius", "Keep", "MapConfig", "Phases"]
 
 Keep = Literal["auto", "memory", "stream"]
 Phases = Literal["auto", "one", "two"]
+FinalRadius = float | Literal["auto"]
+AUTO: Literal["auto"] = "auto"
 # Defaults: epochs on all samples in one phase, and after a rough phase.
 EPOCHS, FINE_EPOCHS = 20, 1
 # The rough phase ends this far above the final radius: at that radius itself, a map settles on its few samples and
@@ -67,11 +69,16 @@ class MapConfig:
     initial_radius : float, optional
         Radius sigma of the first epoch, in lattice units; by default 0.25 times the longer side of the map with the
         gaussian neighborhood, and 0.5 times with the others, which reach less far.
-    final_radius : float, optional
-        Radius sigma of the last epoch, in lattice units; by default 0.48 with the gaussian neighborhood, and 1 with
-        the others. Below 1, most of the others reach no other node. A smaller final radius lowers the quantization
-        error and raises the topographic error. On ten data sets, 0.48 gave lower quantization errors than XPySom at
-        the same topographic error, and topographic errors far below those of MiniSom.
+    final_radius : float or "auto", optional
+        Radius sigma of the last epoch, in lattice units, or "auto" to choose it by the intrinsic dimension of the
+        samples; by default 0.48 with the gaussian neighborhood, and 1 with the others. Below 1, most of the others
+        reach no other node. A smaller final radius lowers the quantization error and raises the topographic error. On
+        ten data sets, 0.48 gave lower quantization errors than XPySom at the same topographic error, and topographic
+        errors far below those of MiniSom. "auto", for the gaussian neighborhood, measures up to 1,000 samples that
+        are drawn at random in the first pass over the data, and counts the samples for each node; see
+        `som_dask.algorithm.intrinsic_dimension.choose_final_radius`. Sample weights do not count there. It trades one
+        error for the other where that costs the least: flat data get a lower quantization error, data of many
+        dimensions a lower topographic error. A model's attributes tell the radius and the dimension.
     radius_decay : {"exponential", "linear", "asymptotic"}
         How the radius falls from the first epoch to the last. See `som_dask.algorithm.decay.decay`.
     radii : tuple of float, optional
@@ -130,7 +137,7 @@ class MapConfig:
     rough_epochs: int = 60
     rough_samples: int = 100
     initial_radius: float | None = None
-    final_radius: float | None = None
+    final_radius: FinalRadius | None = None
     radius_decay: Decay = "exponential"
     radii: tuple[float, ...] | None = None
     neighborhood: Kernel = "gaussian"
@@ -155,6 +162,8 @@ class MapConfig:
             object.__setattr__(self, name, int(value))
         for name in ("initial_radius", "final_radius", "support", "tolerance"):
             value = getattr(self, name)
+            if isinstance(value, str) and (name, value) == ("final_radius", AUTO):
+                continue
             if value is not None:
                 object.__setattr__(self, name, _parse_number(name, value))
         if self.rough_epochs < 1 or self.rough_samples < 1:
@@ -172,7 +181,12 @@ class MapConfig:
         if self.radii is not None:
             object.__setattr__(self, "radii", tuple(_parse_number("radii", radius) for radius in self.radii))
         self.kernel()
-        self.schedule(Lattice(1, 1), two_phases=self.phases == "two")
+        if self.final_radius == AUTO and (self.neighborhood != "gaussian" or self.radii is not None):
+            raise ParameterError(
+                '`final_radius="auto"` is for the gaussian neighborhood without `radii`; give a number, or neither'
+            )
+        known = replace(self, final_radius=None) if self.final_radius == AUTO else self
+        known.schedule(Lattice(1, 1), two_phases=self.phases == "two")
 
     def kernel(self) -> Neighborhood:
         """Return the neighborhood function."""
@@ -202,7 +216,10 @@ class MapConfig:
         return (usual if self.epochs is None else self.epochs) + (self.rough_epochs if two_phases else 0)
 
     def schedule(self, lattice: Lattice, *, two_phases: bool = False) -> np.ndarray:
-        """Return the radius sigma of each epoch on `lattice`, (n,) float64, in lattice units."""
+        """Return the radius sigma of each epoch on `lattice`, (n,) float64, in lattice units.
+
+        With a final radius that is to be chosen, there is none before it is.
+        """
         n, last = self.count_epochs(two_phases=two_phases), self._find_last_radius()
         n_falling = self.rough_epochs if two_phases and self.radii is None else n
         settles = self.tolerance is not None and self.radii is None and n > 0
@@ -219,7 +236,7 @@ class MapConfig:
         return np.concatenate([falling, np.full(n_last, last)])
 
     def _find_last_radius(self) -> float:
-        assert self.final_radius is not None  # set in `__post_init__`
+        assert isinstance(self.final_radius, float)  # set in `__post_init__`, or by `som_dask.training.radius`
         return self.final_radius
 
 
@@ -268,7 +285,8 @@ class Execution:
 
 def _parse_number(name: str, value: Any) -> float:
     if isinstance(value, (bool, str)):
-        raise ParameterError(f"{name} must be a number, got {value!r}")
+        or_auto = f' or "{AUTO}"' if name == "final_radius" else ""
+        raise ParameterError(f"{name} must be a number{or_auto}, got {value!r}")
     try:
         return float(value)
     except (TypeError, ValueError) as error:

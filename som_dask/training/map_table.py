@@ -65,7 +65,7 @@ class MapRow:
     ) -> MapRow:
         """Describe a trained map."""
         rows, cols = (int(n) for n in model["codebook"].shape[:2])
-        radii = config.radii or (config.final_radius,)
+        radii = config.radii or (model.attrs["final_radius"],)  # which may have been chosen
         quantization, topographic = held_out or (math.nan, math.nan)
         return cls(
             rows=rows,

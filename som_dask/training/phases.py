@@ -11,7 +11,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.errors import MemoryLimitError
 from som_dask.passes.map_memory import NEVER_LACKING
 from som_dask.passes.memory import process_memory
-from som_dask.training.config import MapConfig
+from som_dask.training.config import AUTO, MapConfig
 
 __all__ = [
     "FINE_TUNING",
@@ -23,6 +23,7 @@ __all__ = [
     "describe_plan",
     "draw_bytes",
     "number_to_draw",
+    "number_to_measure",
     "plan_epochs",
 ]
 
@@ -38,6 +39,8 @@ LEAST_A_NODE = 500
 # "auto" draws no more bytes than these, as float64. They are the same on every machine, as the map must be.
 MOST_BYTES = 2**30
 ENTRY_BYTES, COPIES = 8, 3  # while draws are added up
+# So many samples tell the intrinsic dimension to about 3 percent, so the radius to 0.005; fewer of very wide ones.
+MEASURED, LEAST_MEASURED, MEASURED_BYTES = 1000, 100, 2**27
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,19 @@ def number_to_draw(config: MapConfig, lattice: Lattice, n_samples: int, n_featur
     return most if pays and not given else 0
 
 
+def number_to_measure(config: MapConfig, n_samples: int, n_features: int) -> int:
+    """Return how many samples tell the final radius; 0 if it is known."""
+    if config.final_radius != AUTO:
+        return 0
+    return min(MEASURED, max(MEASURED_BYTES // (n_features * ENTRY_BYTES), LEAST_MEASURED), n_samples)
+
+
 def draw_bytes(config: MapConfig, lattice: Lattice, n_samples: int, n_features: int) -> int:
-    """Return the bytes that the samples of a rough phase take while they are drawn; 0 if there is none."""
-    return COPIES * number_to_draw(config, lattice, n_samples, n_features) * n_features * ENTRY_BYTES
+    """Return the bytes that the samples drawn in the first pass take meanwhile; 0 if there are none."""
+    drawn = max(
+        number_to_draw(config, lattice, n_samples, n_features), number_to_measure(config, n_samples, n_features)
+    )
+    return COPIES * drawn * n_features * ENTRY_BYTES
 
 
 def check_draw_fits(n_drawn: int, n_features: int) -> None:

@@ -29,7 +29,7 @@ from som_dask.passes.summary import DataSummary, summarize
 from som_dask.samples.open import open_samples
 from som_dask.samples.table import Samples
 from som_dask.training.config import Execution, MapConfig
-from som_dask.training.phases import LAST_PASS, check_draw_fits, number_to_draw
+from som_dask.training.phases import LAST_PASS, check_draw_fits, number_to_draw, number_to_measure
 
 __all__ = ["PreparedData", "prepare_data"]
 
@@ -51,7 +51,7 @@ class PreparedData:
     execution : Execution
         How the work is done.
     drawn : Drawn, optional
-        Samples for a rough phase.
+        Samples for a rough phase, and to choose the final radius by.
     """
 
     samples: Samples
@@ -71,6 +71,19 @@ class PreparedData:
         The label tells in the names of tasks which epoch it is; by default it is the pass after the last one.
         """
         return epoch_sums(self.samples, points, lattice, self.summary, self.space, engine, label)
+
+    def take_drawn(self, most: int, config: MapConfig) -> Drawn:
+        """Take samples drawn at random, at least `most` if there are so many.
+
+        They are those of the first pass. One more is made only if the first found that most samples are left out, or
+        did not draw any.
+        """
+        drawn = self.drawn
+        if drawn is None or len(drawn) < most:
+            draw = Draw.from_samples(self.samples, most, config.seed).from_all()
+            drawn = summarize(self.samples, config.missing, draw=draw).drawn
+            assert drawn is not None
+        return drawn
 
     def scale_codebook(self, codebook: Any, lattice: Lattice) -> np.ndarray:
         """Scale a codebook in the data's units, (rows, cols, D) or (M, D), to the map's space: (M, K) float64."""
@@ -149,7 +162,7 @@ def prepare_data(
     base: xr.Dataset | None = None,
     lattice: Lattice | None = None,
 ) -> PreparedData:
-    """Open data and summarize them in one pass; draw the samples of a rough phase in the same one.
+    """Open data and summarize them in one pass; draw what is needed of them at random in the same one.
 
     Parameters
     ----------
@@ -186,6 +199,7 @@ def prepare_data(
     samples = keep_samples(samples, execution.keep)
     most = 0 if lattice is None else number_to_draw(config, lattice, samples.n_samples, samples.n_features)
     check_draw_fits(most, samples.array.shape[1])
+    most = max(most, number_to_measure(config, samples.n_samples, samples.array.shape[1]))
     draw = Draw.from_samples(samples, most, config.seed) if most else None
     summary = summarize(samples, config.missing, scaling, draw)
     space = fit_space(

@@ -11,7 +11,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.engine.partial import Partial
 from som_dask.engine.protocol import Precision
 from som_dask.passes.compute import active_client, in_this_process
-from som_dask.passes.draw import Draw, Drawn
+from som_dask.passes.draw import Drawn
 from som_dask.passes.summary import summarize
 from som_dask.samples.table import Samples
 from som_dask.training.config import MapConfig
@@ -37,16 +37,9 @@ class RoughData:
 
     @classmethod
     def draw(cls, data: PreparedData, lattice: Lattice, config: MapConfig) -> RoughData:
-        """Take the samples that the first pass has drawn, or draw them in one more pass.
-
-        One more is needed only if the first found that most samples are left out, or did not draw any.
-        """
+        """Take the samples that the first pass has drawn, or draw them in one more pass."""
         most = number_to_draw(config, lattice, data.summary.taken, data.samples.n_features)
-        drawn = data.drawn
-        if drawn is None or len(drawn) < most:
-            draw = Draw.from_samples(data.samples, most, config.seed).from_all()
-            drawn = summarize(data.samples, config.missing, draw=draw).drawn
-            assert drawn is not None
+        drawn = data.take_drawn(most, config)
         how = data.execution
         if active_client() is not None:  # the GPUs, if any, are those of its workers
             how = replace(how, device="cpu")

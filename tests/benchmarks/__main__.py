@@ -10,9 +10,12 @@ from pathlib import Path
 from tests.benchmarks import (
     colors,
     epoch,
+    final_radius,
+    fine_tuning,
     gaps,
     gpu,
     guard,
+    lattices,
     memory,
     online,
     peers,
@@ -42,6 +45,9 @@ BENCHMARKS = {
     "small": small_jobs.run,
     "phases": phases.run,
     "time_to_quality": time_to_quality.run,
+    "final_radius": final_radius.run,
+    "fine_tuning": fine_tuning.run,
+    "lattices": lattices.run,
     "guard": guard.run,
 }
 

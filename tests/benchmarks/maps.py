@@ -15,7 +15,7 @@ from som_dask.training.batch import batch_epochs
 from som_dask.training.config import MapConfig
 from tests.benchmarks.timing import Skipped
 
-__all__ = ["MEASURES", "Maker", "Map", "errors", "minisom", "ours", "xpysom"]
+__all__ = ["MEASURES", "Maker", "Map", "errors", "minisom", "ours", "somoclu", "xpysom"]
 
 MEASURES = ("QE train", "QE holdout", "TE train", "TE holdout")
 ROWS_AT_ONCE = 1024
@@ -114,3 +114,21 @@ def xpysom(samples: np.ndarray, side: int, topology: Topology, epochs: int, seed
         som = XPySom(side, side, samples.shape[1], topology=topology, random_seed=seed, xp=np)
         som.train(samples, epochs)
     return _on_plane(*som.get_euclidean_coordinates(), som.get_weights(), topology)
+
+
+def somoclu(samples: np.ndarray, side: int, topology: Topology, epochs: int, seed: int) -> Map:
+    """Somoclu with its defaults: batch epochs, sigma from a quarter of the side to 0.5 in our units, linearly.
+
+    (Its own radius falls from half the side to 1, and stands for twice the standard deviation; nodes beyond it are
+    not moved.) It draws its first codebook by itself, whatever the seed. Its hexagonal lattice is meant to be ours,
+    but it rounds the half steps between rows down to whole ones.
+    """
+    try:
+        import somoclu as package
+    except ImportError as error:
+        raise Skipped(f"Somoclu: {error}") from error
+    som = package.Somoclu(side, side, gridtype=topology)
+    som.train(np.ascontiguousarray(samples, dtype=np.float32), epochs=epochs)
+    lattice, node = Lattice(side, side, topology), np.arange(side * side)
+    codebook = np.asarray(som.codebook, dtype=np.float64).reshape(side * side, -1)
+    return Map(codebook, lattice.adjacent(node[:, None], node[None, :]))

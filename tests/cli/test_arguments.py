@@ -33,6 +33,7 @@ WORDS = {
         "scheduler",
         "interface",
         "radii",
+        "final_radius",
         "final_radii",
         "part",
         "seeds",

@@ -11,7 +11,7 @@ from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.online_rule import OnlineConfig
 from som_dask.cli.generated import add_options, read_descriptions, take
 from som_dask.cli.infer import infer
-from som_dask.cli.parameters import Numbers
+from som_dask.cli.parameters import NumberOrWord, Numbers
 from som_dask.cli.train import retrain, train
 from som_dask.errors import ParameterError
 from som_dask.training.config import Execution, MapConfig
@@ -63,9 +63,10 @@ def test_choices_are_those_that_the_configuration_takes(command, config, field):
     choices = get_args(hint) if get_origin(hint) is Literal else documented
     assert documented == list(choices)
     option = option_of(command, field.name)
-    assert isinstance(option.type, click.Choice) == bool(documented)
+    assert isinstance(option.type, (click.Choice, NumberOrWord)) == bool(documented)
     if documented:
-        assert list(option.type.choices) == documented
+        words = option.type.words if isinstance(option.type, NumberOrWord) else option.type.choices
+        assert list(words) == documented
         if field.name == "device":
             for choice in documented:
                 Execution(device=choice)
@@ -148,3 +149,17 @@ def test_options_are_taken_out_of_the_others():
     options = {"plates": 4, "herbs": "dill", "bread": True}
     assert take(Soup, options) == Soup("dill", plates=4)
     assert options == {"bread": True}
+
+
+def test_a_number_or_a_word_on_the_command_line_and_in_a_job_file(tmp_path):
+    (tmp_path / "job.toml").write_text('final_radius = "auto"\n')
+    (tmp_path / "number.toml").write_text("final_radius = 1\n")
+    ways = {
+        ("--final-radius", "auto"): "auto",
+        ("--final-radius", "0.5"): 0.5,
+        ("--config", str(tmp_path / "job.toml")): "auto",
+        ("--config", str(tmp_path / "number.toml")): 1.0,
+    }
+    for arguments, expected in ways.items():
+        assert train.make_context("train", ["in.zarr", *arguments]).params["final_radius"] == expected
+    assert "FLOAT|auto" in option_of(train, "final_radius").get_help_record(click.Context(train))[0]

@@ -34,13 +34,13 @@ def sums(names):
 
 
 def test_it_writes_the_maps_that_train_makes_and_a_table(capsys, values):
-    more = ["--final-radii", "0.5,1", "--bootstrap", "1", "--log-file", "log.jsonl"]
+    more = ["--final-radii", "auto,1", "--bootstrap", "1", "--log-file", "log.jsonl"]
     lines = told(capsys, "sweep", "cells.zarr", "--output", "maps", *OPTIONS[:2], *OPTIONS[4:], *more)
     table = pd.read_csv("maps/table.csv")
     assert list(table["name"]) == [
         f"{size}-seed0-radius{radius}{weights}"
         for size in ("3x4", "4x5")
-        for radius in ("0.5", "1")
+        for radius in ("auto", "1")
         for weights in ("", "-bootstrap0")
     ]
     assert sorted(os.listdir("maps")) == sorted(
@@ -53,6 +53,8 @@ def test_it_writes_the_maps_that_train_makes_and_a_table(capsys, values):
     assert model.attrs["codebook_sha256"] == alone.attrs["codebook_sha256"]
     assert table["quantization_error"].iloc[-1] == float(alone["quantization_error"][-1])
     assert len(events("log.jsonl", "model_saved")) == 8
+    chosen = train("cells.zarr", Lattice(3, 4), MapConfig(epochs=1, final_radius="auto")).attrs["final_radius"]
+    assert table["final_radius"].tolist()[:3:2] == [chosen, 1.0]  # between them, of samples that have a weight
 
 
 def test_it_measures_on_rows_held_out_and_chooses_a_size(capsys, values):

@@ -20,8 +20,11 @@ from som_dask.training.train import epochs
 from tests.benchmarks import (
     data,
     epoch,
+    final_radius,
+    fine_tuning,
     gaps,
     gpu,
+    lattices,
     maps,
     online,
     phases,
@@ -212,6 +215,37 @@ def test_ours_takes_part_as_configured(rng):
     config = MapConfig(epochs=3, initial_radius=2.0, final_radius=0.4, initialization="sample", seed=7)
     *_, last = epochs(samples, Lattice(4, 4), config)
     np.testing.assert_array_equal(made.codebook, last.codebook.reshape(16, 3))
+
+
+@pytest.mark.parametrize("name", ["final_radius", "fine_tuning", "lattices"])
+def test_what_is_compared_on_many_data_sets_gives_a_number_for_each(name, monkeypatch, capsys):
+    module = {"final_radius": final_radius, "fine_tuning": fine_tuning, "lattices": lattices}[name]
+    if name == "fine_tuning":
+        ends = {"default": (0.48, 1.08, {"rough_epochs": 3}), "other": (0.6, 3.0, {"rough_epochs": 3})}
+        monkeypatch.setattr(module, "ENDS", ends)
+    if name == "final_radius":
+        monkeypatch.setattr(module, "FINAL_RADII", (0.3, 0.6))
+        monkeypatch.setattr(module, "EPOCHS", {"2 epochs": {"epochs": 2}})
+    results = module.run(Options(quick=True, threads=1))
+    told = capsys.readouterr().out
+    assert "nan" not in told
+    if name == "final_radius":
+        assert [row["found"]["iris"]["default"]["epochs"] for row in results] == [[20, 20]]
+        (chosen,) = (row["found"]["iris"]["auto"] for row in results)
+        assert chosen["radius"] != [0.48, 0.48]
+        assert np.shape(chosen["errors"]) == (2, 5)
+    elif name == "fine_tuning":
+        assert not np.allclose(results[0]["runs"]["default"], results[0]["runs"]["other"])
+    else:
+        assert np.all(np.array(results[0]["errors"]["iris"]["ours"])[:, :2] > 0)
+
+
+def test_the_combined_error_goes_from_neighbor_to_neighbor():
+    line = np.eye(4, dtype=bool) | np.eye(4, k=1, dtype=bool) | np.eye(4, k=-1, dtype=bool)
+    made = maps.Map(np.array([[0.0], [10.0], [20.0], [1.0]]), line)  # the ends of the line are near each other
+    samples = np.array([[0.25], [9.0], [20.0]])
+    expected = np.mean([0.25 + 10 + 10 + 19, 1 + 10 + 19, 0 + 10])
+    assert final_radius.combined_error(samples, made) == pytest.approx(expected)
 
 
 def test_splits_are_scaled_by_the_training_part(rng):
