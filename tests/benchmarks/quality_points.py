@@ -95,7 +95,8 @@ def show_points(title: str, found: Mapping[str, Sequence[Point]], reasons: Seque
         [[peer, *_count(found, OURS, peer), *_count(found, peer, TWO)] for peer in peers],
         [
             "in how many of the data sets, and the ratios of CPU times there: median [least, greatest]",
-            "as good as the map of the most epochs, within the margins; ours: the quickest of ours",
+            "as good as the map of the most epochs, within the margins",
+            "ours: the quickest of all of ours, chosen afterwards",
         ],
     )
 

@@ -406,5 +406,5 @@ def test_who_is_as_good_as_whom(capsys):
     assert quality_points.compare(found["more"], "ours", "peer") is None
     assert quality_points.compare(found["some"], "peer", "ours, two phases") == 6.0
     quality_points.show_points("title", found)
-    cells = capsys.readouterr().out.splitlines()[-4].split("  ")
+    cells = capsys.readouterr().out.splitlines()[-5].split("  ")
     assert [cell.strip() for cell in cells if cell] == ["peer", "1 of 2", "0.500", "2 of 2", "6.00 [6.00, 6.00]"]
