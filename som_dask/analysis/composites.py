@@ -86,7 +86,7 @@ def composites(
         the other dimensions of the field. p is two-sided; NaN where a node, or all others, have too few days: fewer
         than two for "welch", which also needs values that vary, none for "permutation". With "permutation" also
         ``field_p_value (row, col)``, for the field as a whole: how often chance gives as large a sum, over the
-        places, of the squared composites divided by the variance of all days.
+        places, of the squared composites divided by the variance of all days; each place counts the same.
 
     Raises
     ------
@@ -219,8 +219,9 @@ def _cut(field: xr.DataArray, row: xr.DataArray, col: xr.DataArray, lattice: Lat
     if whole:
         shape[:n] = data.shape[:n]
     else:
-        wanted = -(-DAYS_PER_NODE * lattice.n_nodes // max(math.prod(shape[:n]), 1))
-        shape[0] = min(shape[0] * wanted, data.shape[0])
+        for i in range(n):
+            wanted = -(-DAYS_PER_NODE * lattice.n_nodes // max(math.prod(shape[:n]), 1))
+            shape[i] = min(shape[i] * wanted, data.shape[i])
     place_bytes = 8 * (math.prod(shape[:n]) + 3 * lattice.n_nodes)
     while place_bytes * math.prod(shape[n:]) > BLOCK_BYTES and math.prod(shape[n:]) > 1:
         longest = max(range(n, len(shape)), key=lambda i: shape[i])

@@ -136,6 +136,9 @@ def test_blocks_hold_enough_days_and_not_too_many_places():
         size = [max(sizes) for sizes in data.chunks]
         assert size[0] == (10_000 if whole else 400)
         assert 2**24 < 8 * np.prod(size) <= 2**26
+    members = xr.DataArray(da.zeros((3, 900), chunks=(1, 1)), dims=("member", "time"))
+    wide = xr.DataArray(da.zeros((3, 900, 50), chunks=(1, 1, -1)), dims=("member", "time", "x"))
+    assert module._cut(wide, members, members, lattice, whole=False)[0].chunksize == (3, 134, 50)
     tasks = composites(xr.Dataset({"bmu_row": row, "bmu_col": row}), field, lattice)["p_value"].__dask_graph__()
     assert len(tasks) < 500_000
 
