@@ -25,6 +25,7 @@ from som_dask.analysis.node_counts import flatten_nodes
 from som_dask.analysis.node_summary import BINS, bmus_of, lattice_for, positions_of
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
+from som_dask.samples.weights import AREA, compute_cosines
 
 __all__ = ["SignificanceTest", "composites"]
 
@@ -44,6 +45,7 @@ def composites(
     fdr: bool = False,
     permutations: int = 999,
     block_length: int = 1,
+    place_weights: Any = None,
     seed: int = 0,
 ) -> xr.Dataset:
     r"""Average another field over the days of each node, and test where it differs from that of the other days.
@@ -76,6 +78,9 @@ def composites(
         Of the permutation test: so many samples that follow each other stay together. They must be in the order of
         time, along one dimension. Where weather persists, tests of single days take too much for significant; blocks
         several times as long as it persists do not.
+    place_weights : "area" or DataArray, optional
+        Of the permutation test: how much each place counts for the field as a whole. "area" is the cosine of the
+        latitude; an array has some of the other dimensions of the field.
     seed : int
         Of the permutation test. The same seed gives the same permutations at all places.
 
@@ -86,7 +91,7 @@ def composites(
         the other dimensions of the field. p is two-sided; NaN where a node, or all others, have too few days: fewer
         than two for "welch", which also needs values that vary, none for "permutation". With "permutation" also
         ``field_p_value (row, col)``, for the field as a whole: how often chance gives as large a sum, over the
-        places, of the squared composites divided by the variance of all days; each place counts the same.
+        places, of the squared composites divided by the variance of all days.
 
     Raises
     ------
@@ -116,8 +121,14 @@ def composites(
     field = _align_field(field, row)
     how.check(row)
     other_dims = field.dims[row.ndim :]
+    if place_weights is not None and test == "welch":
+        raise ParameterError('`place_weights` are for `test="permutation"`; leave them out')
+    weights = _weigh_places(place_weights, field, row.ndim)
     field_array, nodes = _cut(field, row, col, lattice, whole=test == "permutation")
-    found, p_of_fields = (_permute if test == "permutation" else _test_by_welch)(nodes, field_array, how)
+    if test == "permutation":
+        found, p_of_fields = _permute(nodes, field_array, weights, how)
+    else:
+        found, p_of_fields = _test_by_welch(nodes, field_array, how), None
     composite, p_value, days = found[0], found[1], found[2]
     if fdr:
         across = {i: 1 if i < 2 else -1 for i in range(p_value.ndim)}
@@ -211,6 +222,32 @@ def _align_field(field: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
     return field.transpose(*row.dims, ...)
 
 
+def _weigh_places(weights: Any, field: xr.DataArray, n_dims: int) -> np.ndarray:
+    """Return how much each place counts: float64, of the shape of the field without its first dimensions."""
+    dims = [str(dim) for dim in field.dims[n_dims:]]
+    if weights is None:
+        return np.ones(field.shape[n_dims:])
+    if isinstance(weights, str) and weights == AREA:
+        weights = compute_cosines(field.coords.values(), dims, "feature", "the field")
+    if (
+        not isinstance(weights, xr.DataArray)
+        or not set(weights.dims) <= set(dims)
+        or weights.dtype.kind not in "iufb"
+    ):
+        raise ParameterError(f"`place_weights` are 'area' or a DataArray of numbers on some of {', '.join(dims)}")
+    for dim in weights.dims:
+        same = weights.sizes[dim] == field.sizes[dim]
+        if same and dim in weights.indexes and dim in field.indexes:
+            same = weights.indexes[dim].equals(field.indexes[dim])
+        if not same:
+            raise DataError(f"`place_weights` and the field differ along {dim}; select the same places of both")
+    values = weights.variable.astype(np.float64).set_dims({dim: field.sizes[dim] for dim in dims})
+    found = np.nan_to_num(values.transpose(*dims).values, nan=0.0)  # a place without a latitude has no area
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise DataError("`place_weights` are finite and not negative")
+    return found
+
+
 def _cut(field: xr.DataArray, row: xr.DataArray, col: xr.DataArray, lattice: Lattice, *, whole: bool) -> Any:
     """Cut the field into blocks that a task can hold with its sums, and the nodes of the days likewise."""
     data = field.data if field.chunks is not None else dask.array.from_array(field.values, chunks=-1, name=False)
@@ -242,7 +279,7 @@ def _values_of(block: np.ndarray, n_dims: int) -> np.ndarray:
     return days
 
 
-def _test_by_welch(nodes: Any, field: Any, how: _Plan) -> tuple[Any, None]:
+def _test_by_welch(nodes: Any, field: Any, how: _Plan) -> Any:
     """Return composite, p and days, (3, row, col, ...)."""
     n, size = nodes.ndim, field.ndim
     own, others = tuple(range(n)), tuple(range(n, size))
@@ -267,7 +304,7 @@ def _test_by_welch(nodes: Any, field: Any, how: _Plan) -> tuple[Any, None]:
         dtype=np.float64,
         meta=np.empty((0,) * (2 + len(others))),
     )
-    found = dask.array.blockwise(
+    return dask.array.blockwise(
         partial(_finish_welch, shape=how.lattice.shape),
         (kind, row, col, *others),
         *(moments, (kind, node, *others)),
@@ -276,7 +313,6 @@ def _test_by_welch(nodes: Any, field: Any, how: _Plan) -> tuple[Any, None]:
         dtype=np.float64,
         meta=np.empty((0,) * (3 + len(others))),
     )
-    return found, None
 
 
 def _measure_block(nodes: np.ndarray, block: np.ndarray, *, n_nodes: int) -> np.ndarray:
@@ -299,7 +335,7 @@ def _finish_welch(moments: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     return np.stack([composite, p_value, flat[0]]).reshape(3, *shape, *moments.shape[2:])
 
 
-def _permute(nodes: Any, field: Any, how: _Plan) -> tuple[Any, Any]:
+def _permute(nodes: Any, field: Any, weights: np.ndarray, how: _Plan) -> tuple[Any, Any]:
     """Return composite, p and days, (3, row, col, ...), and p of the field as a whole, (row, col)."""
     n, size = nodes.ndim, field.ndim
     own, others = tuple(range(n)), tuple(range(n, size))
@@ -310,6 +346,7 @@ def _permute(nodes: Any, field: Any, how: _Plan) -> tuple[Any, Any]:
         partial(_permute_block, how=how),
         (kind, row, col, *others),
         *(nodes, own, field, (*own, *others)),
+        *(dask.array.from_array(weights, chunks=field.chunks[n:]), others),
         new_axes={kind: 3, row: rows, col: cols},
         concatenate=True,
         dtype=np.float64,
@@ -324,15 +361,16 @@ def _permute(nodes: Any, field: Any, how: _Plan) -> tuple[Any, Any]:
     return found, p_value
 
 
-def _permute_block(nodes: np.ndarray, block: np.ndarray, *, how: _Plan) -> tuple[np.ndarray, np.ndarray]:
+def _permute_block(
+    nodes: np.ndarray, block: np.ndarray, weights: np.ndarray, *, how: _Plan
+) -> tuple[np.ndarray, np.ndarray]:
     n_nodes, flat = how.lattice.n_nodes, nodes.ravel()
     taken = flat >= 0
     days, flat = _values_of(block, nodes.ndim)[taken].astype(np.float64), flat[taken]
     moments = measure_days(flat, days, n_nodes)
     _, every = moments_of_others(moments)
-    places, sizes = count_as_large(
-        flat, days, n_nodes, permutations=how.permutations, block_length=how.block_length, seed=how.seed
-    )
+    options = {"permutations": how.permutations, "block_length": how.block_length, "seed": how.seed}
+    places, sizes = count_as_large(flat, days, n_nodes, np.asarray(weights).ravel(), **options)
     tested = (moments[0] > 0) & (moments[0] < every[0])
     p_value = np.where(tested, (places + 1) / (how.permutations + 1), np.nan)
     composite = np.where(moments[0] > 0, moments[1] - every[1], np.nan)
