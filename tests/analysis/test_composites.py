@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis import composites as module
+from som_dask.analysis.composite_blocks import cut_field
 from som_dask.analysis.composites import composites
 from som_dask.errors import DataError, ParameterError
 
@@ -152,14 +152,14 @@ def test_blocks_hold_enough_days_and_not_too_many_places():
         da.zeros((10_000, 721, 1440), chunks=(10, -1, -1), dtype=np.float32), dims=("time", "y", "x")
     )
     for whole in (False, True):
-        data, nodes = module._cut(field, row, row, lattice, whole=whole)
+        data, nodes = cut_field(field, row, row, lattice, whole=whole)
         assert data.chunks[0] == nodes.chunks[0]
         size = [max(sizes) for sizes in data.chunks]
         assert size[0] == (10_000 if whole else 400)
         assert 2**24 < 8 * np.prod(size) <= 2**26
     members = xr.DataArray(da.zeros((3, 900), chunks=(1, 1)), dims=("member", "time"))
     wide = xr.DataArray(da.zeros((3, 900, 50), chunks=(1, 1, -1)), dims=("member", "time", "x"))
-    assert module._cut(wide, members, members, lattice, whole=False)[0].chunksize == (3, 134, 50)
+    assert cut_field(wide, members, members, lattice, whole=False)[0].chunksize == (3, 134, 50)
     tasks = composites(xr.Dataset({"bmu_row": row, "bmu_col": row}), field, lattice)["p_value"].__dask_graph__()
     assert len(tasks) < 500_000
 
