@@ -42,7 +42,14 @@ def shuffle_days(nodes: np.ndarray, permutations: int, block_length: int, seed: 
 
 
 def count_as_large(
-    nodes: np.ndarray, days: np.ndarray, n_nodes: int, *, permutations: int, block_length: int, seed: int
+    nodes: np.ndarray,
+    days: np.ndarray,
+    n_nodes: int,
+    weights: np.ndarray | None = None,
+    *,
+    permutations: int,
+    block_length: int,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the permutations in which the composite of a node differs as much from the mean of all days as it does.
 
@@ -52,7 +59,10 @@ def count_as_large(
         The node of each day; no day is left out.
     days : (T, G) float64
         NaN where a value is missing.
-    n_nodes, permutations, block_length, seed : int
+    n_nodes : int
+    weights : (G,) float64, optional
+        How much each place counts in `sizes`; by default 1.
+    permutations, block_length, seed : int
         See `shuffle_days`.
 
     Returns
@@ -62,7 +72,7 @@ def count_as_large(
         too.
     sizes : (permutations + 1, M) float64
         First of the true order and then of each permutation: the sum over the places of the squares of the
-        differences, divided by the variance of all days at the place.
+        differences, divided by the variance of all days at the place and times its weight.
     """
     known = ~np.isnan(days)
     number = np.maximum(known.sum(axis=0), 1)
@@ -77,16 +87,16 @@ def count_as_large(
     least = np.abs(true) * (1 - TIE)
     places = np.zeros(true.shape, dtype=np.int64)
     sizes = np.empty((permutations + 1, n_nodes))
-    sizes[0] = _squares(true)
+    sizes[0] = _squares(true, weights)
     for i, shuffled in enumerate(shuffle_days(nodes, permutations, block_length, seed), 1):
         found = _differences(shuffled, values, known, n_nodes, full)
         places += ~(np.abs(found) < least)  # an order that leaves the node no value says nothing against chance
-        sizes[i] = _squares(found)
+        sizes[i] = _squares(found, weights)
     return places, sizes
 
 
-def _squares(differences: np.ndarray) -> np.ndarray:
-    return np.nansum(differences * differences, axis=1)
+def _squares(differences: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.nansum(differences * differences * (1.0 if weights is None else weights), axis=1)
 
 
 @numba.njit(nogil=True, cache=True)

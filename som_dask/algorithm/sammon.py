@@ -1,9 +1,12 @@
 """Sammon's mapping: points in the plane whose distances are like given ones, above all the small ones."""
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from som_dask.numerics.eigen import iterate_components
@@ -82,51 +85,58 @@ def map_by_sammon(distances: np.ndarray, start: np.ndarray, *, iterations: int, 
     -------
     SammonMap
     """
-    counted = distances > 0
     scale = distances.max(initial=0.0)
     if not scale > 0:
         return SammonMap(start.copy(), 0.0, 0, True)
-    wanted = np.where(counted, distances / scale, 1.0)
-    weights = counted / wanted
-    norm = float(wanted[counted].sum())  # both orders of each pair, as in the sum that it divides
-    points = start / scale
-    apart, stress = _measure(points, wanted, weights, norm)
+    wanted, points = distances / scale, start / scale
+    total = wanted.sum() / 2
+    stress = _measure(points, wanted) / total
     for i in range(1, iterations + 1):
-        step, factor = _find_step(points, apart, wanted, weights), STEP
+        step, factor = _find_step(points, wanted), STEP
         for _ in range(HALVINGS):
             moved = points + factor * step
-            moved_apart, moved_stress = _measure(moved, wanted, weights, norm)
+            moved_stress = _measure(moved, wanted) / total
             if moved_stress < stress:
                 break
             factor /= 2
         else:
             return SammonMap(points * scale, stress, i - 1, True)
         fallen = stress - moved_stress
-        points, apart, stress = moved, moved_apart, moved_stress
+        points, stress = moved, moved_stress
         if fallen <= tolerance * stress:
             return SammonMap(points * scale, stress, i, True)
     return SammonMap(points * scale, stress, iterations, False)
 
 
-def _measure(points: np.ndarray, wanted: np.ndarray, weights: np.ndarray, norm: float) -> tuple[np.ndarray, float]:
-    """Return the distances of all points, (M, M), and the stress."""
-    x, y = points.T
-    apart = np.hypot(x[:, None] - x, y[:, None] - y)
-    lacking = wanted - apart
-    return apart, float((lacking * lacking * weights).sum() / norm)
+@numba.njit(nogil=True, cache=True)
+def _measure(points, wanted):
+    """Return the stress of points, (M, 2), not yet divided by the sum of all distances."""
+    lost = 0.0
+    for i in range(len(points)):
+        for j in range(i):
+            if wanted[i, j] > 0:
+                x, y = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1]
+                lacking = wanted[i, j] - math.sqrt(x * x + y * y)
+                lost += lacking * lacking / wanted[i, j]
+    return lost
 
 
-def _find_step(points: np.ndarray, apart: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+@numba.njit(nogil=True, cache=True)
+def _find_step(points, wanted):
     """Return minus the first derivative of the stress divided by the size of the second, (M, 2)."""
-    together = apart <= 0
-    safe = np.where(together, 1.0, apart)
-    pull = np.where(together, 0.0, weights * (wanted - apart) / safe)
-    bend = np.where(together, 0.0, weights * wanted / safe**3)
     step = np.empty_like(points)
-    total = pull.sum(axis=1)
-    for axis in range(2):
-        between = points[:, None, axis] - points[None, :, axis]
-        slope = (pull * between).sum(axis=1)
-        curve = np.abs(total - (bend * between * between).sum(axis=1))
-        step[:, axis] = slope / np.where(curve > 0, curve, 1.0)
+    for i in range(len(points)):
+        slope_x = slope_y = curve_x = curve_y = 0.0
+        for j in range(len(points)):
+            x, y = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1]
+            apart = math.sqrt(x * x + y * y)
+            if wanted[i, j] > 0 and apart > 0:
+                pull = (wanted[i, j] - apart) / (wanted[i, j] * apart)
+                bend = 1.0 / (apart * apart * apart)
+                slope_x += pull * x
+                slope_y += pull * y
+                curve_x += pull - bend * x * x
+                curve_y += pull - bend * y * y
+        step[i, 0] = slope_x / abs(curve_x) if curve_x != 0 else 0.0
+        step[i, 1] = slope_y / abs(curve_y) if curve_y != 0 else 0.0
     return step

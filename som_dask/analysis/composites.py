@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import dask.array
 import numpy as np
 import xarray as xr
 
 from som_dask._version import __version__
-from som_dask.algorithm.lattice import Lattice
-from som_dask.algorithm.node_fields import (
-    control_false_discoveries,
-    measure_days,
-    merge_moments,
-    moments_of_others,
-    welch_statistic,
-)
-from som_dask.algorithm.permutations import TIE, count_as_large
+from som_dask.algorithm.node_fields import control_false_discoveries
 from som_dask.analysis.by_node import NODES, bmus_of, lattice_from, positions_of
-from som_dask.analysis.node_counts import flatten_nodes
+from som_dask.analysis.composite_blocks import (
+    CompositePlan,
+    SignificanceTest,
+    compare_by_welch,
+    cut_field,
+    import_stats,
+    permute_days,
+)
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
+from som_dask.samples.weights import AREA, compute_cosines
 
-__all__ = ["SignificanceTest", "composites"]
-
-SignificanceTest = Literal["welch", "permutation"]
-BLOCK_BYTES = 64 * 2**20  # of what a task holds of the field and of its sums
-DAYS_PER_NODE = 4  # in a block at least, so that sums by node are not larger than the days
-FAN_IN = 8
+__all__ = ["composites"]
 
 
 def composites(
@@ -44,6 +35,7 @@ def composites(
     fdr: bool = False,
     permutations: int = 999,
     block_length: int = 1,
+    place_weights: Any = None,
     seed: int = 0,
 ) -> xr.Dataset:
     r"""Average another field over the days of each node, and test where it differs from that of the other days.
@@ -76,6 +68,9 @@ def composites(
         Of the permutation test: so many samples that follow each other stay together. They must be in the order of
         time, along one dimension. Where weather persists, tests of single days take too much for significant; blocks
         several times as long as it persists do not.
+    place_weights : "area" or DataArray, optional
+        Of the permutation test: how much each place counts for the field as a whole. "area" is the cosine of the
+        latitude; an array has some of the other dimensions of the field.
     seed : int
         Of the permutation test. The same seed gives the same permutations at all places.
 
@@ -111,13 +106,19 @@ def composites(
     (('row', 'col', 'station'), 90)
     """
     lattice = lattice_from(model)
-    how = _Plan(lattice, test, level, permutations, block_length, seed)
+    how = CompositePlan(lattice, test, level, permutations, block_length, seed)
     row, col = bmus_of(labels)
     field = _align_field(field, row)
-    how.check(row)
+    _check(how, row)
     other_dims = field.dims[row.ndim :]
-    field_array, nodes = _cut(field, row, col, lattice, whole=test == "permutation")
-    found, p_of_fields = (_permute if test == "permutation" else _test_by_welch)(nodes, field_array, how)
+    if place_weights is not None and test == "welch":
+        raise ParameterError('`place_weights` are for `test="permutation"`; leave them out')
+    weights = _weigh_places(place_weights, field, row.ndim)
+    field_array, nodes = cut_field(field, row, col, lattice, whole=test == "permutation")
+    if test == "permutation":
+        found, p_of_fields = permute_days(nodes, field_array, weights, how)
+    else:
+        found, p_of_fields = compare_by_welch(nodes, field_array, how), None
     composite, p_value, days = found[0], found[1], found[2]
     if fdr:
         across = {i: 1 if i < 2 else -1 for i in range(p_value.ndim)}
@@ -146,49 +147,29 @@ def composites(
     return make_plain(result if lazy else result.compute())
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be computed."""
-
-    lattice: Lattice
-    test: SignificanceTest
-    level: float
-    permutations: int
-    block_length: int
-    seed: int
-
-    def check(self, row: xr.DataArray) -> None:
-        """Refuse options that can't be used, with labels such as these."""
-        if self.test not in get_args(SignificanceTest):
-            raise ParameterError(f"`test` must be one of {', '.join(get_args(SignificanceTest))}, got {self.test!r}")
-        if not 0 < self.level < 1:
-            raise ParameterError(f"`level` must lie between 0 and 1, got {self.level}")
-        for name, value in (("permutations", self.permutations), ("block_length", self.block_length)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ParameterError(f"`{name}` must be a positive integer, got {value!r}")
-        if self.test == "welch":
-            _import_stats()
-        if self.block_length == 1:
-            return
-        if self.test == "welch":
-            raise ParameterError('`block_length` is for `test="permutation"`; leave it out')
-        if row.ndim != 1 or self.block_length > row.size // 2:
-            raise ParameterError(
-                f"`block_length` needs samples along one dimension, at least twice as many; the labels have "
-                f"{dict(row.sizes)}"
-            )
-        index = row.indexes.get(row.dims[0])
-        if index is not None and not index.is_monotonic_increasing:
-            raise DataError(f"`block_length` needs samples in the order of time; sort the labels by {row.dims[0]!r}")
-
-
-def _import_stats() -> Any:
-    """Import SciPy's statistics, which are needed only here."""
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise ParameterError("Welch's test needs SciPy: pip install 'som_dask[analysis]'") from error
-    return scipy.stats
+def _check(how: CompositePlan, row: xr.DataArray) -> None:
+    """Refuse options that can't be used, with labels such as these."""
+    if how.test not in get_args(SignificanceTest):
+        raise ParameterError(f"`test` must be one of {', '.join(get_args(SignificanceTest))}, got {how.test!r}")
+    if not 0 < how.level < 1:
+        raise ParameterError(f"`level` must lie between 0 and 1, got {how.level}")
+    for name, value in (("permutations", how.permutations), ("block_length", how.block_length)):
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ParameterError(f"`{name}` must be a positive integer, got {value!r}")
+    if how.test == "welch":
+        import_stats()
+    if how.block_length == 1:
+        return
+    if how.test == "welch":
+        raise ParameterError('`block_length` is for `test="permutation"`; leave it out')
+    if row.ndim != 1 or how.block_length > row.size // 2:
+        raise ParameterError(
+            f"`block_length` needs samples along one dimension, at least twice as many; the labels have "
+            f"{dict(row.sizes)}"
+        )
+    index = row.indexes.get(row.dims[0])
+    if index is not None and not index.is_monotonic_increasing:
+        raise DataError(f"`block_length` needs samples in the order of time; sort the labels by {row.dims[0]!r}")
 
 
 def _align_field(field: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
@@ -211,143 +192,30 @@ def _align_field(field: xr.DataArray, row: xr.DataArray) -> xr.DataArray:
     return field.transpose(*row.dims, ...)
 
 
-def _cut(field: xr.DataArray, row: xr.DataArray, col: xr.DataArray, lattice: Lattice, *, whole: bool) -> Any:
-    """Cut the field into blocks that a task can hold with its sums, and the nodes of the days likewise."""
-    data = field.data if field.chunks is not None else dask.array.from_array(field.values, chunks=-1, name=False)
-    n = row.ndim
-    shape = [max(sizes) for sizes in data.chunks]
-    if whole:
-        shape[:n] = data.shape[:n]
-    else:
-        wanted = -(-DAYS_PER_NODE * lattice.n_nodes // max(math.prod(shape[:n]), 1))
-        shape[0] = min(shape[0] * wanted, data.shape[0])
-    place_bytes = 8 * (math.prod(shape[:n]) + 3 * lattice.n_nodes)
-    while place_bytes * math.prod(shape[n:]) > BLOCK_BYTES and math.prod(shape[n:]) > 1:
-        longest = max(range(n, len(shape)), key=lambda i: shape[i])
-        shape[longest] = -(-shape[longest] // 2)
-    data = data.rechunk(tuple(shape))
-    parts = (
-        part.data if part.chunks is not None else dask.array.from_array(part.values, chunks=-1) for part in (row, col)
-    )
-    rows, cols = (part.rechunk(data.chunks[:n]) for part in parts)
-    return data, dask.array.map_blocks(flatten_nodes, rows, cols, lattice=lattice, dtype=np.int64)
-
-
-def _values_of(block: np.ndarray, n_dims: int) -> np.ndarray:
-    """Return the days of a block as rows, (T, G)."""
-    days = block.reshape(math.prod(block.shape[:n_dims]), -1)
-    if days.dtype.kind == "f" and np.isinf(days).any():
-        raise DataError("the field holds infinities; make them missing (NaN) first")
-    return days
-
-
-def _test_by_welch(nodes: Any, field: Any, how: _Plan) -> tuple[Any, None]:
-    """Return composite, p and days, (3, row, col, ...)."""
-    n, size = nodes.ndim, field.ndim
-    own, others = tuple(range(n)), tuple(range(n, size))
-    kind, node, row, col = range(size, size + 4)
-    parts = dask.array.blockwise(
-        partial(_measure_block, n_nodes=how.lattice.n_nodes),
-        (*own, kind, node, *others),
-        *(nodes, own, field, (*own, *others)),
-        new_axes={kind: 3, node: how.lattice.n_nodes},
-        adjust_chunks=dict.fromkeys(own, 1),
-        concatenate=True,
-        dtype=np.float64,
-        meta=np.empty((0,) * (size + 2)),
-    )
-    moments = dask.array.reduction(
-        parts,
-        *(_merge_blocks, _merge_blocks),
-        combine=_merge_blocks,
-        axis=own,
-        split_every=FAN_IN,
-        concatenate=True,
-        dtype=np.float64,
-        meta=np.empty((0,) * (2 + len(others))),
-    )
-    found = dask.array.blockwise(
-        partial(_finish_welch, shape=how.lattice.shape),
-        (kind, row, col, *others),
-        *(moments, (kind, node, *others)),
-        new_axes={row: how.lattice.rows, col: how.lattice.cols},
-        concatenate=True,
-        dtype=np.float64,
-        meta=np.empty((0,) * (3 + len(others))),
-    )
-    return found, None
-
-
-def _measure_block(nodes: np.ndarray, block: np.ndarray, *, n_nodes: int) -> np.ndarray:
-    moments = measure_days(nodes.ravel(), _values_of(block, nodes.ndim), n_nodes)
-    return moments.reshape(*[1] * nodes.ndim, 3, n_nodes, *block.shape[nodes.ndim :])
-
-
-def _merge_blocks(parts: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    rest = parts.shape[len(axis) :]
-    merged = merge_moments(parts.reshape(-1, *rest))
-    return merged.reshape(*[1] * len(axis), *rest) if keepdims else merged
-
-
-def _finish_welch(moments: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
-    flat = moments.reshape(*moments.shape[:2], -1)
-    others, every = moments_of_others(flat)
-    t, freedom = welch_statistic(flat, others)
-    p_value = 2 * _import_stats().t.sf(np.abs(t), freedom)
-    composite = np.where(flat[0] > 0, flat[1] - every[1], np.nan)
-    return np.stack([composite, p_value, flat[0]]).reshape(3, *shape, *moments.shape[2:])
-
-
-def _permute(nodes: Any, field: Any, how: _Plan) -> tuple[Any, Any]:
-    """Return composite, p and days, (3, row, col, ...), and p of the field as a whole, (row, col)."""
-    n, size = nodes.ndim, field.ndim
-    own, others = tuple(range(n)), tuple(range(n, size))
-    kind, row, col = range(size, size + 3)
-    rows, cols = how.lattice.shape
-    # Each block is a pair of arrays, from which two arrays are made.
-    pairs = dask.array.blockwise(
-        partial(_permute_block, how=how),
-        (kind, row, col, *others),
-        *(nodes, own, field, (*own, *others)),
-        new_axes={kind: 3, row: rows, col: cols},
-        concatenate=True,
-        dtype=np.float64,
-        meta=np.empty((0,) * (3 + len(others))),
-    )
-    found = pairs.map_blocks(_take_places, dtype=np.float64, meta=np.empty((0,) * pairs.ndim))
-    chunks = ((how.permutations + 1,), (rows,), (cols,), *((1,) * len(sizes) for sizes in pairs.chunks[3:]))
-    sizes = pairs.map_blocks(_take_sizes, dtype=np.float64, chunks=chunks, meta=np.empty((0,) * pairs.ndim))
-    total = sizes.sum(axis=tuple(range(3, sizes.ndim))) if others else sizes
-    as_large = (total[1:] >= total[0] * (1 - TIE)).sum(axis=0)
-    p_value = dask.array.where(dask.array.isnan(total[0]), np.nan, (as_large + 1) / (how.permutations + 1))
-    return found, p_value
-
-
-def _permute_block(nodes: np.ndarray, block: np.ndarray, *, how: _Plan) -> tuple[np.ndarray, np.ndarray]:
-    n_nodes, flat = how.lattice.n_nodes, nodes.ravel()
-    taken = flat >= 0
-    days, flat = _values_of(block, nodes.ndim)[taken].astype(np.float64), flat[taken]
-    moments = measure_days(flat, days, n_nodes)
-    _, every = moments_of_others(moments)
-    places, sizes = count_as_large(
-        flat, days, n_nodes, permutations=how.permutations, block_length=how.block_length, seed=how.seed
-    )
-    tested = (moments[0] > 0) & (moments[0] < every[0])
-    p_value = np.where(tested, (places + 1) / (how.permutations + 1), np.nan)
-    composite = np.where(moments[0] > 0, moments[1] - every[1], np.nan)
-    share = np.bincount(flat, minlength=n_nodes)
-    sizes = np.where((share > 0) & (share < len(flat)), sizes, np.nan)
-    others, grid = block.shape[nodes.ndim :], how.lattice.shape
-    found = np.stack([composite, p_value, moments[0]]).reshape(3, *grid, *others)
-    return found, sizes.reshape(-1, *grid, *[1] * len(others))
-
-
-def _take_places(pair: Any) -> Any:
-    return pair[0] if isinstance(pair, tuple) else pair
-
-
-def _take_sizes(pair: Any) -> Any:
-    return pair[1] if isinstance(pair, tuple) else pair
+def _weigh_places(weights: Any, field: xr.DataArray, n_dims: int) -> np.ndarray:
+    """Return how much each place counts: float64, of the shape of the field without its first dimensions."""
+    dims = [str(dim) for dim in field.dims[n_dims:]]
+    if weights is None:
+        return np.ones(field.shape[n_dims:])
+    if isinstance(weights, str) and weights == AREA:
+        weights = compute_cosines(field.coords.values(), dims, "feature", "the field")
+    if (
+        not isinstance(weights, xr.DataArray)
+        or not set(weights.dims) <= set(dims)
+        or weights.dtype.kind not in "iufb"
+    ):
+        raise ParameterError(f"`place_weights` are 'area' or a DataArray of numbers on some of {', '.join(dims)}")
+    for dim in weights.dims:
+        same = weights.sizes[dim] == field.sizes[dim]
+        if same and dim in weights.indexes and dim in field.indexes:
+            same = weights.indexes[dim].equals(field.indexes[dim])
+        if not same:
+            raise DataError(f"`place_weights` and the field differ along {dim}; select the same places of both")
+    values = weights.variable.astype(np.float64).set_dims({dim: field.sizes[dim] for dim in dims})
+    found = np.nan_to_num(values.transpose(*dims).values, nan=0.0)  # a place without a latitude has no area
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise DataError("`place_weights` are finite and not negative")
+    return found
 
 
 def _control(p_values: np.ndarray, level: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from som_dask.io.models import feature_space_of, lattice_of, open_model, scaled_
 
 __all__ = ["sammon"]
 
-MOST_NODES = 4096  # whose distances take 128 MiB, several times
+MOST_NODES = 4096  # whose distances take 128 MiB, a few times
 
 
 def sammon(model: Any, *, iterations: int = 500, tolerance: float = 1e-9) -> xr.Dataset:
@@ -39,9 +39,9 @@ def sammon(model: Any, *, iterations: int = 500, tolerance: float = 1e-9) -> xr.
     -------
     xarray.Dataset
         ``sammon_x`` and ``sammon_y`` (row, col), float64, in units of the distances in the map's own space (for
-        "cosine" and "correlation" Euclidean distances on the unit sphere); columns run to the right and rows down
-        rather than the other way. ``stress``, Sammon's measure of what is lost, from 0. The attributes hold the
-        number of iterations and whether the stress has settled.
+        "cosine" and "correlation" Euclidean distances on the unit sphere), turned and mirrored to lie as much like
+        the lattice as they can. ``stress``, Sammon's measure of what is lost, from 0. The attributes hold the number
+        of iterations and whether the stress has settled.
 
     Raises
     ------

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from som_dask.errors import ParameterError
+from som_dask.plotting.curves import CURVES, draw_curve
 from som_dask.plotting.figures import create_figure
 from som_dask.plotting.values import takes_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CURVES", "draw_curve", "plot_training"]
-
-CURVES = {  # title and color of each variable
-    "quantization_error": ("quantization error", "#31688e"),
-    "topographic_error": ("topographic error", "#b5457a"),
-    "radius": ("neighborhood radius [lattice units]", "#4d4d4d"),
-    "learning_rate": ("learning rate", "#7a6a1f"),
-}
-ROUGH = "#b5b5b5"  # color of rough epochs: their errors are those of a few samples
-FEW = 50  # up to so many epochs are drawn as points too
+__all__ = ["plot_training"]
 
 
 @takes_epochs
@@ -83,25 +75,3 @@ def plot_training(model: xr.Dataset, *, axes: Sequence[Axes] | np.ndarray | None
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if name == "learning_rate" else 0.0)
     panels[-1].set_xlabel("epochs done")
     return panels
-
-
-def draw_curve(ax: Any, epoch: np.ndarray, values: np.ndarray, rough: np.ndarray, color: str) -> None:
-    """Draw what is known of the epochs as a curve, and of the rough ones as another.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-    epoch, values : (n,) arrays
-    rough : (n,) bool
-        Which of the epochs are of a rough phase.
-    color : str
-        Color of the other epochs.
-    """
-    style = {"marker": "o" if len(epoch) <= FEW else "", "markersize": 3}
-    if rough.any():
-        ax.plot(epoch[rough], values[rough], color=ROUGH, label="rough", **style)
-        ax.legend(fontsize=8, frameon=False)
-    ax.plot(epoch[~rough], values[~rough], color=color, **style)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(color="#e5e5e5", linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)

@@ -13,8 +13,8 @@ import xarray as xr
 
 from som_dask.errors import ParameterError
 from som_dask.io.models import lattice_of
+from som_dask.plotting.curves import CURVES, draw_curve
 from som_dask.plotting.figures import create_figure, is_wide, measure_extent
-from som_dask.plotting.history import CURVES, draw_curve
 from som_dask.plotting.maps import plot_hits, plot_u_matrix
 from som_dask.plotting.planes import plot_plane
 from som_dask.plotting.texts import clean_text

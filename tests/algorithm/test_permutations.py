@@ -26,6 +26,9 @@ def test_counts_are_those_of_a_plain_loop(gaps, rng):
         days[rng.random(days.shape) < 0.2] = np.nan
     how = {"permutations": 60, "block_length": 3, "seed": 5}
     places, sizes = count_as_large(nodes, days, 4, **how)
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 3.0])
+    same, weighted = count_as_large(nodes, days, 4, weights, **how)
+    np.testing.assert_array_equal(same, places)
     mean, deviation = np.nanmean(days, axis=0), np.nanstd(days, axis=0)
 
     def differences(order):
@@ -35,13 +38,14 @@ def test_counts_are_those_of_a_plain_loop(gaps, rng):
         return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan) - mean
 
     true = differences(nodes)
-    wanted, squares = np.zeros((3, 5), dtype=int), [((true / deviation) ** 2).sum(axis=1)]
+    wanted, squares = np.zeros((3, 5), dtype=int), [(true / deviation) ** 2]
     for order in shuffle_days(nodes, 60, 3, 5):
         found = differences(order)
         wanted += (np.abs(found) >= np.abs(true) - 1e-12) | np.isnan(found)
-        squares.append(np.nansum((found / deviation) ** 2, axis=1))
+        squares.append((found / deviation) ** 2)
     np.testing.assert_array_equal(places[:3], wanted)
-    np.testing.assert_allclose(sizes[:, :3], squares, rtol=1e-9)
+    np.testing.assert_allclose(sizes[:, :3], np.nansum(squares, axis=2), rtol=1e-9)
+    np.testing.assert_allclose(weighted[:, :3], np.nansum(squares * weights, axis=2), rtol=1e-9)
     assert places[:3].min() < places[:3].max() < 60
 
 

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis import composites as module
+from som_dask.analysis.composite_blocks import cut_field
 from som_dask.analysis.composites import composites
 from som_dask.errors import DataError, ParameterError
 
@@ -97,6 +97,27 @@ def test_permutations_are_the_same_for_any_blocks(length, labels, rain):
         assert near < 0.15  # the two tests ask the same
 
 
+def test_the_field_as_a_whole_is_weighed_by_area(labels, rain):
+    how = {"test": "permutation", "permutations": 99, "seed": 1}
+    placed = rain.assign_coords(lat=("lat", [90.0, 90.0, 90.0, 0.0], {"units": "degrees_north"}))
+    by_area = composites(labels, placed.chunk(lat=3, lon=2), LATTICE, place_weights="area", **how)
+    last = composites(labels, placed[-1:], LATTICE, **how)
+    xr.testing.assert_equal(by_area["field_p_value"].compute(), last["field_p_value"])
+    weights = xr.DataArray([0, 0, 0, 5.0], dims="lat")
+    xr.testing.assert_equal(
+        composites(labels, rain, LATTICE, place_weights=weights, **how)["field_p_value"], last["field_p_value"]
+    )
+    assert not composites(labels, rain, LATTICE, **how)["field_p_value"].equals(last["field_p_value"])
+    for bad, kind, words in (
+        ("volume", ParameterError, "'area' or a DataArray"),
+        (xr.DataArray(np.ones(4), dims="level"), ParameterError, "some of lat, lon"),
+        (xr.DataArray(np.ones(3), dims="lat"), DataError, "differ along lat"),
+        (-weights, DataError, "not negative"),
+    ):
+        with pytest.raises(kind, match=words):
+            composites(labels, rain, LATTICE, place_weights=bad, **how)
+
+
 def test_false_discoveries_are_controlled_over_the_places_of_each_node(labels, rng):
     noise = xr.DataArray(rng.normal(size=(T, 20, 50)), dims=("time", "lat", "lon")).chunk(lat=7, lon=20)
     plain, careful = (composites(labels, noise, LATTICE, fdr=fdr)["significant"].compute() for fdr in (False, True))
@@ -131,11 +152,14 @@ def test_blocks_hold_enough_days_and_not_too_many_places():
         da.zeros((10_000, 721, 1440), chunks=(10, -1, -1), dtype=np.float32), dims=("time", "y", "x")
     )
     for whole in (False, True):
-        data, nodes = module._cut(field, row, row, lattice, whole=whole)
+        data, nodes = cut_field(field, row, row, lattice, whole=whole)
         assert data.chunks[0] == nodes.chunks[0]
         size = [max(sizes) for sizes in data.chunks]
         assert size[0] == (10_000 if whole else 400)
         assert 2**24 < 8 * np.prod(size) <= 2**26
+    members = xr.DataArray(da.zeros((3, 900), chunks=(1, 1)), dims=("member", "time"))
+    wide = xr.DataArray(da.zeros((3, 900, 50), chunks=(1, 1, -1)), dims=("member", "time", "x"))
+    assert cut_field(wide, members, members, lattice, whole=False)[0].chunksize == (3, 134, 50)
     tasks = composites(xr.Dataset({"bmu_row": row, "bmu_col": row}), field, lattice)["p_value"].__dask_graph__()
     assert len(tasks) < 500_000
 
@@ -146,6 +170,7 @@ BAD = [
     ({"permutations": 0}, ParameterError, "`permutations` must be a positive integer"),
     ({"block_length": 2.5}, ParameterError, "`block_length` must be a positive integer"),
     ({"block_length": 5}, ParameterError, 'is for `test="permutation"`'),
+    ({"place_weights": "area"}, ParameterError, 'are for `test="permutation"`'),
     ({"block_length": 61, "test": "permutation"}, ParameterError, "at least twice as many"),
 ]
 
