@@ -69,6 +69,15 @@ def test_ties_go_to_the_lowest_index(rng):
     assert_searched(samples, 2.0 ** rng.integers(-3, 3, (300, 3)), codebook, lattice)
 
 
+@pytest.mark.parametrize("apart", [1e-3, 1e-5, 1e-8])
+def test_near_ties_that_float32_can_not_tell(apart, rng):
+    """Nodes lie close together, and far from the center: their scores differ by less than these are off."""
+    lattice = Lattice(20, 20)
+    codebook = rng.choice([-1.0, 1.0], (400, 1)) + apart * rng.normal(size=(400, 4))
+    samples = codebook[rng.integers(0, 400, 100)] + apart * rng.normal(size=(100, 4))
+    assert_searched(holes(samples, 0.1, rng), errors_of((100, 4), rng), codebook, lattice)
+
+
 def test_values_beyond_float32(rng):
     lattice = Lattice(9, 9)
     codebook = smooth_codebook(lattice, 3, rng)
