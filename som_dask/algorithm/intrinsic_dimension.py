@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -18,7 +17,7 @@ ROWS_AT_ONCE, ENTRIES_AT_ONCE = 256, 2**21
 # Squared distances by a matrix product in float64 are off by at most this share of both squared lengths, with up to
 # four million features.
 DOUBT = 2.0**-30
-MANTISSAS = 512  # whose product, each at least 1/2, is a normal float64
+MANTISSAS = 512  # whose product, each below 2, is finite in float64
 LEAST_RADIUS, MOST_RADIUS = 0.3, 0.7
 
 
@@ -49,7 +48,7 @@ def intrinsic_dimension(points: np.ndarray) -> float:
     Raises
     ------
     DataError
-        If fewer than 20 points are different.
+        If fewer than 20 points are different, or all have two neighbors that are equally far.
 
     References
     ----------
@@ -73,7 +72,9 @@ def intrinsic_dimension(points: np.ndarray) -> float:
         )
     k = n - n // LEFT_OUT
     total = _log_of_product(ratios[:k]) + (n - k) * _log_of_product(ratios[k - 1 : k])
-    return float("inf") if total == 0 else float(k / total)
+    if total == 0:
+        raise DataError("the samples lie on a grid, where neighbors are equally far, so their dimension is unknown")
+    return float(k / total)
 
 
 def _neighbor_ratios(points: np.ndarray) -> np.ndarray:
@@ -122,8 +123,9 @@ def _measure(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarr
 
 
 def _log_of_product(squared: np.ndarray) -> Decimal:
-    """Return the sum of the logarithms of the roots of some numbers, to 25 digits."""
+    """Return the sum of the logarithms of the roots of some numbers of 1 or more, to 25 digits."""
     mantissas, exponents = np.frexp(squared)
+    mantissas, exponents = 2 * mantissas, exponents - 1  # so that nothing cancels in logarithms of 1 or more
     with localcontext(DIGITS) as context:
         total = int(exponents.sum()) * context.ln(Decimal(2))
         for start in range(0, len(squared), MANTISSAS):
@@ -156,8 +158,6 @@ def choose_final_radius(dimension: float, n_samples: int, n_nodes: int) -> float
     >>> choose_final_radius(2.0, 2000, 100), choose_final_radius(10.0, 2000, 100)
     (0.36, 0.6)
     """
-    if not math.isfinite(dimension):
-        return MOST_RADIUS
     with localcontext(DIGITS) as context:
         of_dimension = context.ln(Decimal(dimension) / 2)
         of_number = context.ln(Decimal(n_samples) / (20 * n_nodes))

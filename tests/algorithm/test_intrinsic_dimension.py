@@ -74,4 +74,12 @@ def test_the_final_radius():
     assert choose_final_radius(2.0, 2000 * 7, 100) == 0.3  # 0.3016
     assert choose_final_radius(6.0, 10_000, 100) == round(0.36 + 0.15 * np.log(3) - 0.03 * np.log(5), 2)
     assert choose_final_radius(0.1, 2000, 100) == 0.3
-    assert choose_final_radius(1e9, 2000, 100) == choose_final_radius(float("inf"), 2000, 100) == 0.7
+    assert choose_final_radius(1e9, 2000, 100) == 0.7
+
+
+def test_samples_on_a_grid_are_refused_and_not_those_near_one():
+    grid = np.stack(np.meshgrid(np.arange(12.0), np.arange(12.0)), axis=-1).reshape(-1, 2)
+    with pytest.raises(DataError, match="grid"):
+        intrinsic_dimension(grid)
+    grid[::5, 0] += 0.25
+    assert intrinsic_dimension(grid) == pytest.approx(plain(grid))
