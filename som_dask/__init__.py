@@ -8,11 +8,12 @@ from som_dask._version import __version__
 if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
-    from som_dask.analysis.clusters import clusters, sample_clusters
+    from som_dask.analysis.clusters import clusters
     from som_dask.analysis.evaluation import evaluate
     from som_dask.analysis.label_store import infer_to_store
     from som_dask.analysis.labels import infer
     from som_dask.analysis.node_summary import summarize_labels, summarize_values
+    from som_dask.analysis.sample_clusters import sample_clusters
     from som_dask.analysis.soft_labels import infer_soft
     from som_dask.errors import SomError
     from som_dask.io.models import open_model, save_model
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
-    "analysis.clusters": ("clusters", "sample_clusters"),
+    "analysis.clusters": ("clusters",),
     "analysis.evaluation": ("evaluate",),
     "analysis.label_store": ("infer_to_store",),
     "analysis.labels": ("infer",),
     "analysis.node_summary": ("summarize_labels", "summarize_values"),
+    "analysis.sample_clusters": ("sample_clusters",),
     "analysis.soft_labels": ("infer_soft",),
     "errors": ("SomError",),
     "io.models": ("open_model", "save_model"),
