@@ -8,7 +8,7 @@ from som_dask._version import __version__
 if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
-    from som_dask.analysis.clusters import clusters, sample_clusters
+    from som_dask.analysis.clusters import clusters
     from som_dask.analysis.composites import composites
     from som_dask.analysis.coverage import coverage
     from som_dask.analysis.evaluation import evaluate
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from som_dask.analysis.node_histograms import calibrate_histogram, summarize_histograms
     from som_dask.analysis.node_summary import summarize_labels, summarize_values
     from som_dask.analysis.sammon import sammon
+    from som_dask.analysis.sample_clusters import sample_clusters
     from som_dask.analysis.soft_labels import infer_soft
     from som_dask.analysis.transitions import transitions
     from som_dask.errors import SomError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
-    "analysis.clusters": ("clusters", "sample_clusters"),
+    "analysis.clusters": ("clusters",),
     "analysis.composites": ("composites",),
     "analysis.coverage": ("coverage",),
     "analysis.evaluation": ("evaluate",),
@@ -53,6 +54,7 @@ PLACES = {
     "analysis.node_histograms": ("calibrate_histogram", "summarize_histograms"),
     "analysis.node_summary": ("summarize_labels", "summarize_values"),
     "analysis.sammon": ("sammon",),
+    "analysis.sample_clusters": ("sample_clusters",),
     "analysis.soft_labels": ("infer_soft",),
     "analysis.transitions": ("transitions",),
     "errors": ("SomError",),

@@ -60,7 +60,7 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     boundary : {"planar", "cylindrical", "toroidal"}
     n_clusters : int, optional
         Group the nodes into so many clusters, which are the labels then; by default labels are numbers of nodes.
-    cluster_method : {"agglomerative", "kmeans"}
+    cluster_method : {"average", "ward", "kmeans"}
         How nodes are grouped; see `som_dask.clusters`.
     random_state : int, RandomState instance or None
         Where random numbers come from: for the initial codebook, unless that is "pca", and for "kmeans". The same
@@ -124,7 +124,7 @@ tolerance, patience, precision
         topology: Topology = Lattice.topology,
         boundary: Boundary = Lattice.boundary,
         n_clusters: int | None = None,
-        cluster_method: ClusterMethod = "agglomerative",
+        cluster_method: ClusterMethod = "average",
         random_state: Any = None,
         epochs: int | None = MapConfig.epochs,
         initial_radius: float | None = MapConfig.initial_radius,

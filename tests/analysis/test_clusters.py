@@ -2,7 +2,6 @@
 
 import builtins
 
-import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,9 +11,10 @@ from hypothesis import strategies as st
 from som_dask.algorithm.feature_space import FeatureSpace
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis import node_clustering
-from som_dask.analysis.clusters import MOST_SUGGESTED, clusters, sample_clusters
+from som_dask.analysis.clusters import MOST_SUGGESTED, clusters
 from som_dask.analysis.labels import infer
-from som_dask.errors import DataError, ParameterError
+from som_dask.analysis.sample_clusters import sample_clusters
+from som_dask.errors import ParameterError
 from som_dask.io.models import model_dataset
 from som_dask.training.config import MapConfig
 from som_dask.training.train import train
@@ -66,12 +66,17 @@ def blobs(lattice, rng, n=3, apart=10.0):
 
 
 @pytest.mark.parametrize("lattice", every_lattice(), ids=name_of)
-def test_agglomerative_clusters_are_connected(lattice, rng):
+def test_merged_clusters_are_connected(lattice, rng):
+    hits = rng.integers(0, 3, lattice.n_nodes)
+    hits[-1] = 1
     for n_clusters in sorted({1, min(2, lattice.n_nodes), min(4, lattice.n_nodes), lattice.n_nodes}):
-        found = clusters(model_of(rng.normal(size=(lattice.n_nodes, 3)), lattice), n_clusters)
-        assert found["cluster"].dtype == np.int32
-        assert len(np.unique(found["cluster"])) == n_clusters
-        assert pieces(found["cluster"].values, lattice) == n_clusters
+        points = rng.normal(size=(lattice.n_nodes, 3))
+        for method, of in (("ward", None), ("average", None), ("average", hits)):
+            n = n_clusters if of is None else min(n_clusters, np.count_nonzero(of))
+            found = clusters(model_of(points, lattice, of), n, method)
+            assert found["cluster"].dtype == np.int32
+            assert len(np.unique(found["cluster"])) == n
+            assert pieces(found["cluster"].values, lattice) == n
 
 
 def test_a_cluster_goes_over_the_seam(rng):
@@ -84,9 +89,9 @@ def test_a_cluster_goes_over_the_seam(rng):
         assert all(len(np.unique(group[found["cluster"].values.ravel() == i])) == 1 for i in range(wanted))
 
 
-@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize("method", ["ward", "kmeans"])
 @pytest.mark.parametrize("size", [1e-200, 1e-9, 1.0, 1e150])
-def test_the_number_is_suggested_by_the_score(method, size, rng):
+def test_the_number_is_suggested_by_the_silhouette(method, size, rng):
     lattice = Lattice(8, 12)
     group, codebook = blobs(lattice, rng, 4)
     found = clusters(model_of(size * codebook, lattice), method=method)
@@ -96,6 +101,37 @@ def test_the_number_is_suggested_by_the_score(method, size, rng):
     assert found.attrs["n_clusters_suggested"] == 1
     wanted = plain_silhouette(codebook, group)
     assert float(found["cluster_score"].sel(n_clusters=4)) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-9, 1.0, 1e150])
+def test_the_number_is_suggested_by_the_elbow(size, rng):
+    lattice = Lattice(8, 12)
+    group, codebook = blobs(lattice, rng, 4)
+    found = clusters(model_of(size * codebook, lattice))
+    np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
+    assert found["n_clusters"].values.tolist() == list(range(1, 81))  # of 95 merges
+    assert int(found["n_clusters"][found["cluster_score"].argmax()]) == found.attrs["n_clusters"] == 4
+    assert (found.attrs["n_clusters_suggested"], found.attrs["score"]) == (1, "elbow")
+    heights = found["merge_height"].values / size
+    assert (np.diff(heights) <= 0).all()
+    apart = np.linalg.norm(codebook[group == 0][:, None] - codebook[group == 1], axis=2)
+    # The first two groups to be merged are among those that are neighbors on the lattice, all about as far apart.
+    assert heights[2] == pytest.approx(apart.mean(), rel=0.05)
+    assert heights[3] < 1
+
+
+def test_rare_groups_are_kept(rng):
+    # Four large groups, and a single node with few samples.
+    lattice = Lattice(11, 11)
+    codebook = 10 * np.eye(5)[np.arange(121) % 11 // 3] + 0.3 * rng.normal(size=(121, 5))
+    codebook[60] = 8.0
+    hits = np.full(121, 500)
+    hits[60] = 5
+    model = model_of(codebook, lattice, hits)
+    found = clusters(model)
+    assert found["cluster_nodes"].values.min() == 1
+    assert found["cluster_hits"].values.min() == 5
+    assert found.attrs["n_clusters"] == 5
 
 
 def plain_silhouette(points, labels):
@@ -114,7 +150,7 @@ def plain_silhouette(points, labels):
     return np.mean(result)
 
 
-@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize("method", ["ward", "kmeans"])
 @pytest.mark.parametrize(("name", "classes"), [("wine", 3), ("breast_cancer", 2)])
 def test_about_as_many_clusters_as_there_are_classes(method, name, classes):
     data = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")().data
@@ -127,12 +163,12 @@ def test_large_maps_are_scored_by_some_of_their_nodes(rng, monkeypatch):
     lattice = Lattice(10, 12)
     group, codebook = blobs(lattice, rng, 3)
     model = model_of(codebook, lattice)
-    wanted = clusters(model)
+    wanted = clusters(model, suggest_by="silhouette")
     monkeypatch.setattr(node_clustering, "MOST_SCORED", 50)
-    found = clusters(model)
+    found = clusters(model, suggest_by="silhouette")
     np.testing.assert_array_equal(found["cluster"].values.ravel(), group)
     assert found["cluster_score"].sel(n_clusters=3) != wanted["cluster_score"].sel(n_clusters=3)
-    xr.testing.assert_identical(found, clusters(model))
+    xr.testing.assert_identical(found, clusters(model, suggest_by="silhouette"))
 
 
 def test_cuts_are_those_of_scikit_learn(rng):
@@ -142,12 +178,12 @@ def test_cuts_are_those_of_scikit_learn(rng):
     adjacency[lattice.neighbor_pairs()] = 1
     for n in (2, 5, 11, 56):
         wanted = sklearn_cluster.AgglomerativeClustering(n, connectivity=adjacency).fit_predict(points)
-        found = clusters(model_of(points, lattice), n)["cluster"].values.ravel()
+        found = clusters(model_of(points, lattice), n, "ward")["cluster"].values.ravel()
         pairs = set(zip(wanted.tolist(), found.tolist(), strict=True))
         assert len(pairs) == n  # the same clusters but for their numbers
 
 
-@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize("method", ["average", "ward", "kmeans"])
 def test_numbers_are_in_the_order_of_first_nodes_and_stable(method, rng):
     model = model_of(rng.normal(size=(63, 4)), Lattice(7, 9), rng.integers(0, 5, 63))
     found = clusters(model, 6, method, seed=3)
@@ -161,13 +197,13 @@ def test_numbers_are_in_the_order_of_first_nodes_and_stable(method, rng):
 def test_sizes_and_centers(rng):
     lattice, hits = Lattice(6, 6), rng.integers(0, 9, 36)
     points = rng.normal(size=(36, 3))
-    for method in ("agglomerative", "kmeans"):
+    for method in ("average", "ward", "kmeans"):
         found = clusters(model_of(points, lattice, hits), 5, method)
         labels = found["cluster"].values.ravel()
         for i in range(5):
             assert found["cluster_nodes"][i] == np.count_nonzero(labels == i)
             assert found["cluster_hits"][i] == hits[labels == i].sum()
-            weights = hits[labels == i] if method == "kmeans" else None
+            weights = hits[labels == i] if method != "ward" else None
             wanted = np.average(points[labels == i], axis=0, weights=weights)
             np.testing.assert_allclose(found["cluster_center"][i], wanted, rtol=1e-12)
         assert "scaled_cluster_center" not in found
@@ -223,7 +259,7 @@ def test_centers_of_directions_are_directions(rng):
     np.testing.assert_allclose(np.linalg.norm(found["scaled_cluster_center"], axis=1), 1.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["agglomerative", "kmeans"])
+@pytest.mark.parametrize("method", ["average", "ward", "kmeans"])
 @pytest.mark.parametrize(
     ("values", "suggested"),
     [([1.0], 1), ([1, 2], 1), ([1, 1], 1), ([1, 1, 1, 1], 1), ([1, 1, 2, 2], 2), ([1, 1, 9, 9, 10, 10], 2)],
@@ -264,10 +300,20 @@ def test_arguments_that_can_not_be(rng, monkeypatch):
     for seed in (-1, 2**32, 0.5):
         with pytest.raises(ParameterError, match="seed must be"):
             clusters(model, 2, seed=seed)
-    with pytest.raises(ParameterError, match="use method 'kmeans'"):
-        clusters(model, 2, weighted_by_hits=True)
-    with pytest.raises(ParameterError, match="different nodes with hits"):
-        clusters(model, 2, "kmeans")
+    for options, words in (
+        ({"method": "ward", "weighted_by_hits": True}, "use `method='average'`"),
+        ({"method": "kmeans", "connected": True}, "use `method='average'`"),
+        ({"method": "kmeans", "suggest_by": "elbow"}, "use `suggest_by='silhouette'`"),
+        ({"suggest_by": "gap"}, "suggest_by must be one of"),
+        ({"resamplings": -1}, "`resamplings` must be a whole number, 0 or more"),
+        ({"resamplings": 2.5}, "`resamplings` must be a whole number, 0 or more"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            clusters(model, 2, **options)
+    for method in ("average", "kmeans"):
+        with pytest.raises(ParameterError, match="different nodes with hits"):
+            clusters(model, 2, method, weighted_by_hits=True)
+        assert clusters(model, 2, method).attrs["weighted_by_hits"] == 0  # as there are none
 
     def without(name, *rest, plain=builtins.__import__):
         if name.startswith("sklearn"):
@@ -279,71 +325,16 @@ def test_arguments_that_can_not_be(rng, monkeypatch):
         clusters(model, 2)
 
 
-@pytest.fixture
-def clustered(rng):
-    values = rng.normal(size=(9000, 3))
-    model = train(values, Lattice(4, 6), MapConfig(epochs=2))
-    return values, model, clusters(model, 3)
-
-
-def test_samples_have_the_cluster_of_their_unit(clustered):
-    values, model, found = clustered
-    lazy = infer(da.from_array(values, chunks=(4500, 3)), model)
-    labels = lazy.compute()
-    wanted = found["cluster"].values[labels["bmu_row"], labels["bmu_col"]]
-    mine = sample_clusters(lazy, found)
-    assert (mine.name, mine.dims, mine.dtype, mine.chunks) == (
-        "cluster",
-        ("sample",),
-        np.int32,
-        lazy["bmu_row"].chunks,
-    )
-    np.testing.assert_array_equal(mine, wanted)
-    np.testing.assert_array_equal(sample_clusters(labels, found["cluster"]), wanted)
-    counts = np.bincount(wanted, minlength=3)
-    np.testing.assert_array_equal(counts, found["cluster_hits"])
-
-
-def test_labels_of_any_dimensions_keep_what_is_missing(clustered):
-    _, _, found = clustered
-    row = np.array([[0.0, np.nan, 3.0], [1.0, 2.0, np.nan]])
-    col = np.array([[5.0, np.nan, 0.0], [2.0, 4.0, 1.0]])
-    labels = xr.Dataset(
-        {"bmu_row": (("lat", "lon"), row), "bmu_col": (("lon", "lat"), col.T)}, {"lat": [10, 20], "lon": [1, 2, 3]}
-    )
-    table = found["cluster"].values
-    wanted = np.array([[table[0, 5], np.nan, table[3, 0]], [table[1, 2], table[2, 4], np.nan]])
-    for some in (labels, labels.chunk(lat=1), labels.chunk(lon=2)):
-        mine = sample_clusters(some, found)
-        assert mine.dtype == np.float64
-        np.testing.assert_array_equal(mine, wanted)
-        np.testing.assert_array_equal(mine["lat"], labels["lat"])
-    whole = labels.fillna(-1).astype(np.int32)
-    np.testing.assert_array_equal(sample_clusters(whole, found), np.nan_to_num(wanted, nan=-1))
-
-
-def test_samples_of_another_map(clustered):
-    _, _, found = clustered
-    labels = xr.Dataset({"bmu_row": ("sample", [0, 4]), "bmu_col": ("sample", [0, 0])})
-    with pytest.raises(DataError, match="outside the map of 4 x 6"):
-        sample_clusters(labels, found)
-    lazy = sample_clusters(labels.chunk(), found)  # not before it is computed
-    with pytest.raises(DataError, match="outside the map of 4 x 6"):
-        lazy.compute()
-    with pytest.raises(DataError, match="lack bmu_col"):
-        sample_clusters(labels.drop_vars("bmu_col"), found)
-    with pytest.raises(DataError, match="whole numbers"):
-        sample_clusters(labels, found["cluster"].astype(np.float64))
-
-
 def test_iris_species_are_found_without_being_told():
     iris = pytest.importorskip("sklearn.datasets").load_iris()
     values = (iris.data - iris.data.mean(axis=0)) / iris.data.std(axis=0)
     model = train(values, Lattice(8, 8), MapConfig(epochs=10))
-    mine = sample_clusters(infer(values, model).compute(), clusters(model, 3)).values
-    agreeing = sum(np.bincount(iris.target[mine == i]).max() for i in range(3))
-    assert agreeing / len(values) > 0.75
-    assert MOST_SUGGESTED >= clusters(model).attrs["n_clusters"] >= 2
+    labels = infer(values, model).compute()
+    for method in ("ward", "kmeans"):  # groups of one size, two of which touch
+        mine = sample_clusters(labels, clusters(model, 3, method)).values
+        agreeing = sum(np.bincount(iris.target[mine == i]).max() for i in range(3))
+        assert agreeing / len(values) > 0.75
+        assert MOST_SUGGESTED >= clusters(model, method=method).attrs["n_clusters"] >= 2
 
 
 def test_nodes_count_by_the_weight_of_their_samples(rng):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks import (
+    clusters,
     colors,
     epoch,
     final_radius,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "peers": peers.run,
     "gaps": gaps.run,
     "colors": colors.run,
+    "clusters": clusters.run,
     "online": online.run,
     "memory": memory.run,
     "scaling": scaling.run,

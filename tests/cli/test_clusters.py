@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from som_dask.analysis.clusters import clusters
+from som_dask.analysis.clusters import MOST_SUGGESTED, clusters
 from som_dask.io.models import open_model
 from som_dask.io.outputs import lock
 from tests.system.test_bad_input import run, store
@@ -29,9 +29,10 @@ def test_scores_and_sizes_are_told(capsys):
     found = clusters("model.zarr")
     lines = out.splitlines()
     assert err == ""
-    assert len(lines) == found.sizes["n_clusters"] + found.sizes["cluster"]
+    assert len(lines) == MOST_SUGGESTED + found.sizes["cluster"]  # of the 19 numbers that were tried
     (chosen,) = (line for line in lines if line.endswith("chosen"))
     assert chosen.startswith(f"{found.attrs['n_clusters']} clusters ")
+    assert " elbow " in chosen
     assert f"{float(found['cluster_score'].max()):.4g}" in chosen
     nodes, hits = int(found["cluster_nodes"][0]), int(found["cluster_hits"][0])
     assert f"cluster 0           {nodes} nodes, {hits} samples ({hits / 500:.1%})" in lines
@@ -48,15 +49,29 @@ def test_clusters_are_written(capsys):
     assert found.attrs["model_codebook_sha256"] == open_model("model.zarr").attrs["codebook_sha256"]
     assert run("clusters", "model.zarr", "--output", "clusters.zarr") == 5
     assert run("clusters", "model.zarr", "--output", "clusters.zarr", "--overwrite") == 0
-    assert xr.open_zarr("clusters.zarr", consolidated=False).attrs["method"] == "agglomerative"
+    assert xr.open_zarr("clusters.zarr", consolidated=False).attrs["method"] == "average"
+
+
+def test_all_options_reach_the_clusters(capsys):
+    options = ("--method", "ward", "--no-connected", "--suggest-by", "elbow", "--resamplings", "5", "--seed", "3")
+    assert run("clusters", "model.zarr", *options, "--output", "clusters.zarr") == 0
+    wanted = clusters("model.zarr", method="ward", connected=False, suggest_by="elbow", resamplings=5, seed=3)
+    xr.testing.assert_equal(xr.open_zarr("clusters.zarr", consolidated=False), wanted)
+    assert wanted.attrs["connected"] == 0
+    out = capsys.readouterr().out
+    for stability in wanted["cluster_stability"].values:
+        assert f", stability {stability:.2f}\n" in out
 
 
 @pytest.mark.parametrize(
     ("status", "words", "arguments"),
     [
         (2, "from 1 to 20", ["model.zarr", "--n-clusters", "21"]),
-        (2, "kmeans", ["model.zarr", "--weighted-by-hits"]),
-        (2, "ward", ["model.zarr", "--method", "ward"]),
+        (2, "--method average", ["model.zarr", "--weighted-by-hits", "--method", "ward"]),
+        (2, "--method average", ["model.zarr", "--method", "kmeans", "--connected"]),
+        (2, "--suggest-by silhouette", ["model.zarr", "--method", "kmeans", "--suggest-by", "elbow"]),
+        (2, "--resamplings", ["model.zarr", "--resamplings", "-1"]),
+        (2, "agglomerative", ["model.zarr", "--method", "agglomerative"]),
         (5, "does not exist", ["nowhere.zarr"]),
         (5, "not a som_dask model", ["cells.zarr"]),
     ],
