@@ -61,7 +61,7 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     n_clusters : int, optional
         Group the nodes into so many clusters, which are the labels then; by default labels are numbers of nodes.
     cluster_method : {"average", "ward", "kmeans"}
-        How nodes are grouped; see `som_dask.clusters`.
+        How nodes are grouped; see `som_dask.clusters`. "ward" is best for a few groups of about equal size.
     random_state : int, RandomState instance or None
         Where random numbers come from: for the initial codebook, unless that is "pca", and for "kmeans". The same
         number gives the same map, to the bit.

@@ -32,6 +32,7 @@ __all__ = [
 
 MOST_PROFILES, MOST_IN_PROFILE = 900, 200  # nodes, features: more can't be told apart
 MOST_FIELDS = 8
+MOST_TOLD = 3  # of the least stable clusters
 
 
 def draw_training(model: xr.Dataset) -> list[Picture]:
@@ -72,7 +73,7 @@ def draw_clusters_and_classes(
             draw_picture(
                 lambda: plot_clusters(model, clusters),
                 f"Map of the {n_clusters} clusters of the nodes and the borders between them",
-                "Clusters of the nodes, by number.",
+                f"Clusters of the nodes, by number.{_tell_stability(clusters)}",
             )
         )
     if labels is not None:
@@ -90,6 +91,15 @@ def draw_clusters_and_classes(
             ),
         ]
     return pictures
+
+
+def _tell_stability(clusters: xr.Dataset) -> str:
+    """Tell how stable the clusters are, the least stable ones first, as far as it is known."""
+    if "cluster_stability" not in clusters:
+        return ""
+    values = clusters["cluster_stability"].values
+    least = np.argsort(values, kind="stable")[:MOST_TOLD]
+    return f" Least stable: {', '.join(f'{i} ({values[i]:.2f})' for i in least)}."
 
 
 def draw_evaluation(model: xr.Dataset, evaluation: xr.Dataset | None) -> list[Picture]:

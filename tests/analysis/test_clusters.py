@@ -89,6 +89,17 @@ def test_a_cluster_goes_over_the_seam(rng):
         assert all(len(np.unique(group[found["cluster"].values.ravel() == i])) == 1 for i in range(wanted))
 
 
+@pytest.mark.parametrize("method", ["average", "ward"])
+def test_free_clusters_may_have_several_pieces(method, rng):
+    lattice, group = Lattice(6, 9), np.array([0, 0, 0, 1, 1, 1, 0, 0, 0])[np.arange(54) % 9]
+    model = model_of(10.0 * group[:, None] + 0.1 * rng.normal(size=(54, 2)), lattice)
+    free = clusters(model, 2, method, connected=False)
+    np.testing.assert_array_equal(free["cluster"].values.ravel(), group)
+    assert free.attrs["connected"] == 0
+    assert clusters(model, method=method, connected=False).attrs["n_clusters"] == 2
+    assert pieces(clusters(model, 2, method)["cluster"].values, lattice) == 2
+
+
 @pytest.mark.parametrize("method", ["ward", "kmeans"])
 @pytest.mark.parametrize("size", [1e-200, 1e-9, 1.0, 1e150])
 def test_the_number_is_suggested_by_the_silhouette(method, size, rng):

@@ -81,7 +81,9 @@ def made():
             "scalars": ("k", [1, 2]),
         }
     )
-    clusters = xr.Dataset({"cluster": (("row", "col"), np.arange(12).reshape(3, 4) // 6)})
+    clusters = xr.Dataset(
+        {"cluster": (("row", "col"), np.arange(12).reshape(3, 4) // 6), "cluster_stability": ("cluster", [1.0, 0.5])}
+    )
     counts = np.arange(24).reshape(3, 4, 2)
     labels = xr.Dataset({"class_count": (("row", "col", "class"), counts)}, {"class": ["x", "y"]})
     return {"evaluation": evaluation, "clusters": clusters, "labels": labels.assign(overall_purity=0.75)}
@@ -128,6 +130,7 @@ def test_every_picture_is_there_and_is_described(whole, small):
     for start, alt in zip(wanted, told, strict=True):
         assert alt.startswith(start)
     assert len({attrs["src"] for attrs in pictures}) == len(pictures)
+    assert "Clusters of the nodes, by number. Least stable: 1 (0.50), 0 (1.00)." in whole
     assert len(Page(small).of("img")) == 5
 
 
