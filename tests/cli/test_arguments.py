@@ -17,6 +17,7 @@ WORDS = {
         "sample_dims",
         "feature_dims",
         "sample_weights",
+        "value_errors",
         "feature_weights",
     ),
     *(

@@ -1,6 +1,7 @@
 """The command `som-dask infer`: parts of an inference, and what is said of them."""
 
 import pytest
+import xarray as xr
 
 from som_dask.cli.infer import _list_parts
 from tests.system.test_bad_input import folder, run
@@ -30,3 +31,13 @@ def test_each_part_says_what_is_missing(folder, capsys):
         assert run("infer", "model.zarr", "good.zarr", "--output", "labels.zarr", "--part", f"{k}/4") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["labels              labels.zarr", "samples             0"]  # one block is the last part
+
+
+def test_errors_of_values_by_their_variable(folder):
+    flux, options = ["flux.zarr", "--variable", "data"], ["--rows", "3", "--cols", "4", "--epochs", "2"]
+    assert run("train", *flux, "--value-errors", "error", *options, "--output", "map.zarr") == 0
+    assert run("infer", "map.zarr", *flux, "--value-errors", "error", "--output", "labels.zarr") == 0
+    model = xr.open_zarr("map.zarr", consolidated=False)
+    distance = xr.open_zarr("labels.zarr", consolidated=False)["distance"]
+    assert float(distance.mean()) == pytest.approx(float(model["quantization_error"][-1]), rel=1e-12)
+    assert "units of the errors" in distance.attrs["long_name"]
