@@ -13,6 +13,7 @@ import xarray as xr
 from som_dask.errors import DataError
 from som_dask.samples.choose import check_names
 from som_dask.samples.gaps import fill_masked
+from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
 __all__ = ["as_array", "convert_frame", "name_dims"]
 
@@ -95,18 +96,11 @@ def as_array(source: Any) -> tuple[Any, str]:
     """
     kind = type(source).__name__
     if isinstance(source, dask.array.Array):
-        if _is_sparse(source._meta):
-            raise DataError(
-                "the dask array has sparse blocks; make them dense by map_blocks(lambda block: block.toarray())"
-            )
-        return fill_masked(source), "the dask array"
+        return make_blocks_dense(source) if is_sparse(source._meta) else fill_masked(source), "the dask array"
     if hasattr(source, "to_dask_array"):
         raise DataError(f"the samples are a dask {kind}; give its to_dask_array(lengths=True)")
-    if _is_sparse(source):
-        raise DataError(
-            f"the samples are a sparse {kind}, which is not taken yet; give its toarray(), or a dask array of such "
-            f"blocks if that is too large"
-        )
+    if is_sparse(source):
+        return make_blocks_dense(source), f"the {kind}"
     if isinstance(source, Mapping) or (
         isinstance(source, (list, tuple)) and source and isinstance(source[0], Mapping)
     ):
@@ -121,8 +115,3 @@ def as_array(source: Any) -> tuple[Any, str]:
     if not array.ndim or (array.dtype == object and not isinstance(source, np.ndarray)):
         raise DataError(f"the samples can't be {'None' if source is None else f'of the type {kind}'}; give {TAKEN}")
     return array, "the NumPy array" if isinstance(source, np.ndarray) else f"the {kind}"
-
-
-def _is_sparse(values: Any) -> bool:
-    """Return whether values are a sparse array or matrix, of scipy or another package."""
-    return hasattr(values, "nnz") and (hasattr(values, "toarray") or hasattr(values, "todense"))

@@ -14,6 +14,7 @@ from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
 from som_dask.samples.absent import refuse_absent
+from som_dask.samples.block_rows import DEFAULT_BLOCK_SIZE, MIN_BLOCK_ROWS, choose_block_rows
 from som_dask.samples.choose import choose_features
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
@@ -25,10 +26,6 @@ from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "as_names", "open_samples"]
 
-DEFAULT_BLOCK_SIZE = "64 MiB"
-# Small data are still cut into blocks, so that every core has work. The size of the blocks must not depend on the
-# machine, because the last bits of a codebook from fast sums depend on the blocks.
-USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
 REMEDIES = {  # of values that are not real numbers, by the kind of their dtype
     "M": "make times numbers first, such as days since a date",
     "m": "divide durations by a unit first, such as numpy.timedelta64(1, 'h')",
@@ -57,8 +54,9 @@ def open_samples(
     Parameters
     ----------
     source : path or URL of a Zarr store (v2 or v3, group or array), Zarr store, group or array of any kind, xarray
-        Dataset or DataArray, dask or NumPy array, pandas DataFrame (its columns are the features), or Samples
-        (returned as they are). With a Dask client, an icechunk session must be read-only.
+        Dataset or DataArray, dask or NumPy array, sparse matrix of scipy or dask array of such blocks (each block is
+        dense only while it is used), pandas DataFrame (its columns are the features), or Samples (returned as they
+        are). With a Dask client, an icechunk session must be read-only.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
         become features side by side, each with the feature dimensions that it has.
@@ -264,13 +262,12 @@ def _sample_coords_of(variables: Sequence[xr.DataArray], roles: Roles) -> dict[s
 
 
 def _choose_block_rows(variables: Sequence[xr.DataArray], roles: Roles, block_bytes: int) -> int:
-    """Choose the rows of a block: enough blocks for every core, and none larger than `block_bytes`."""
+    """Choose the rows of a block of these variables side by side."""
     n_dims = len(roles.samples)  # which come first
     n_samples = math.prod(variables[0].shape[:n_dims])
     n_features = sum(math.prod(variable.shape[n_dims:]) for variable in variables)
     row_bytes = n_features * np.result_type(*(variable.dtype for variable in variables)).itemsize
-    rows = max(MIN_BLOCK_ROWS, -(-n_samples // USUAL_BLOCKS))
-    return max(1, min(rows, block_bytes // max(row_bytes, 1)))
+    return choose_block_rows(n_samples, row_bytes, block_bytes, MIN_BLOCK_ROWS)
 
 
 def _find_stored_rows(

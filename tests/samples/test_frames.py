@@ -2,11 +2,9 @@
 
 from decimal import Decimal
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
 import xarray as xr
 
 from som_dask.errors import DataError, SomError
@@ -75,12 +73,6 @@ def rows():
 
 
 REFUSED = {
-    "sparse matrix": (scipy.sparse.eye(3, format="csr"), r"sparse \w+, which is not taken yet; give its toarray\(\)"),
-    "sparse array": (scipy.sparse.coo_array(np.eye(3)), r"sparse coo_array, .* toarray\(\)"),
-    "sparse blocks": (
-        da.from_array(np.eye(4), chunks=2).map_blocks(scipy.sparse.csr_matrix),
-        r"sparse blocks; make them dense by map_blocks",
-    ),
     "dask frame": (DaskFrame(), r"a dask DaskFrame; give its to_dask_array\(lengths=True\)"),
     "dict": ({"a": [1, 2]}, r"are a dict; make it a table by pandas.DataFrame"),
     "dicts": ([{"a": 1}, {"a": 2}], r"are a list of dicts; make it a table by pandas.DataFrame"),
