@@ -20,6 +20,7 @@ __all__ = [
     "beside",
     "beside_for_me",
     "create",
+    "describe_object",
     "describe_tree",
     "exists",
     "is_url",
@@ -330,6 +331,13 @@ def describe_tree(url: PathOrUrl) -> dict[str, dict[str, Any]]:
         start = f"{inner.rstrip('/')}/"
         found = filesystem.find(inner, detail=True).items()
         return {key.removeprefix(start): told for key, told in found if key.startswith(start)}
+
+
+def describe_object(url: PathOrUrl) -> dict[str, Any]:
+    """Return what the storage tells of one object."""
+    with _reaching(url, "reach", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(url)
+        return dict(filesystem.info(inner))
 
 
 def list_tree(url: PathOrUrl) -> list[str]:

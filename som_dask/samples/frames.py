@@ -15,9 +15,9 @@ from som_dask.samples.choose import check_names
 from som_dask.samples.gaps import fill_masked
 from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
-__all__ = ["as_array", "convert_frame", "name_dims"]
+__all__ = ["as_array", "convert_frame", "dtype_of_column", "name_dims", "refuse_columns"]
 
-TAKEN = "a path or URL of a Zarr store, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
+TAKEN = "a path or URL of a Zarr store or of files, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
 NUMBERS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}  # by pandas's infer_dtype
 
 
@@ -44,7 +44,7 @@ def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) ->
         frame = frame.iloc[:, [names.index(name) for name in features]]
     coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
     if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
-        coords["sample"] = frame.index
+        coords["sample"] = ("sample", frame.index)  # whatever the name of the index
     return xr.DataArray(_numbers_of(frame), dims=name_dims(2), coords=coords)
 
 
@@ -56,14 +56,9 @@ def name_dims(ndim: int) -> tuple[str, ...]:
 def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
     """Return the values of a DataFrame in one dtype; as floats, NaN where missing, if columns can lack values."""
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    dtypes = [_find_dtype(column) for column in columns]
+    dtypes = [dtype_of_column(column) for column in columns]
     bad = [f"{c.name} ({c.dtype})" for c, dtype in zip(columns, dtypes, strict=True) if dtype is None]
-    if bad:
-        raise DataError(
-            f"the DataFrame has columns that are not of real numbers: {', '.join(bad[:8])}"
-            f"{f' and {len(bad) - 8} more' if len(bad) > 8 else ''}; choose the others by `features`, or encode "
-            f"these as numbers"
-        )
+    refuse_columns(bad, "the DataFrame")
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
     if all(isinstance(column.dtype, np.dtype) and column.dtype.kind != "O" for column in columns):
         return frame.to_numpy(dtype=dtype)
@@ -76,7 +71,22 @@ def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
     return values
 
 
-def _find_dtype(column: pd.Series) -> np.dtype | None:
+def refuse_columns(bad: Sequence[str], where: str) -> None:
+    """Refuse columns that are not of real numbers, each given with its dtype, if there are any.
+
+    Raises
+    ------
+    DataError
+    """
+    if bad:
+        raise DataError(
+            f"{where} has columns that are not of real numbers: {', '.join(bad[:8])}"
+            f"{f' and {len(bad) - 8} more' if len(bad) > 8 else ''}; choose the others by `features`, or encode "
+            f"these as numbers"
+        )
+
+
+def dtype_of_column(column: pd.Series) -> np.dtype | None:
     """Return the dtype of a column's values; None if they are not real numbers."""
     if column.dtype == object:
         return np.dtype(np.float64) if pd.api.types.infer_dtype(column, skipna=True) in NUMBERS else None

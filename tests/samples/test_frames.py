@@ -34,6 +34,11 @@ def test_frames_of_numbers(columns, dtype):
     np.testing.assert_array_equal(found.astype(float), wanted)
 
 
+def test_an_index_with_a_name_labels_the_samples():
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([5, 7], name="id"))
+    np.testing.assert_array_equal(open_samples(frame).coords["sample"], [5, 7])
+
+
 def test_numbers_of_arrow():
     pa = pytest.importorskip("pyarrow")
     frame = pd.DataFrame({"a": pd.array([1, None], pd.ArrowDtype(pa.int32())), "b": [0.5, 1.5]})
