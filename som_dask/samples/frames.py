@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dask.array
@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from som_dask.errors import DataError
+from som_dask.errors import DataError, ParameterError
 from som_dask.samples.choose import check_names
 from som_dask.samples.gaps import fill_masked
 from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
-__all__ = ["as_array", "convert_frame", "dtype_of_column", "name_dims", "refuse_columns"]
+__all__ = ["as_array", "check_beside", "convert_frame", "dtype_of_column", "name_dims", "refuse_columns"]
 
 TAKEN = "a path or URL of a Zarr store or of files, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
 NUMBERS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}  # by pandas's infer_dtype
 
 
-def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) -> xr.DataArray:
+def convert_frame(
+    frame: pd.DataFrame, features: Sequence[str] | None = None, beside: str | None = None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Convert a DataFrame: its columns name the features, and its index, unless a plain range, the samples.
 
     Parameters
@@ -30,6 +32,13 @@ def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) ->
         Whole numbers, floats, booleans, and all of these with missing values, which become NaN.
     features : sequence of str, optional
         The columns to take, in this order.
+    beside : str, optional
+        A column that is returned by itself, and is no feature unless it is named as one.
+
+    Returns
+    -------
+    rows : DataArray (sample, feature)
+    beside : DataArray (sample,), or None
 
     Raises
     ------
@@ -38,14 +47,32 @@ def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) ->
     ParameterError
         If a column that is asked for is not there.
     """
+    names = [str(name) for name in frame.columns]
+    other = None
+    if beside is not None:
+        check_beside(beside, names, "the DataFrame")
+        own = _numbers_of(frame.iloc[:, [names.index(beside)]])[:, 0]
+        other = xr.DataArray(own, dims=name_dims(2)[:1], name=beside)
+        features = [name for name in names if name != beside] if features is None else features
     if features is not None:
-        names = [str(name) for name in frame.columns]
         check_names(features, names, "the DataFrame")
         frame = frame.iloc[:, [names.index(name) for name in features]]
     coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
     if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
         coords["sample"] = ("sample", frame.index)  # whatever the name of the index
-    return xr.DataArray(_numbers_of(frame), dims=name_dims(2), coords=coords)
+    return xr.DataArray(_numbers_of(frame), dims=name_dims(2), coords=coords), other
+
+
+def check_beside(name: str, columns: Iterable[str], where: str) -> None:
+    """Check that a table has the column of weights.
+
+    Raises
+    ------
+    ParameterError
+        If it has not.
+    """
+    if name not in columns:
+        raise ParameterError(f"{where} has no column {name!r} for the weights; name one that it has")
 
 
 def name_dims(ndim: int) -> tuple[str, ...]:

@@ -53,10 +53,21 @@ def open_samples(
 
     Parameters
     ----------
-    source : path or URL of a Zarr store (v2 or v3, group or array), Zarr store, group or array of any kind, xarray
-        Dataset or DataArray, dask or NumPy array, sparse matrix of scipy or dask array of such blocks (each block is
-        dense only while it is used), pandas DataFrame (its columns are the features), or Samples (returned as they
-        are). With a Dask client, an icechunk session must be read-only.
+    source : path or URL, Zarr store, xarray, dask or NumPy object, table, or Samples
+        - A Zarr store (v2 or v3, group or array): its path or URL, or a store, group or array of any kind. With a
+          Dask client, an icechunk session must be read-only.
+        - netCDF files (extra ``netcdf``), by their ending ``.nc``, ``.nc4``, ``.cdf``, ``.h5``, ``.hdf5`` or
+          ``.he5``: a path or URL of one, of a folder or with wildcards, which are one Dataset along their
+          coordinates.
+        - Parquet and CSV files (extra ``tables``), by ``.parquet``, ``.pq``, ``.csv`` or ``.tsv`` (also ``.gz``), in
+          the same ways: their columns are the features, whole numbers become float64, and a stored index of numbers
+          or times is a coordinate of the labels. CSV files are read once when they are opened, part by part, to count
+          their rows.
+        - An xarray Dataset or DataArray, dask or NumPy array.
+        - A sparse matrix of scipy, or a dask array of such blocks: each block is dense only while it is used.
+        - A pandas or dask DataFrame: its columns are the features. Of a dask one, all partitions are computed once,
+          to count their rows.
+        - Samples, which are returned as they are.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
         become features side by side, each with the feature dimensions that it has.
@@ -79,7 +90,8 @@ def open_samples(
         samples remember such chunks, and they are an error only where missing values are one.
     sample_weights : optional
         How much each sample counts: "area" for the cosine of the latitude, known by its units or name, along sample
-        dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples; a DataArray on
+        dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples, or of
+        a column of a table; a DataArray on
         some of the sample dimensions; or an array with the shape of the sample dimensions, or (n,) in C order.
     feature_weights : optional
         How much each feature counts in squared distances: "area" if the latitude is along feature dimensions; a
@@ -133,7 +145,8 @@ def open_samples(
         raise ParameterError("`variable` and `variables` say the same; give one of them")
     asked = as_names(variable if variables is None else variables)
     names = as_names(features)
-    found = open_source(source, asked, names)
+    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
+    found = open_source(source, asked, names, beside)
     missing = parse_nodata(nodata)
     found = found.without(missing)
     roles = roles_of(found.variables, as_names(sample_dims), as_names(feature_dims), found.description)
@@ -141,7 +154,6 @@ def open_samples(
     opened = tuple(str(v.name) for v in found.variables if v.name is not None)
     if choice is not None:
         found = found.keep(choice.variables)
-    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
     other = None if beside is None else found.find_other(beside)
     absent = () if allow_missing_chunks else found.find_absent(beside)
     if wanted is not None and wanted.kind != "f":  # no integer says that it is missing

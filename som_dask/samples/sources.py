@@ -101,7 +101,9 @@ class Source:
         return replace(self, variables=variables, nodata=tuple(nodata))
 
 
-def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str] | None = None) -> Source:
+def open_source(
+    source: Any, names: Sequence[str] | None, features: Sequence[str] | None = None, beside: str | None = None
+) -> Source:
     """Open any supported input as variables that are read lazily.
 
     Parameters
@@ -111,6 +113,8 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
         The variables to take from a group or Dataset; needed if it has several.
     features : sequence of str, optional
         The columns to take from a table: all others need not be of numbers.
+    beside : str, optional
+        A column of a table that holds the weights of the samples, and is no feature unless it is named as one.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
     if kind == "netcdf":
         return _open_netcdf(source, names)
     if kind is not None or is_dask_frame(source):
-        return _open_table(source, kind, names, features)
+        return _open_table(source, kind, names, features, beside)
     if is_stored(source):
         return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
@@ -141,7 +145,7 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
         _refuse_unknown(source, str(source.name or "the DataArray"))
         return Source((fill_masked(source),), f"variable {source.name}" if source.name else "the DataArray")
     if isinstance(source, pd.DataFrame):
-        return Source((convert_frame(source, features),), "the DataFrame")
+        return _beside_rows(*convert_frame(source, features, beside), "the DataFrame")
     array, where = as_array(source)
     _refuse_unknown(array, where)
     return Source((xr.DataArray(array, dims=name_dims(array.ndim)),), where)
@@ -183,8 +187,17 @@ def _kind_of(source: Any) -> KindOfFile | None:
     return kind_of_file(source) if isinstance(source, (str, os.PathLike)) else None
 
 
+def _beside_rows(rows: xr.DataArray, weights: xr.DataArray | None, where: str) -> Source:
+    """Return the rows of a table as a source, and a column of weights beside them."""
+    return Source((rows,), where, {} if weights is None else {weights.name: weights})
+
+
 def _open_table(
-    source: Any, kind: KindOfFile | None, names: Sequence[str] | None, features: Sequence[str] | None
+    source: Any,
+    kind: KindOfFile | None,
+    names: Sequence[str] | None,
+    features: Sequence[str] | None,
+    beside: str | None,
 ) -> Source:
     if names is not None:
         where = "the dask DataFrame" if kind is None else describe_place(source)
@@ -195,8 +208,9 @@ def _open_table(
     if kind == "parquet":
         table = ParquetTable(source)
     else:
-        table = TextTable(source, features) if kind == "csv" else FrameTable(source, "the dask DataFrame")
-    return Source((convert_table(table, features),), table.where)
+        columns = features if features is None or beside is None else [*features, beside]
+        table = TextTable(source, columns) if kind == "csv" else FrameTable(source, "the dask DataFrame")
+    return _beside_rows(*convert_table(table, features, beside), table.where)
 
 
 def _refuse_unknown(array: Any, kind: str) -> None:

@@ -13,7 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from som_dask.errors import DataError
 from som_dask.samples.choose import check_names
-from som_dask.samples.frames import name_dims, refuse_columns
+from som_dask.samples.frames import check_beside, name_dims, refuse_columns
 
 __all__ = ["INDEX", "Table", "array_of_parts", "check_rows", "convert_table", "dtype_of_numbers"]
 
@@ -43,7 +43,9 @@ class Table(ABC):
         """Return the index, lazily: dask arrays (n,) by name; none if the rows have only their places."""
 
 
-def convert_table(table: Table, features: Sequence[str] | None = None) -> xr.DataArray:
+def convert_table(
+    table: Table, features: Sequence[str] | None = None, beside: str | None = None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Convert a table: its columns name the features, and its index is a coordinate of the samples.
 
     Parameters
@@ -51,11 +53,14 @@ def convert_table(table: Table, features: Sequence[str] | None = None) -> xr.Dat
     table : Table
     features : sequence of str, optional
         The columns to take, in this order; nothing else is read.
+    beside : str, optional
+        A column that is returned by itself; it is read together with the others.
 
     Returns
     -------
-    DataArray (sample, feature)
+    rows : DataArray (sample, feature)
         Read in parts when it is computed. The index is no index of xarray's, which would be in memory.
+    beside : DataArray (sample,), or None
 
     Raises
     ------
@@ -64,22 +69,29 @@ def convert_table(table: Table, features: Sequence[str] | None = None) -> xr.Dat
     ParameterError
         If a column that is asked for is not there.
     """
-    names = list(table.columns) if features is None else list(features)
+    names = [name for name in table.columns if name != beside] if features is None else list(features)
     if features is not None:
         check_names(features, tuple(table.columns), table.where)
-    kinds = {name: table.columns[name] for name in names}
+    if beside is not None:
+        check_beside(beside, table.columns, table.where)
+    every = names if beside is None else [*names, beside]
+    kinds = {name: table.columns[name] for name in every}
     refuse_columns([f"{name} ({told})" for name, (dtype, told) in kinds.items() if dtype is None], table.where)
     if not names:
         raise DataError(f"{table.where} has no features")
     dtype = dtype_of_numbers([dtype for dtype, _ in kinds.values() if dtype is not None])
-    array = table.read(names, dtype)
+    array = table.read(list(dict.fromkeys(every)), dtype)
+    weights = None
+    if beside is not None:
+        weights = xr.DataArray(array[:, list(kinds).index(beside)], dims=name_dims(2)[:1], name=beside)
+        array = array[:, : len(names)]
     if not array.shape[0]:
         raise DataError(f"{table.where} has no samples")
     dims = name_dims(2)
     coords: dict[str, Any] = {dims[1]: np.array(names, dtype=object)}
     for name, values in table.read_index().items():
         coords[f"{name}_{INDEX}" if name in dims else name] = (dims[0], values)
-    return xr.DataArray(array, dims=dims, coords=coords)
+    return xr.DataArray(array, dims=dims, coords=coords), weights
 
 
 def dtype_of_numbers(dtypes: Sequence[np.dtype]) -> np.dtype:

@@ -271,3 +271,23 @@ def test_columns_of_text_of_a_dask_frame_are_named(sources):
     with pytest.raises(ParameterError, match="the dask DataFrame is a table"):
         open_samples(sources["partitions"], variable="a")
     assert isinstance(open_samples(sources["partitions"], features=["a"]).array, dask.array.Array)
+
+
+@pytest.mark.parametrize("name", ["frame", "folder", "text", "partitions"])
+def test_a_column_holds_the_weights(name, frame, sources):
+    source = frame if name == "frame" else sources[name]
+    samples = open_samples(source, features=["a", "b"], sample_weights="n")
+    assert samples.features == ("a", "b")
+    np.testing.assert_array_equal(samples.array.compute(), frame[["a", "b"]])
+    np.testing.assert_array_equal(samples.weights.compute(), frame["n"])
+    with pytest.raises(ParameterError, match=r"has no column 'm' for the weights; name one that it has"):
+        open_samples(source, features=["a"], sample_weights="m")
+
+
+def test_a_column_of_weights_is_no_feature_unless_it_is_named(frame):
+    numbers = frame[["a", "n", "b"]]
+    for source in (numbers, dd.from_pandas(numbers, npartitions=2)):
+        assert open_samples(source, sample_weights="n").features == ("a", "b")
+        samples = open_samples(source, features=["n", "b"], sample_weights="n")
+        np.testing.assert_array_equal(samples.array.compute(), frame[["n", "b"]])
+        np.testing.assert_array_equal(samples.weights.compute(), frame["n"])
