@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from som_dask.errors import StorageError
-from som_dask.io.files import PathOrUrl, describe_tree, exists, is_url, local_path, names_in, resolve_url
+from som_dask.io.files import PathOrUrl, describe_tree, exists, is_file, is_url, local_path, resolve_url
 
 __all__ = ["KindOfFile", "find_files", "has_wildcards", "kind_of_file"]
 
@@ -18,7 +18,7 @@ ENDINGS: dict[KindOfFile, tuple[str, ...]] = {
     "parquet": (".parquet", ".pq"),
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
 }
-OF_STORES = {"zarr.json", ".zgroup", ".zarray", ".zmetadata"}
+OF_STORES = {"zarr.json", ".zgroup", ".zarray"}
 HIDDEN = ("_", ".")  # begin the names of files that hold no rows, in a folder that Spark and others wrote
 
 
@@ -34,7 +34,9 @@ def kind_of_file(path: PathOrUrl) -> KindOfFile | None:
     text = local_path(path).rstrip("/")
     kind = _kind_of_name(text)
     if is_url(path):
-        return kind if kind is None or not OF_STORES & set(names_in(path)) else None
+        # No listing: over HTTP that of a file is the file.
+        is_store = kind and not has_wildcards(path) and any(is_file(f"{text}/{name}") for name in OF_STORES)
+        return None if is_store else kind
     if not os.path.isdir(text):
         return kind
     names = set(os.listdir(text))
@@ -98,10 +100,7 @@ def _find_objects(url: str) -> list[str]:
     if has_wildcards(url):
         filesystem, inner = resolve_url(url)
         return _with_protocol(filesystem, filesystem.glob(inner))
-    below = describe_tree(url)
-    if below:
-        return [f"{url.rstrip('/')}/{key}" for key in below]
-    return [url] if exists(url) else []
+    return [url] if is_file(url) else [f"{url.rstrip('/')}/{key}" for key in describe_tree(url)]
 
 
 def _with_protocol(filesystem: object, names: Sequence[str]) -> list[str]:

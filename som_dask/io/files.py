@@ -23,6 +23,7 @@ __all__ = [
     "describe_object",
     "describe_tree",
     "exists",
+    "is_file",
     "is_url",
     "list_tree",
     "local_path",
@@ -125,6 +126,19 @@ def exists(path: PathOrUrl) -> bool:
     with _reaching(path, "reach", "check the address, and that the credentials are set"):
         filesystem, inner = _resolve_anew(path)
         return bool(filesystem.exists(inner))
+
+
+def is_file(url: PathOrUrl) -> bool:
+    """Whether there is a single file or object at a URL.
+
+    Raises
+    ------
+    StorageError
+        If the storage can't be reached.
+    """
+    with _reaching(url, "reach", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(url)
+        return bool(filesystem.isfile(inner))
 
 
 def _resolve_anew(url: PathOrUrl) -> tuple[Any, str]:

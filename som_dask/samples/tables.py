@@ -79,12 +79,12 @@ def convert_table(
     refuse_columns([f"{name} ({told})" for name, (dtype, told) in kinds.items() if dtype is None], table.where)
     if not names:
         raise DataError(f"{table.where} has no features")
-    dtype = dtype_of_numbers([dtype for dtype, _ in kinds.values() if dtype is not None])
-    array = table.read(list(dict.fromkeys(every)), dtype)
+    dtypes = {name: dtype for name, (dtype, _) in kinds.items() if dtype is not None}
+    array = table.read(list(kinds), dtype_of_numbers(list(dtypes.values())))
     weights = None
     if beside is not None:
         weights = xr.DataArray(array[:, list(kinds).index(beside)], dims=name_dims(2)[:1], name=beside)
-        array = array[:, : len(names)]
+        array = array[:, : len(names)].astype(dtype_of_numbers([dtypes[name] for name in names]))
     if not array.shape[0]:
         raise DataError(f"{table.where} has no samples")
     dims = name_dims(2)

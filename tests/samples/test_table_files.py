@@ -154,6 +154,16 @@ def test_numbers_of_all_kinds(tmp_path):
     assert np.isnan(open_samples(tmp_path / "x.csv", nodata=0.5).array.compute()).sum() == 2
 
 
+def test_partitions_may_be_empty_and_weights_change_no_dtype():
+    frame = pd.DataFrame({"a": np.arange(40, dtype="f4"), "w": np.arange(40)})
+    some = dd.from_pandas(frame, npartitions=4)
+    some = some[some["a"] >= 25]
+    samples = open_samples(some, sample_weights="w")
+    assert samples.array.dtype == np.float32
+    np.testing.assert_array_equal(samples.array.compute()[:, 0], np.arange(25, 40))
+    np.testing.assert_array_equal(samples.weights.compute(), np.arange(25, 40))
+
+
 def test_nothing_is_read_but_what_is_asked_for(sources, monkeypatch):
     plain, asked = parquet._read, []
     monkeypatch.setattr(parquet, "_read", lambda part, names: asked.append((part, names)) or plain(part, names))
