@@ -83,3 +83,17 @@ def test_the_state_changes_with_every_write(path, folder):
 def test_objects_that_tell_nothing_have_no_state():
     fsspec.filesystem("memory").pipe_file("/state/a.csv", b"1")
     assert store_state("memory://state/a.csv") is None
+
+
+def test_files_in_a_bucket(bucket):
+    filesystem = fsspec.core.url_to_fs(bucket)[0]
+    for name in ("b.csv", "a.csv"):
+        filesystem.pipe_file(f"{bucket}/in/{name}", b"a,b\n1,2\n")
+    assert find_files(f"{bucket}/in", "csv") == [f"{bucket}/in/a.csv", f"{bucket}/in/b.csv"]
+    assert find_files(f"{bucket}/in/*.csv") == find_files(f"{bucket}/in", "csv")
+    for path in (f"{bucket}/in/a.csv", f"{bucket}/in/*.csv"):
+        assert kind_of_file(path) == "csv"
+        before = store_state(path)
+        assert before == store_state(path)
+        filesystem.pipe_file(f"{bucket}/in/a.csv", path.encode())
+        assert store_state(path) not in (before, None)
