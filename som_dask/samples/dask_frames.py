@@ -15,7 +15,7 @@ from som_dask.errors import DataError, StorageError
 from som_dask.io.data_files import find_files
 from som_dask.io.files import PathOrUrl
 from som_dask.samples.frames import dtype_of_column
-from som_dask.samples.tables import Table, check_rows
+from som_dask.samples.tables import Table, check_rows, warn_of_index
 
 __all__ = ["FrameTable", "TextTable", "is_dask_frame", "text_columns"]
 
@@ -60,7 +60,10 @@ class FrameTable(Table):
         index = self.frame._meta.index
         dtype = index.dtype
         plain = isinstance(dtype, np.dtype) and dtype.kind in "biufM"
-        if index.nlevels > 1 or index.name is None or not plain:
+        if index.nlevels > 1 or index.name is None:
+            return {}
+        if not plain:
+            warn_of_index(index.name, self.where)
             return {}
         return {str(index.name): self._map(_index_of, None, dtype)}
 

@@ -16,7 +16,7 @@ from som_dask.io.data_files import find_files
 from som_dask.io.files import PathOrUrl, is_url, resolve_url
 from som_dask.io.store_state import store_state
 from som_dask.samples.block_rows import DEFAULT_BLOCK_SIZE, choose_block_rows
-from som_dask.samples.tables import INDEX, Table, array_of_parts, check_rows
+from som_dask.samples.tables import INDEX, Table, array_of_parts, check_rows, warn_of_index
 
 __all__ = ["ParquetTable", "parquet_columns"]
 
@@ -93,6 +93,7 @@ class ParquetTable(Table):
         for i, level in enumerate(self.index):
             dtype = _dtype_of_index(self.told[0][0].field(level).type)
             if dtype is None:
+                warn_of_index(level, self.where)
                 continue
             tasks = [(_read_index, part, level, dtype) for part in self.parts]
             name = f"parquet-index-{tokenize(self.files, self.state, self.parts, level)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from som_dask.errors import DataError
 from som_dask.samples.choose import check_names
 from som_dask.samples.frames import check_beside, name_dims, refuse_columns
 
-__all__ = ["INDEX", "Table", "array_of_parts", "check_rows", "convert_table", "dtype_of_numbers"]
+__all__ = ["INDEX", "Table", "array_of_parts", "check_rows", "convert_table", "dtype_of_numbers", "warn_of_index"]
 
 INDEX = "index"  # name of the coordinate of an index without one
 
@@ -130,3 +131,8 @@ def check_rows(values: Any, rows: int, where: str) -> Any:
     if len(values) != rows:
         raise DataError(f"{where} has changed: {len(values)} rows in place of {rows}; open it again")
     return values
+
+
+def warn_of_index(name: Any, where: str) -> None:
+    """Warn that labels go without an index, because a store can't be begun with text of unknown length."""
+    warnings.warn(f"the index {name!r} of {where} is not of numbers or times; labels go without it", stacklevel=2)

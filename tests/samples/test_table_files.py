@@ -136,6 +136,15 @@ def test_the_index_is_a_coordinate_of_the_labels(kind, index, name, tmp_path, rn
         np.testing.assert_array_equal(labels[name], index)
 
 
+def test_an_index_of_text_is_left_out_with_a_warning(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index(["x", "y"], name="gene"))
+    frame.to_parquet(tmp_path / "x.parquet")
+    for source in (tmp_path / "x.parquet", dd.from_pandas(frame, npartitions=1)):
+        with pytest.warns(UserWarning, match="the index 'gene' of .* is not of numbers or times; labels go without"):
+            samples = open_samples(source)
+        assert (samples.features, list(samples.coords)) == (("a",), [])
+
+
 def test_numbers_of_all_kinds(tmp_path):
     frame = pd.DataFrame(
         {
