@@ -58,7 +58,7 @@ class KohonenMap:
     >>> colored = som.KohonenMap(10, 12).train(colors, epochs=10)
     >>> labels = colored.infer(colors)
     >>> list(labels)
-    ['bmu_row', 'bmu_col', 'distance']
+    ['bmu_row', 'bmu_col', 'distance', 'bmu']
     """
 
     rows: int
@@ -376,7 +376,7 @@ class KohonenMap:
         Returns
         -------
         xarray.Dataset
-            ``bmu_row``, ``bmu_col`` and ``distance`` on the samples' own dimensions and coordinates.
+            ``bmu_row``, ``bmu_col``, ``distance`` and ``bmu`` on the samples' own dimensions and coordinates.
 
         Raises
         ------

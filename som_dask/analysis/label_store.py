@@ -33,7 +33,7 @@ from som_dask.samples.table import Samples
 __all__ = ["LabelStore", "LabelSummary", "infer_to_store", "name_part", "state_of_input", "summarize"]
 
 OF_ONE_RUN = {"state", "run_id"}  # entries of the file of a plan that are not the plan's
-LAYOUT = 2  # of the unfinished store and its notes; one of another layout is not continued
+LAYOUT = 3  # of the unfinished store and its notes; one of another layout is not continued
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dask.delayed import delayed
 
 from som_dask._version import __version__
 from som_dask.algorithm.feature_space import FeatureSpace, Missing
+from som_dask.analysis.node_flags import describe_flags
 from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.engines import engine_for
@@ -31,6 +32,7 @@ __all__ = [
     "empty_labels",
     "infer",
     "label_block",
+    "number_nodes",
     "refuse_unusable",
     "runs_of",
 ]
@@ -55,18 +57,40 @@ class Column:
         Number of columns; None for one column, and a variable without a dimension for columns.
     long_name : str
     place : bool
-        Whether the variable is a row or column of the lattice, which is an integer.
+        Whether the variable is a row, column or node of the lattice, which is an integer.
+    cols : int, optional
+        Number of columns of the lattice, for the numbers of nodes: ``row * cols + column``. They have no columns in
+        the table, and are made of those of the rows, which begin at `first`, and those of the columns behind them.
     """
 
     first: int
     width: int | None
     long_name: str
     place: bool = False
+    cols: int | None = None
 
     def of(self, table: Any, missing: Missing) -> Any:
         """Return the variable from a NumPy or dask table: as int32 if it is a place and no sample is left out."""
-        values = table[:, self.first] if self.width is None else table[:, self.first : self.first + self.width]
+        lazily = self.cols is not None and isinstance(table, dask.array.Array)
+        values = self._number_lazily(table) if lazily else self._take(table)
         return values.astype(np.int32) if self.place and missing == "error" else values
+
+    def _take(self, table: Any) -> Any:
+        values = self._take_from(table, self.first)
+        return values if self.cols is None else values * self.cols + self._take_from(table, self.first + self._step)
+
+    def _take_from(self, table: Any, first: int) -> Any:
+        return table[:, first] if self.width is None else table[:, first : first + self.width]
+
+    @property
+    def _step(self) -> int:
+        return self.width or 1
+
+    def _number_lazily(self, table: Any) -> Any:
+        """Number the nodes by one task a block."""
+        shape: dict[str, Any] = {"drop_axis": 1} if self.width is None else {"chunks": (table.chunks[0], self.width)}
+        meta = np.empty((0,) if self.width is None else (0, self.width))
+        return table.map_blocks(self._take, dtype=np.float64, meta=meta, **shape)
 
 
 LABELS = {
@@ -74,6 +98,11 @@ LABELS = {
     "bmu_col": Column(1, None, "column of the best matching unit", place=True),
     "distance": Column(2, None, "Euclidean distance to the best matching unit, in the data's units"),
 }
+
+
+def number_nodes(first: int, width: int | None, cols: int, what: str) -> Column:
+    """Return the variable of the numbers of nodes, whose rows begin at column `first` of a table."""
+    return Column(first, width, f"number of the {what}, {cols} row + column", place=True, cols=cols)
 
 
 def label_block(block: np.ndarray, shared: SharedCodebook) -> np.ndarray:
@@ -153,7 +182,8 @@ class LabelTask:
     @property
     def columns(self) -> dict[str, Column]:
         """The variables of the labels."""
-        return LABELS
+        cols = lattice_of(self.model).cols
+        return {**LABELS, "bmu": number_nodes(0, None, cols, "best matching unit")}
 
     @property
     def make(self) -> Callable[[np.ndarray, SharedCodebook], np.ndarray] | None:
@@ -182,7 +212,7 @@ class LabelTask:
     @property
     def width(self) -> int:
         """Number of columns of a table of labels."""
-        return sum(column.width or 1 for column in self.columns.values())
+        return sum(column.width or 1 for column in self.columns.values() if column.cols is None)
 
     def in_small_blocks(self) -> Self:
         """Return the same task with blocks that are cut where they would take much memory with their labels."""
@@ -199,6 +229,8 @@ class LabelTask:
             labels[name].attrs["long_name"] = column.long_name
             if name != "distance":
                 labels[name].attrs["units"] = "1"
+            if column.cols is not None:
+                labels[name].attrs.update(describe_flags(lattice_of(self.model)))
             if column.place and self.missing != "error":
                 # Integers in a store, which xarray decodes to these float64.
                 labels[name].encoding.update(dtype=np.dtype(np.int32), _FillValue=NO_NODE)
@@ -266,11 +298,13 @@ def infer(
     Returns
     -------
     xarray.Dataset
-        ``bmu_row``, ``bmu_col`` (int32) and ``distance`` (float64, Euclidean, in the data's units unless the map
-        scales them or has another metric) on the dimensions and coordinates of the samples. There is one dask block
-        for each block of samples, or several where it takes more than 16 MiB with its labels. With `missing` other
-        than "error", rows and columns are float64 with NaN for samples that are left out; in a store they are int32
-        with the fill value -1.
+        ``bmu_row``, ``bmu_col`` (int32), ``distance`` (float64, Euclidean, in the data's units unless the map
+        scales them or has another metric) and ``bmu`` (int32, the number of the node: row * cols + column) on the
+        dimensions and coordinates of the samples. There is one dask block for each block of samples, or several
+        where it takes more than 16 MiB with its labels. With `missing` other than "error", the integers are float64
+        with NaN for samples that are left out; in a store they are int32 with the fill value -1. Of a map of up to
+        4096 nodes, ``bmu`` has the attributes ``flag_values`` and ``flag_meanings`` of the CF conventions, such as
+        ``node_0_3`` for row 0 and column 3.
 
     Raises
     ------
@@ -287,7 +321,7 @@ def infer(
     >>> model = som.train(colors, som.Lattice(4, 5), som.MapConfig(epochs=5))
     >>> labels = som.infer(colors, model)
     >>> list(labels)
-    ['bmu_row', 'bmu_col', 'distance']
+    ['bmu_row', 'bmu_col', 'distance', 'bmu']
     >>> labels["bmu_row"].compute().shape
     (40,)
     """

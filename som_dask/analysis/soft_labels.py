@@ -12,7 +12,7 @@ import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
 from som_dask.algorithm.memberships import FUZZIFIER, Membership, entropies, memberships
-from som_dask.analysis.labels import Column, LabelTask, refuse_unusable, runs_of
+from som_dask.analysis.labels import Column, LabelTask, number_nodes, refuse_unusable, runs_of
 from som_dask.engine.block import Block
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.nearest_k import check_k, check_metric, nearest_nodes
@@ -109,6 +109,7 @@ class SoftTask(LabelTask):
         if k > 1:
             long_name = "distance to the nearest node over that to the second nearest"
             found["ambiguity"] = Column(4 * k + 1, None, long_name)
+        found["node"] = number_nodes(0, k, lattice_of(self.model).cols, "node")
         return found
 
     @property
@@ -162,10 +163,10 @@ def infer_soft(
     xarray.Dataset
         On the dimensions and coordinates of the samples, in blocks like those of `som_dask.infer`. With the dimension
         ``neighbor``, nearest node first: ``node_row`` and ``node_col`` (int32, or float64 with NaN if samples may be
-        left out), ``distance`` (float64, in the map's space; with "cosine" or "correlation" 1 minus that) and
-        ``membership`` (float64, with sum 1). For each sample: ``entropy`` of the memberships divided by log k, from
-        0 to 1, and for k > 1 ``ambiguity``,
-        the nearest distance divided by the second nearest, from 0 (clear) to 1.
+        left out), ``distance`` (float64, in the map's space; with "cosine" or "correlation" 1 minus that),
+        ``membership`` (float64, with sum 1) and ``node``, the number of the node, as ``bmu`` of `som_dask.infer`. For
+        each sample: ``entropy`` of the memberships divided by log k, from 0 to 1, and for k > 1 ``ambiguity``, the
+        nearest distance divided by the second nearest, from 0 (clear) to 1.
 
     Raises
     ------

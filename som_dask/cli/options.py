@@ -90,7 +90,7 @@ job_option = click.option(
     help="Read options from this TOML file, whose keys are their names; options given here override it.",
 )
 input_options = combine_options(
-    click.option("--variable", help="Variable of the input store to use; needed where it has several."),
+    click.option("--variable", help="Variable of the input to use; needed where it has several."),
     click.option("--variables", type=Names(), help="Several variables to use, as features side by side."),
     worded_option(
         "--sample-dims",
@@ -107,7 +107,7 @@ input_options = combine_options(
     worded_option(
         "--features",
         type=Names(),
-        help="Features to take, by name and in this order.",
+        help="Features to take, by name and in this order; columns of a table.",
         default_words="all; with a model, those that its training took so",
     ),
     click.option("--dtype", help="Convert the samples to this dtype, such as float32, as they are read."),

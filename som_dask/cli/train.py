@@ -108,7 +108,8 @@ def train(
 ) -> None:
     """Train a map on the samples in INPUT.
 
-    INPUT is a Zarr store: a path or fsspec URL.
+    INPUT is a path or fsspec URL: of a Zarr store, or of Parquet, CSV or netCDF files, one, a folder of them or a
+    quoted pattern such as 'cells/*.parquet'.
     """
     from som_dask.io.checkpoints import CheckpointFolder
     from som_dask.io.models import save_model

@@ -18,10 +18,11 @@ LEAST, MOST = -(2**63), 2**64 - 1  # integers that files hold
 
 
 def make_plain(result: Result) -> Result:
-    """Return a result whose attributes, and those of its variables, any file holds: text, numbers, lists of numbers.
+    """Return a result with attributes, and those of its variables, that any file holds: text, numbers, lists of them.
 
-    Attributes that are None are left out, True and False become 1 and 0, and whatever else there is, such as lists of
-    names, becomes text as JSON, which `read_attribute` reads. Attributes of netCDF can be none of these.
+    Arrays of numbers stay what they are. Attributes that are None are left out, True and False become 1 and 0, and
+    whatever else there is, such as lists of names, becomes text as JSON, which `read_attribute` reads. Attributes of
+    netCDF can be none of these.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def _make_plain_value(value: Any) -> Any:
     if isinstance(value, (list, tuple, np.ndarray)) and len(value):
         values = list(value)
         if all(map(_is_integer, values)) or all(map(_is_float, values)):
-            return values
+            # Arrays stay arrays: netCDF keeps their dtype. Zarr takes those, but no lists of NumPy's numbers.
+            return value if isinstance(value, np.ndarray) else [np.asarray(each).item() for each in values]
     return json.dumps(to_json(value))
 
 

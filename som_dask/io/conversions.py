@@ -1,4 +1,4 @@
-"""Files of other kinds than Zarr stores: what they are, and how they become one."""
+"""Files of kinds that are not read directly: what they are, and how they become a Zarr store."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ FRAME = "{read}({path!r}).to_xarray().to_zarr({store!r})"
 GRID = "xarray.open_dataset({path!r}).to_zarr({store!r})"
 # By the ending of the name: what the file is, how it is read, and how a Zarr store is made of it.
 KINDS = {
-    **dict.fromkeys((".nc", ".nc4", ".cdf"), ("a netCDF file", "", GRID)),
-    **dict.fromkeys((".h5", ".hdf5", ".he5", ".hdf"), ("an HDF file", "", GRID)),
+    ".hdf": ("an HDF file", "", GRID),
     **dict.fromkeys((".grib", ".grib2", ".grb", ".grb2"), ("a GRIB file", "", GRID)),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), ("a text file", "pandas.read_csv", FRAME)),
-    **dict.fromkeys((".parquet", ".pq"), ("a Parquet file", "pandas.read_parquet", FRAME)),
+    ".txt": ("a text file", "pandas.read_csv", FRAME),
     **dict.fromkeys((".feather", ".arrow"), ("a Feather file", "pandas.read_feather", FRAME)),
     **dict.fromkeys((".xls", ".xlsx"), ("an Excel file", "pandas.read_excel", FRAME)),
     ".npy": ("a NumPy file", "numpy.load", "zarr.save_array({store!r}, numpy.load({path!r}))"),

@@ -74,11 +74,12 @@ def make_storable(variable: xr.Variable, name: str) -> xr.Variable:
     DataError
         If there is text that UTF-8 can't encode.
     """
-    plain = xr.Variable(variable.dims, _simplify(variable.values), _simplify_attrs(variable.attrs))
+    values = _simplify(variable.values)
+    if values.dtype.kind == "O":  # before xarray makes text of pandas of them, which pyarrow may refuse
+        check_text([value for value in values.ravel() if isinstance(value, str)], name)
+    plain = xr.Variable(variable.dims, values, _simplify_attrs(variable.attrs))
     check_text([json.dumps(to_json(plain.attrs), ensure_ascii=False)], f"an attribute of {name}")
     if _is_plain(plain):
-        if plain.dtype.kind == "O":
-            check_text(plain.values, name)
         return plain
     for form in (plain, _decode_times(plain), _with_comment(plain)):
         if form is not None and _survives(form):

@@ -20,8 +20,10 @@ __all__ = [
     "beside",
     "beside_for_me",
     "create",
+    "describe_object",
     "describe_tree",
     "exists",
+    "is_file",
     "is_url",
     "list_tree",
     "local_path",
@@ -124,6 +126,19 @@ def exists(path: PathOrUrl) -> bool:
     with _reaching(path, "reach", "check the address, and that the credentials are set"):
         filesystem, inner = _resolve_anew(path)
         return bool(filesystem.exists(inner))
+
+
+def is_file(url: PathOrUrl) -> bool:
+    """Whether there is a single file or object at a URL.
+
+    Raises
+    ------
+    StorageError
+        If the storage can't be reached.
+    """
+    with _reaching(url, "reach", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(url)
+        return bool(filesystem.isfile(inner))
 
 
 def _resolve_anew(url: PathOrUrl) -> tuple[Any, str]:
@@ -330,6 +345,13 @@ def describe_tree(url: PathOrUrl) -> dict[str, dict[str, Any]]:
         start = f"{inner.rstrip('/')}/"
         found = filesystem.find(inner, detail=True).items()
         return {key.removeprefix(start): told for key, told in found if key.startswith(start)}
+
+
+def describe_object(url: PathOrUrl) -> dict[str, Any]:
+    """Return what the storage tells of one object."""
+    with _reaching(url, "reach", "check the address, and that the credentials are set"):
+        filesystem, inner = _resolve_anew(url)
+        return dict(filesystem.info(inner))
 
 
 def list_tree(url: PathOrUrl) -> list[str]:

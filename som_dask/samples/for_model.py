@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, get_args
 
-import pandas as pd
 import xarray as xr
 
 from som_dask.algorithm.feature_space import Missing
@@ -18,7 +18,7 @@ from som_dask.io.units import check_units
 from som_dask.samples.align import align_features
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.open import as_names, open_samples
-from som_dask.samples.sources import open_source, variable_names_of
+from som_dask.samples.sources import column_names_of, open_source, variable_names_of
 from som_dask.samples.table import Samples
 
 __all__ = ["open_for_model", "open_samples_for"]
@@ -78,11 +78,14 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     """
     if isinstance(source, Samples):
         return open_samples(source, **options)
-    if options.get("features") is None and _are_columns(model, source):
+    columns = column_names_of(source)
+    if options.get("features") is None and _are_columns(model, columns):
         options = {**options, "features": [str(name) for name in model["feature"].values]}
     if options.get("nodata") is None and "nodata" in model.attrs:
         options = {**options, "nodata": read_attribute(model.attrs["nodata"])}
     names = options.get("variables") or options.get("variable")
+    if columns is not None:  # the rows of a table are the samples
+        return open_samples(source, **options)
     if not names:
         names = _find_training_variables(model, source)
         options = {**options, "variable": None, "variables": names}
@@ -99,11 +102,11 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     return open_samples(source, **options)
 
 
-def _are_columns(model: xr.Dataset, source: Any) -> bool:
-    """Return whether the features that training chose are columns of a DataFrame, which may have others of text."""
-    if not model.attrs.get("features_chosen") or not isinstance(source, pd.DataFrame):
+def _are_columns(model: xr.Dataset, columns: Sequence[str] | None) -> bool:
+    """Return whether the features that training chose are columns of a table, which may have others of text."""
+    if not model.attrs.get("features_chosen") or columns is None:
         return False
-    return {str(name) for name in model["feature"].values} <= {str(name) for name in source.columns}
+    return {str(name) for name in model["feature"].values} <= set(columns)
 
 
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:

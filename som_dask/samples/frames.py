@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dask.array
@@ -10,17 +10,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from som_dask.errors import DataError
+from som_dask.errors import DataError, ParameterError
 from som_dask.samples.choose import check_names
 from som_dask.samples.gaps import fill_masked
+from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
-__all__ = ["as_array", "convert_frame", "name_dims"]
+__all__ = ["as_array", "check_beside", "convert_frame", "dtype_of_column", "name_dims", "refuse_columns"]
 
-TAKEN = "a path or URL of a Zarr store, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
+TAKEN = "a path or URL of a Zarr store or of files, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
 NUMBERS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}  # by pandas's infer_dtype
 
 
-def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) -> xr.DataArray:
+def convert_frame(
+    frame: pd.DataFrame, features: Sequence[str] | None = None, beside: str | None = None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Convert a DataFrame: its columns name the features, and its index, unless a plain range, the samples.
 
     Parameters
@@ -29,6 +32,13 @@ def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) ->
         Whole numbers, floats, booleans, and all of these with missing values, which become NaN.
     features : sequence of str, optional
         The columns to take, in this order.
+    beside : str, optional
+        A column that is returned by itself, and is no feature unless it is named as one.
+
+    Returns
+    -------
+    rows : DataArray (sample, feature)
+    beside : DataArray (sample,), or None
 
     Raises
     ------
@@ -37,14 +47,32 @@ def convert_frame(frame: pd.DataFrame, features: Sequence[str] | None = None) ->
     ParameterError
         If a column that is asked for is not there.
     """
+    names = [str(name) for name in frame.columns]
+    other = None
+    if beside is not None:
+        check_beside(beside, names, "the DataFrame")
+        own = _numbers_of(frame.iloc[:, [names.index(beside)]])[:, 0]
+        other = xr.DataArray(own, dims=name_dims(2)[:1], name=beside)
+        features = [name for name in names if name != beside] if features is None else features
     if features is not None:
-        names = [str(name) for name in frame.columns]
         check_names(features, names, "the DataFrame")
         frame = frame.iloc[:, [names.index(name) for name in features]]
     coords: dict[str, Any] = {"feature": np.array([str(name) for name in frame.columns], dtype=object)}
     if not isinstance(frame.index, (pd.RangeIndex, pd.MultiIndex)):
-        coords["sample"] = frame.index
-    return xr.DataArray(_numbers_of(frame), dims=name_dims(2), coords=coords)
+        coords["sample"] = ("sample", frame.index)  # whatever the name of the index
+    return xr.DataArray(_numbers_of(frame), dims=name_dims(2), coords=coords), other
+
+
+def check_beside(name: str, columns: Iterable[str], where: str) -> None:
+    """Check that a table has the column of weights.
+
+    Raises
+    ------
+    ParameterError
+        If it has not.
+    """
+    if name not in columns:
+        raise ParameterError(f"{where} has no column {name!r} for the weights; name one that it has")
 
 
 def name_dims(ndim: int) -> tuple[str, ...]:
@@ -55,14 +83,9 @@ def name_dims(ndim: int) -> tuple[str, ...]:
 def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
     """Return the values of a DataFrame in one dtype; as floats, NaN where missing, if columns can lack values."""
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    dtypes = [_find_dtype(column) for column in columns]
+    dtypes = [dtype_of_column(column) for column in columns]
     bad = [f"{c.name} ({c.dtype})" for c, dtype in zip(columns, dtypes, strict=True) if dtype is None]
-    if bad:
-        raise DataError(
-            f"the DataFrame has columns that are not of real numbers: {', '.join(bad[:8])}"
-            f"{f' and {len(bad) - 8} more' if len(bad) > 8 else ''}; choose the others by `features`, or encode "
-            f"these as numbers"
-        )
+    refuse_columns(bad, "the DataFrame")
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
     if all(isinstance(column.dtype, np.dtype) and column.dtype.kind != "O" for column in columns):
         return frame.to_numpy(dtype=dtype)
@@ -75,7 +98,22 @@ def _numbers_of(frame: pd.DataFrame) -> np.ndarray:
     return values
 
 
-def _find_dtype(column: pd.Series) -> np.dtype | None:
+def refuse_columns(bad: Sequence[str], where: str) -> None:
+    """Refuse columns that are not of real numbers, each given with its dtype, if there are any.
+
+    Raises
+    ------
+    DataError
+    """
+    if bad:
+        raise DataError(
+            f"{where} has columns that are not of real numbers: {', '.join(bad[:8])}"
+            f"{f' and {len(bad) - 8} more' if len(bad) > 8 else ''}; choose the others by `features`, or encode "
+            f"these as numbers"
+        )
+
+
+def dtype_of_column(column: pd.Series) -> np.dtype | None:
     """Return the dtype of a column's values; None if they are not real numbers."""
     if column.dtype == object:
         return np.dtype(np.float64) if pd.api.types.infer_dtype(column, skipna=True) in NUMBERS else None
@@ -95,18 +133,11 @@ def as_array(source: Any) -> tuple[Any, str]:
     """
     kind = type(source).__name__
     if isinstance(source, dask.array.Array):
-        if _is_sparse(source._meta):
-            raise DataError(
-                "the dask array has sparse blocks; make them dense by map_blocks(lambda block: block.toarray())"
-            )
-        return fill_masked(source), "the dask array"
+        return make_blocks_dense(source) if is_sparse(source._meta) else fill_masked(source), "the dask array"
     if hasattr(source, "to_dask_array"):
         raise DataError(f"the samples are a dask {kind}; give its to_dask_array(lengths=True)")
-    if _is_sparse(source):
-        raise DataError(
-            f"the samples are a sparse {kind}, which is not taken yet; give its toarray(), or a dask array of such "
-            f"blocks if that is too large"
-        )
+    if is_sparse(source):
+        return make_blocks_dense(source), f"the {kind}"
     if isinstance(source, Mapping) or (
         isinstance(source, (list, tuple)) and source and isinstance(source[0], Mapping)
     ):
@@ -121,8 +152,3 @@ def as_array(source: Any) -> tuple[Any, str]:
     if not array.ndim or (array.dtype == object and not isinstance(source, np.ndarray)):
         raise DataError(f"the samples can't be {'None' if source is None else f'of the type {kind}'}; give {TAKEN}")
     return array, "the NumPy array" if isinstance(source, np.ndarray) else f"the {kind}"
-
-
-def _is_sparse(values: Any) -> bool:
-    """Return whether values are a sparse array or matrix, of scipy or another package."""
-    return hasattr(values, "nnz") and (hasattr(values, "toarray") or hasattr(values, "todense"))

@@ -14,6 +14,7 @@ from dask.utils import parse_bytes
 
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
 from som_dask.samples.absent import refuse_absent
+from som_dask.samples.block_rows import DEFAULT_BLOCK_SIZE, MIN_BLOCK_ROWS, choose_block_rows
 from som_dask.samples.choose import choose_features
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
@@ -26,10 +27,6 @@ from som_dask.samples.weights import AREA, feature_weights_of, sample_weights_of
 
 __all__ = ["DEFAULT_BLOCK_SIZE", "as_names", "open_samples"]
 
-DEFAULT_BLOCK_SIZE = "64 MiB"
-# Small data are still cut into blocks, so that every core has work. The size of the blocks must not depend on the
-# machine, because the last bits of a codebook from fast sums depend on the blocks.
-USUAL_BLOCKS, MIN_BLOCK_ROWS = 32, 4096
 REMEDIES = {  # of values that are not real numbers, by the kind of their dtype
     "M": "make times numbers first, such as days since a date",
     "m": "divide durations by a unit first, such as numpy.timedelta64(1, 'h')",
@@ -58,9 +55,21 @@ def open_samples(
 
     Parameters
     ----------
-    source : path or URL of a Zarr store (v2 or v3, group or array), Zarr store, group or array of any kind, xarray
-        Dataset or DataArray, dask or NumPy array, pandas DataFrame (its columns are the features), or Samples
-        (returned as they are). With a Dask client, an icechunk session must be read-only.
+    source : path or URL, Zarr store, xarray, dask or NumPy object, table, or Samples
+        - A Zarr store (v2 or v3, group or array): its path or URL, or a store, group or array of any kind. With a
+          Dask client, an icechunk session must be read-only.
+        - netCDF files (extra ``netcdf``), by their ending ``.nc``, ``.nc4``, ``.cdf``, ``.h5``, ``.hdf5`` or
+          ``.he5``: a path or URL of one, of a folder or with wildcards, which are one Dataset along their
+          coordinates.
+        - Parquet and CSV files (extra ``tables``), by ``.parquet``, ``.pq``, ``.csv`` or ``.tsv`` (also ``.gz``), in
+          the same ways: their columns are the features, whole numbers become float64, and a stored index of numbers
+          or times is a coordinate of the labels. CSV files are read once when they are opened, part by part, to count
+          their rows.
+        - An xarray Dataset or DataArray, dask or NumPy array.
+        - A sparse matrix of scipy, or a dask array of such blocks: each block is dense only while it is used.
+        - A pandas or dask DataFrame: its columns are the features. Of a dask one, all partitions are computed once,
+          to count their rows.
+        - Samples, which are returned as they are.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
         become features side by side, each with the feature dimensions that it has.
@@ -83,7 +92,8 @@ def open_samples(
         samples remember such chunks, and they are an error only where missing values are one.
     sample_weights : optional
         How much each sample counts: "area" for the cosine of the latitude, known by its units or name, along sample
-        dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples; a DataArray on
+        dimensions (one, or several on a curvilinear grid); the name of a variable beside the samples, or of
+        a column of a table; a DataArray on
         some of the sample dimensions; or an array with the shape of the sample dimensions, or (n,) in C order.
     feature_weights : optional
         How much each feature counts in squared distances: "area" if the latitude is along feature dimensions; a
@@ -142,7 +152,8 @@ def open_samples(
         raise ParameterError("`variable` and `variables` say the same; give one of them")
     asked = as_names(variable if variables is None else variables)
     names = as_names(features)
-    found = open_source(source, asked, names)
+    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
+    found = open_source(source, asked, names, beside)
     missing = parse_nodata(nodata)
     found = found.without(missing)
     errors, error_variables = value_errors_of(value_errors, found, names), names_of_errors(value_errors)
@@ -153,7 +164,6 @@ def open_samples(
     if choice is not None:
         errors = tuple(errors[place].isel(part) for place, part in choice.taken) if errors else ()
         found = found.keep(choice.variables)
-    beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
     other = None if beside is None else found.find_other(beside)
     absent = (
         () if allow_missing_chunks else found.find_absent((*error_variables, *(() if beside is None else (beside,))))
@@ -287,13 +297,12 @@ def _count_features(variables: Sequence[xr.DataArray], roles: Roles) -> int:
 
 
 def _choose_block_rows(variables: Sequence[xr.DataArray], roles: Roles, block_bytes: int) -> int:
-    """Choose the rows of a block: enough blocks for every core, and none larger than `block_bytes`."""
+    """Choose the rows of a block of these variables side by side."""
     n_dims = len(roles.samples)  # which come first
     n_samples = math.prod(variables[0].shape[:n_dims])
     n_features = _count_features(variables, roles)
     row_bytes = n_features * np.result_type(*(variable.dtype for variable in variables)).itemsize
-    rows = max(MIN_BLOCK_ROWS, -(-n_samples // USUAL_BLOCKS))
-    return max(1, min(rows, block_bytes // max(row_bytes, 1)))
+    return choose_block_rows(n_samples, row_bytes, block_bytes, MIN_BLOCK_ROWS)
 
 
 def _find_stored_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +14,19 @@ import xarray as xr
 import zarr
 
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.data_files import KindOfFile, kind_of_file
+from som_dask.io.files import PathOrUrl
+from som_dask.io.netcdf import open_netcdf
 from som_dask.io.store_objects import Place, check_can_travel, describe_place, is_stored
 from som_dask.io.stores import open_dataset, open_zarr_node
 from som_dask.samples.absent import AbsentChunks, find_absent
+from som_dask.samples.dask_frames import FrameTable, TextTable, is_dask_frame, text_columns
 from som_dask.samples.frames import as_array, convert_frame, name_dims
 from som_dask.samples.gaps import Number, fill_masked, make_missing
+from som_dask.samples.parquet import ParquetTable, parquet_columns
+from som_dask.samples.tables import Table, convert_table
 
-__all__ = ["Source", "open_source", "variable_names_of"]
+__all__ = ["Source", "column_names_of", "open_source", "variable_names_of"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,9 @@ class Source:
         return replace(self, variables=variables, nodata=tuple(nodata))
 
 
-def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str] | None = None) -> Source:
+def open_source(
+    source: Any, names: Sequence[str] | None, features: Sequence[str] | None = None, beside: str | None = None
+) -> Source:
     """Open any supported input as variables that are read lazily.
 
     Parameters
@@ -104,7 +112,9 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
     names : sequence of str, optional
         The variables to take from a group or Dataset; needed if it has several.
     features : sequence of str, optional
-        The columns to take from a DataFrame: all others need not be of numbers.
+        The columns to take from a table: all others need not be of numbers.
+    beside : str, optional
+        A column of a table that holds the weights of the samples, and is no feature unless it is named as one.
 
     Returns
     -------
@@ -119,6 +129,11 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
+    kind = _kind_of(source)
+    if kind == "netcdf":
+        return _open_netcdf(source, names)
+    if kind is not None or is_dask_frame(source):
+        return _open_table(source, kind, names, features, beside)
     if is_stored(source):
         return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
@@ -130,23 +145,72 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
         _refuse_unknown(source, str(source.name or "the DataArray"))
         return Source((fill_masked(source),), f"variable {source.name}" if source.name else "the DataArray")
     if isinstance(source, pd.DataFrame):
-        return Source((convert_frame(source, features),), "the DataFrame")
-    array, kind = as_array(source)
-    _refuse_unknown(array, kind)
-    return Source((xr.DataArray(array, dims=name_dims(array.ndim)),), kind)
+        return _beside_rows(*convert_frame(source, features, beside), "the DataFrame")
+    array, where = as_array(source)
+    _refuse_unknown(array, where)
+    return Source((xr.DataArray(array, dims=name_dims(array.ndim)),), where)
 
 
 def variable_names_of(source: Any) -> tuple[str, ...]:
-    """Return the names of the variables in a Dataset or a group; none if the source is a single array.
+    """Return the names of the variables in a Dataset, group or file; none if it is a single array or a table.
 
     Raises
     ------
     StorageError, DataError
         As for `open_source`.
     """
-    if is_stored(source):
+    kind = _kind_of(source)
+    if kind is not None:
+        source = open_netcdf(source, decode_times=False) if kind == "netcdf" else None
+    elif is_stored(source):
         source = None if isinstance(open_zarr_node(source), zarr.Array) else open_dataset(source, decode_times=False)
     return tuple(str(name) for name in source.data_vars) if isinstance(source, xr.Dataset) else ()
+
+
+def column_names_of(source: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns of a table; None if the source is no table.
+
+    Raises
+    ------
+    StorageError
+        As for `open_source`.
+    """
+    kind = _kind_of(source)
+    if kind in ("parquet", "csv"):
+        return parquet_columns(source) if kind == "parquet" else text_columns(source)
+    if isinstance(source, pd.DataFrame) or is_dask_frame(source):
+        return tuple(str(name) for name in source.columns)
+    return None
+
+
+def _kind_of(source: Any) -> KindOfFile | None:
+    return kind_of_file(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def _beside_rows(rows: xr.DataArray, weights: xr.DataArray | None, where: str) -> Source:
+    """Return the rows of a table as a source, and a column of weights beside them."""
+    return Source((rows,), where, {} if weights is None else {weights.name: weights})
+
+
+def _open_table(
+    source: Any,
+    kind: KindOfFile | None,
+    names: Sequence[str] | None,
+    features: Sequence[str] | None,
+    beside: str | None,
+) -> Source:
+    if names is not None:
+        where = "the dask DataFrame" if kind is None else describe_place(source)
+        raise ParameterError(
+            f"variable {names[0]!r} was asked for, but {where} is a table; choose columns by `features`"
+        )
+    table: Table
+    if kind == "parquet":
+        table = ParquetTable(source)
+    else:
+        columns = features if features is None or beside is None else [*features, beside]
+        table = TextTable(source, columns) if kind == "csv" else FrameTable(source, "the dask DataFrame")
+    return _beside_rows(*convert_table(table, features, beside), table.where)
 
 
 def _refuse_unknown(array: Any, kind: str) -> None:
@@ -189,22 +253,28 @@ def _open_zarr(place: Place, names: Sequence[str] | None) -> Source:
         if names is not None:
             raise ParameterError(f"variable {names[0]!r} was asked for, but {where} is a single array")
         return Source((_wrap_array(node),), where, stored=((node, where),))
-    dataset = _open_group(place)
+    dataset = _open_group(place, open_dataset)
     chosen = _choose_names(dataset, names, where)
     description = f"{where}:{','.join(chosen)}"
     stored = tuple((node[name], f"{where}:{name}") for name in chosen)
     return Source(_take_variables(dataset, chosen), description, _take_everything(dataset), node, stored)
 
 
-def _open_group(place: Place) -> xr.Dataset:
+def _open_netcdf(path: PathOrUrl, names: Sequence[str] | None) -> Source:
+    dataset, where = _open_group(path, open_netcdf), describe_place(path)
+    chosen = _choose_names(dataset, names, where)
+    return Source(_take_variables(dataset, chosen), f"{where}:{','.join(chosen)}", _take_everything(dataset))
+
+
+def _open_group(place: Any, open_it: Callable[..., xr.Dataset]) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # about dates; warned of below if it matters
-            return open_dataset(place)
+            return open_it(place)
     except ValueError as error:
         reason = str(error).split(". ")[0]
     try:
-        dataset = open_dataset(place, decode_times=False)
+        dataset = open_it(place, decode_times=False)
     except ValueError as error:
         raise DataError(f"the variables of {describe_place(place)} don't make a Dataset: {error}") from error
     # Samples need no dates; the labels get the same numbers with their units.

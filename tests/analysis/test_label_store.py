@@ -67,6 +67,7 @@ def test_labels_have_the_samples_dimension_and_coordinates(cells, model):
         "bmu_row": (("cell",), np.int32),
         "bmu_col": (("cell",), np.int32),
         "distance": (("cell",), np.float64),
+        "bmu": (("cell",), np.int32),
     }
     np.testing.assert_array_equal(labels["cell"], cells["cell"])
     np.testing.assert_array_equal(labels["plate"], cells["plate"])

@@ -95,6 +95,7 @@ def test_dimensions_coordinates_and_dtypes(cells, model):
     index = (("cell", "neighbor"), np.int32)
     assert {name: (v.dims, v.dtype) for name, v in soft.data_vars.items()} == {
         "node_row": index, "node_col": index, "distance": pair, "membership": pair, "entropy": one, "ambiguity": one,
+        "node": index,
     }  # fmt: skip
     assert soft.sizes == {"cell": 9000, "neighbor": 3}
     np.testing.assert_array_equal(soft["cell"], cells["cell"])

@@ -2,11 +2,9 @@
 
 from decimal import Decimal
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
 import xarray as xr
 
 from som_dask.errors import DataError, SomError
@@ -34,6 +32,11 @@ def test_frames_of_numbers(columns, dtype):
     assert found.dtype == dtype
     wanted = [[np.nan if pd.isna(value) else float(value) for value in row] for row in frame.itertuples(index=False)]
     np.testing.assert_array_equal(found.astype(float), wanted)
+
+
+def test_an_index_with_a_name_labels_the_samples():
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([5, 7], name="id"))
+    np.testing.assert_array_equal(open_samples(frame).coords["sample"], [5, 7])
 
 
 def test_numbers_of_arrow():
@@ -75,12 +78,6 @@ def rows():
 
 
 REFUSED = {
-    "sparse matrix": (scipy.sparse.eye(3, format="csr"), r"sparse \w+, which is not taken yet; give its toarray\(\)"),
-    "sparse array": (scipy.sparse.coo_array(np.eye(3)), r"sparse coo_array, .* toarray\(\)"),
-    "sparse blocks": (
-        da.from_array(np.eye(4), chunks=2).map_blocks(scipy.sparse.csr_matrix),
-        r"sparse blocks; make them dense by map_blocks",
-    ),
     "dask frame": (DaskFrame(), r"a dask DaskFrame; give its to_dask_array\(lengths=True\)"),
     "dict": ({"a": [1, 2]}, r"are a dict; make it a table by pandas.DataFrame"),
     "dicts": ([{"a": 1}, {"a": 2}], r"are a list of dicts; make it a table by pandas.DataFrame"),

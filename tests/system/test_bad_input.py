@@ -397,6 +397,10 @@ def make_texts(folder):
     for name, content in JOBS.items():
         (folder / f"{name}.toml").write_bytes(content)
     (folder / "file.txt").write_text("some words\n")
+    (folder / "kinds.csv").write_text("a,b,c,kind\n1,2,3,x\n")
+    (folder / "late.csv").write_text("a,b,c\n" + "1,2,3\n" * 1200 + "1,x,3\n")
+    for name in ("words.csv", "words.parquet", "words.nc"):
+        (folder / name).write_bytes(b"\xff some words\n")
     (folder / "folder").mkdir()
     for name, text in (("list", "[]"), ("none", "{}"), ("brace", "{"), ("blank", ""), ("null", '{"address": null}')):
         (folder / f"{name}.json").write_text(text)
@@ -497,6 +501,13 @@ BAD = [
         for name in ("brace.zarr", "list.zarr", "future.zarr", "blank.zarr", "file.txt", "folder", "absent.zarr")
     ),
     (["train", "nan.npy", *OUT], 5, ["a NumPy file", "zarr.save_array('nan.zarr', numpy.load('nan.npy'))"]),
+    (["train", "kinds.csv", *OUT], 4, ["kinds.csv", "not of real numbers: kind", "--features"]),
+    (["train", "kinds.csv", "--features", "a,d", *OUT], 2, ["no feature 'd'", "a, b, c, kind"]),
+    (["train", "late.csv", *OUT], 4, ["the column b of late.csv", "'x'"]),
+    (["train", "kinds.csv", "--variable", "a", *OUT], 2, ["kinds.csv is a table", "--features"]),
+    (["infer", "model.zarr", "*.parquett", *OUT], 5, ["*.parquett"]),
+    (["infer", "model.zarr", "absent-*.csv", *OUT], 5, ["there is no file absent-*.csv"]),
+    *((["evaluate", "model.zarr", f"words.{end}"], 5, [f"words.{end}"]) for end in ("csv", "parquet", "nc")),
     (["infer", "model.zarr", "file.txt", *OUT], 5, ["a text file", "pandas.read_csv('file.txt')"]),
     (["train", "nothing.zarr", *OUT], 2, ["nothing.zarr", "0 variables"]),
     (["train", "cube.zarr", *OUT], 2, ["--sample-dims", "--feature-dims"]),

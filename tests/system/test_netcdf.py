@@ -25,6 +25,8 @@ def fields():
         "nothing": None,
         "bounds": {"south": -90},
         "range": (-90.0, 90.0),
+        "valid_range": np.array([-90, 90], np.float32),
+        "classes": [np.int16(1), np.int16(2)],
     }
     coords = {
         "time": pd.date_range("2001-01-01", periods=30),
@@ -131,5 +133,8 @@ def test_a_model_out_of_a_file_works_as_before(fields, model, tmp_path):
 def test_attributes_of_the_data_stay_what_they_are(fields, results):
     assert fields["lat"].attrs["checked"] is True
     assert fields["lat"].attrs["nothing"] is None
-    attrs = results["labels"]["lat"].attrs
+    attrs = dict(results["labels"]["lat"].attrs)
+    np.testing.assert_array_equal(valid := attrs.pop("valid_range"), [-90, 90])
+    assert valid.dtype == np.float32
+    assert attrs.pop("classes") == [1, 2]
     assert attrs == {"units": "degrees_north", "checked": 1, "bounds": '{"south": -90}', "range": [-90.0, 90.0]}
