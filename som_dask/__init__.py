@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from som_dask.plotting.report import report_html
     from som_dask.plotting.report import write_report as report
     from som_dask.samples.open import open_samples
+    from som_dask.samples.open_fcs import open_fcs
     from som_dask.samples.reweight import bootstrap_weights, held_out
     from som_dask.samples.table import Samples
     from som_dask.training.config import Execution, MapConfig
@@ -51,6 +52,7 @@ PLACES = {
     "plotting.dashboard_page": ("add_dashboard_page",),
     "plotting.report": ("report", "report_html"),
     "samples.open": ("open_samples",),
+    "samples.open_fcs": ("open_fcs",),
     "samples.table": ("Samples",),
     "samples.reweight": ("bootstrap_weights", "held_out"),
     "training.config": ("Execution", "MapConfig"),
@@ -85,6 +87,7 @@ __all__ = [
     "infer",
     "infer_soft",
     "infer_to_store",
+    "open_fcs",
     "open_model",
     "open_samples",
     "report",

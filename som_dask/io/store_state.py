@@ -43,21 +43,22 @@ def store_state(place: PathOrUrl, names: Iterable[str] = ()) -> str | None:
     Returns
     -------
     str or None
-        64 hexadecimal digits; None if the storage tells nothing that changes with every write.
+        64 hexadecimal digits; None if the storage tells nothing that changes with every write, or has no such folder.
     """
     folders = [f"{os.fspath(place).rstrip('/')}/{name}" for name in sorted(set(names))] or [
         os.fspath(place).rstrip("/")
     ]
-    digest = hashlib.sha256()
+    digest, is_there = hashlib.sha256(), False
     try:
         for folder in folders:
             for key, facts in sorted(_facts_of_url(folder) if is_url(folder) else _facts_of_folder(folder)):
                 if not facts:
                     return None
                 digest.update(json.dumps([folder, key, facts]).encode())
+                is_there = True
     except (OSError, StorageError):
         return None
-    return digest.hexdigest()
+    return digest.hexdigest() if is_there else None
 
 
 def _facts_of_folder(folder: PathOrUrl) -> Iterator[tuple[str, list[Any]]]:

@@ -16,6 +16,7 @@ from som_dask.io.models import open_model
 from som_dask.io.store_objects import is_stored
 from som_dask.io.units import check_units
 from som_dask.samples.align import align_features
+from som_dask.samples.cells import column_names_of, find_variable, is_cells
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.open import as_names, open_samples
 from som_dask.samples.sources import open_source, variable_names_of
@@ -100,14 +101,20 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
 
 
 def _are_columns(model: xr.Dataset, source: Any) -> bool:
-    """Return whether the features that training chose are columns of a DataFrame, which may have others of text."""
-    if not model.attrs.get("features_chosen") or not isinstance(source, pd.DataFrame):
+    """Return whether the features that training chose are columns that the source can be asked for one by one.
+
+    A DataFrame may have others of text, and a channel of an FCS file has two names.
+    """
+    if not model.attrs.get("features_chosen"):
         return False
-    return {str(name) for name in model["feature"].values} <= {str(name) for name in source.columns}
+    columns = {str(name) for name in source.columns} if isinstance(source, pd.DataFrame) else column_names_of(source)
+    return {str(name) for name in model["feature"].values} <= columns
 
 
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
     """Return the variables of training if the source must be asked for them; a single one may have another name."""
+    if is_cells(source):
+        return find_variable(source, _names_in(model, "input_variables") or [])
     if not is_stored(source) and not isinstance(source, xr.Dataset):
         return None
     names, known = _names_in(model, "input_variables") or [], variable_names_of(source)

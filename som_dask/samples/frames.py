@@ -16,7 +16,7 @@ from som_dask.samples.gaps import fill_masked
 
 __all__ = ["as_array", "convert_frame", "name_dims"]
 
-TAKEN = "a path or URL of a Zarr store, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
+TAKEN = "a path or URL of a Zarr store, an xarray, dask or NumPy array, an xarray Dataset, a DataFrame or AnnData"
 NUMBERS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}  # by pandas's infer_dtype
 
 

@@ -17,6 +17,7 @@ from som_dask.errors import DataError, ParameterError
 from som_dask.io.store_objects import Place, check_can_travel, describe_place, is_stored
 from som_dask.io.stores import open_dataset, open_zarr_node
 from som_dask.samples.absent import AbsentChunks, find_absent
+from som_dask.samples.cells import is_cells, open_cells
 from som_dask.samples.frames import as_array, convert_frame, name_dims
 from som_dask.samples.gaps import Number, fill_masked, make_missing
 
@@ -104,7 +105,7 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
     names : sequence of str, optional
         The variables to take from a group or Dataset; needed if it has several.
     features : sequence of str, optional
-        The columns to take from a DataFrame: all others need not be of numbers.
+        The columns to take from a DataFrame or an FCS file: all others need not be of numbers.
 
     Returns
     -------
@@ -119,6 +120,9 @@ def open_source(source: Any, names: Sequence[str] | None, features: Sequence[str
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
+    if is_cells(source):
+        variables, where, stored = open_cells(source, names, features)
+        return Source(variables, where, stored=stored)
     if is_stored(source):
         return _open_zarr(source, names)
     if isinstance(source, xr.Dataset):
