@@ -8,6 +8,7 @@ from som_dask._version import __version__
 if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
+    from som_dask.analysis.anndata_output import infer_to_anndata
     from som_dask.analysis.clusters import clusters, sample_clusters
     from som_dask.analysis.evaluation import evaluate
     from som_dask.analysis.label_store import infer_to_store
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
+    "analysis.anndata_output": ("infer_to_anndata",),
     "analysis.clusters": ("clusters", "sample_clusters"),
     "analysis.evaluation": ("evaluate",),
     "analysis.label_store": ("infer_to_store",),
@@ -86,6 +88,7 @@ __all__ = [
     "held_out",
     "infer",
     "infer_soft",
+    "infer_to_anndata",
     "infer_to_store",
     "open_fcs",
     "open_model",

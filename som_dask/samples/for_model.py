@@ -83,7 +83,7 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
         options = {**options, "features": [str(name) for name in model["feature"].values]}
     if options.get("nodata") is None and "nodata" in model.attrs:
         options = {**options, "nodata": read_attribute(model.attrs["nodata"])}
-    names = options.get("variables") or options.get("variable")
+    names = options.get("variables") or options.get("variable") or options.get("layer")
     if not names:
         names = _find_training_variables(model, source)
         options = {**options, "variable": None, "variables": names}
