@@ -106,7 +106,7 @@ __all__ = [
 ]
 ROOMS = (
     *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
-    *("errors", "estimator"),
+    *("errors", "estimator", "cluster_model"),
 )
 
 
