@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ import xarray as xr
 import zarr
 from dask.base import tokenize
 
-from som_dask.errors import DataError, ParameterError, StorageError
-from som_dask.io.files import exists, is_url, local_path
+from som_dask.errors import DataError, ParameterError, SomError, StorageError
+from som_dask.io.files import exists, is_url, local_path, read_bytes
 from som_dask.samples.absent import find_absent
 from som_dask.samples.row_arrays import StoredSparse, StoredTable, arrays_of, is_hdf5, open_group, wrap_rows
 
 __all__ = ["anndata_layers", "is_anndata", "is_anndata_store", "open_anndata"]
 
+TYPE = "encoding-type"  # the attribute that says what anndata has stored
 MAIN = "X"  # the name of the table that is no layer
 MOST_NAMES = 2**21  # names of cells that are taken along as a coordinate; more would fill the memory of the client
 PIECES, PIECE_ROWS = 256, 4096  # a sparse matrix in memory is cut into so many blocks, of so many rows at least
@@ -40,17 +42,18 @@ def is_anndata_store(source: Any) -> bool:
     path = local_path(source)
     if path.lower().endswith(".h5ad"):
         return True
-    if is_url(path) or not os.path.isdir(path):
-        return is_url(path) and _says_anndata(path)
-    return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zattrs")) and _says_anndata(path)
+    return (is_url(path) or os.path.isdir(path)) and _says_anndata(path.rstrip("/"))
 
 
 def _says_anndata(path: str) -> bool:
-    try:
-        with open_group(path) as root:
-            return root.attrs.get("encoding-type") == "anndata"
-    except StorageError:  # said where it is opened
-        return False
+    """Whether the attributes of a Zarr group, of either format, say so: they are read, and nothing is opened."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            document = json.loads(read_bytes(f"{path}/{name}"))
+        except (SomError, OSError, ValueError):  # said where it is opened
+            continue
+        return (document.get("attributes", {}) if name == "zarr.json" else document).get(TYPE) == "anndata"
+    return False
 
 
 def anndata_layers(source: Any) -> tuple[str, ...]:
@@ -63,7 +66,7 @@ def anndata_layers(source: Any) -> tuple[str, ...]:
 
 
 def _is_table(node: Any) -> bool:
-    return node is not None and node.attrs.get("encoding-type") != "null"
+    return node is not None and node.attrs.get(TYPE) != "null"
 
 
 def _opened(source: Any) -> Any:
@@ -110,7 +113,7 @@ def open_anndata(source: Any, names: Sequence[str] | None) -> Found:
     chosen = tuple(names) if names else (MAIN,)
     for name in chosen:
         if name not in known:
-            raise ParameterError(f"{where} has no layer {name!r}, only {list(known)}; choose one with `layer`")
+            raise ParameterError(f"{where} has no layer {name!r}, only {list(known)}; choose one with `variable`")
     description = where if chosen == (MAIN,) else f"{where}:{','.join(chosen)}"
     if not is_anndata(source):
         path = os.path.abspath(local_path(source)) if not is_url(source) else os.fspath(source)
@@ -186,7 +189,7 @@ def _open_store(
         if coords is None:
             coords = _read_coords(root)
         places = {name: name if name == MAIN else f"layers/{name}" for name in names}
-        kinds = {name: root[place].attrs.get("encoding-type", "array") for name, place in places.items()}
+        kinds = {name: root[place].attrs.get(TYPE, "array") for name, place in places.items()}
     variables, stored = [], []
     for name, place in places.items():
         if kinds[name] == "csc_matrix":

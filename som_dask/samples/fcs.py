@@ -121,14 +121,14 @@ class Header:
 
 
 def _read(path: str, *, only_text: bool) -> Any:
-    try:
-        import flowio
-    except ImportError as error:
-        raise ParameterError("FCS files need the package flowio: pip install 'som_dask[cells]'") from error
     if is_url(path):
         raise StorageError(f"{path} can't be read over the network; copy it here")
     if not os.path.exists(path):
         raise StorageError(f"{path} does not exist; check the path")
+    try:
+        import flowio
+    except ImportError as error:
+        raise ParameterError("FCS files need the package flowio: pip install 'som_dask[cells]'") from error
     try:
         return flowio.FlowData(path, only_text=only_text)
     except Exception as error:  # of many kinds, where a file is cut off or no FCS file

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from som_dask.errors import StorageError
+from som_dask.errors import ParameterError, StorageError
 from som_dask.io.stores import open_zarr_node
 
 __all__ = ["RowArray", "StoredSparse", "StoredTable", "arrays_of", "is_hdf5", "open_group", "wrap_rows"]
@@ -68,8 +68,10 @@ def open_group(path: str) -> Iterator[Any]:
     if not is_hdf5(path):
         yield open_zarr_node(path)
         return
-    import h5py
-
+    try:
+        import h5py
+    except ImportError as error:
+        raise ParameterError("AnnData stores need the package anndata: pip install 'som_dask[cells]'") from error
     try:
         file = h5py.File(path, "r")
     except OSError as error:

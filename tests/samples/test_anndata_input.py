@@ -1,6 +1,7 @@
 """AnnData objects and stores as input: the same rows and bits from each, read block by block."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -133,3 +134,22 @@ def test_lost_chunks_of_a_sparse_table_are_no_zeros(part, tmp_path, rng):
 def test_a_file_tells_no_state_so_that_labels_of_a_changed_one_are_begun_anew(tmp_path, rng):
     make_anndata(make_counts(rng)).write_h5ad(tmp_path / "cells.h5ad")
     assert state_of_input(open_samples(tmp_path / "cells.h5ad")) is None
+
+
+def test_a_zarr_store_at_a_url_and_with_a_layer(bucket, rng):
+    counts = make_counts(rng)
+    adata = make_anndata(scipy.sparse.csr_matrix(counts), {"log": np.log1p(counts)})
+    fsspec = pytest.importorskip("fsspec")
+    adata.write_zarr(fsspec.get_mapper(f"{bucket}/cells.zarr"))
+    np.testing.assert_array_equal(open_samples(f"{bucket}/cells.zarr").array.compute(), counts)
+    model = som.train(open_samples(adata, layer="log"), som.Lattice(2, 3), som.MapConfig(epochs=2))
+    labels = som.infer(f"{bucket}/cells.zarr", model)
+    np.testing.assert_array_equal(labels["distance"], som.infer(adata, model)["distance"])
+
+
+@pytest.mark.parametrize("package", ["h5py", "anndata.io"])
+def test_a_package_that_is_missing_is_named(package, tmp_path, rng, monkeypatch):
+    make_anndata(make_counts(rng)).write_h5ad(tmp_path / "cells.h5ad")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ParameterError, match=r"som_dask\[cells\]"):
+        open_samples(tmp_path / "cells.h5ad")

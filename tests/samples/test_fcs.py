@@ -1,5 +1,7 @@
 """FCS files: written by flowio and read as the same numbers, one or many, with channels in any order."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,10 @@ def test_files_that_can_not_be_used(tmp_path, values):
     (tmp_path / "a.fcs").write_bytes(data[:-2000])
     with pytest.raises(StorageError, match="as an FCS file"):
         samples.array.compute()
+
+
+def test_a_package_that_is_missing_is_named(tmp_path, values, monkeypatch):
+    path = write(tmp_path / "a.fcs", values)
+    monkeypatch.setitem(sys.modules, "flowio", None)
+    with pytest.raises(ParameterError, match=r"som_dask\[cells\]"):
+        som.open_samples(path)
