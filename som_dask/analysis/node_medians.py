@@ -92,15 +92,19 @@ class _Counts(HasSize):
     ) -> _Counts:
         """Count a block."""
         counts, block, n = np.zeros((*known.shape, 2**digit.width), dtype=np.int64), refuse_mask(block), len(block)
+        flat = counts.reshape(2, -1)
+        apart = known[0] != known[1]  # where the two medians have begun in the same way, they count the same
         for some in (slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE)):
             values = np.asarray(block[some], dtype=np.dtype(f"f{digit.dtype.itemsize}"))
             taken = (nodes[some] >= 0) & ~np.isnan(values)
             keys = _to_keys(values)[taken]
             cell = (nodes[some].astype(np.int64) * values.shape[1] + np.arange(values.shape[1]))[taken]
             digits, begin = digit.of(keys), digit.begin(keys)
-            for which in range(2):
-                mine = known[which, cell] == begin
-                np.add.at(counts[which], (cell[mine], digits[mine]), 1)
+            place = (cell << digit.width) + digits.astype(np.int64)
+            np.add.at(flat[0], place[known[0, cell] == begin], 1)
+            if apart.any():
+                np.add.at(flat[1], place[apart[cell] & (known[1, cell] == begin)], 1)
+        counts[1, ~apart] = counts[0, ~apart]
         return cls(counts)
 
     def __add__(self, other: _Counts) -> _Counts:

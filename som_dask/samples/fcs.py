@@ -30,7 +30,7 @@ def is_fcs(source: Any) -> bool:
     """Whether something is the path of an FCS file, or a sequence of such paths."""
     if isinstance(source, (list, tuple)):
         return bool(source) and all(isinstance(each, (str, os.PathLike)) and is_fcs(each) for each in source)
-    return isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith((".fcs", ".lmd"))
+    return isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith(".fcs")
 
 
 def name_transform(cofactor: Cofactor | None) -> str:
