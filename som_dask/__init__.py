@@ -8,6 +8,7 @@ from som_dask._version import __version__
 if TYPE_CHECKING:
     from som_dask.algorithm.lattice import Lattice
     from som_dask.algorithm.online_rule import OnlineConfig
+    from som_dask.analysis.anndata_output import infer_to_anndata
     from som_dask.analysis.clusters import clusters
     from som_dask.analysis.composites import composites
     from som_dask.analysis.coverage import coverage
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from som_dask.plotting.report import report_html
     from som_dask.plotting.report import write_report as report
     from som_dask.samples.open import open_samples
+    from som_dask.samples.open_fcs import open_fcs
     from som_dask.samples.reweight import bootstrap_weights, held_out
     from som_dask.samples.table import Samples
     from som_dask.training.config import Execution, MapConfig
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 PLACES = {
     "algorithm.lattice": ("Lattice",),
     "algorithm.online_rule": ("OnlineConfig",),
+    "analysis.anndata_output": ("infer_to_anndata",),
     "analysis.clusters": ("clusters",),
     "analysis.composites": ("composites",),
     "analysis.coverage": ("coverage",),
@@ -65,6 +68,7 @@ PLACES = {
     "plotting.dashboard_page": ("add_dashboard_page",),
     "plotting.report": ("report", "report_html"),
     "samples.open": ("open_samples",),
+    "samples.open_fcs": ("open_fcs",),
     "samples.table": ("Samples",),
     "samples.reweight": ("bootstrap_weights", "held_out"),
     "training.config": ("Execution", "MapConfig"),
@@ -102,7 +106,9 @@ __all__ = [
     "held_out",
     "infer",
     "infer_soft",
+    "infer_to_anndata",
     "infer_to_store",
+    "open_fcs",
     "open_model",
     "open_samples",
     "report",
@@ -122,7 +128,7 @@ __all__ = [
 ]
 ROOMS = (
     *("numerics", "algorithm", "engine", "io", "samples", "passes", "training", "analysis", "plotting", "cli"),
-    *("errors", "estimator"),
+    *("errors", "estimator", "cluster_model"),
 )
 
 

@@ -44,9 +44,9 @@ def store_state(place: PathOrUrl, names: Iterable[str] = ()) -> str | None:
     Returns
     -------
     str or None
-        64 hexadecimal digits; None if the storage tells nothing that changes with every write.
+        64 hexadecimal digits; None if the storage tells nothing that changes with every write, or has no such folder.
     """
-    digest = hashlib.sha256()
+    digest, is_there = hashlib.sha256(), False
     try:
         kind = kind_of_file(place)
         folders = find_files(place, kind) if kind else _arrays_of(place, names)
@@ -56,9 +56,10 @@ def store_state(place: PathOrUrl, names: Iterable[str] = ()) -> str | None:
                 if not facts:
                     return None
                 digest.update(json.dumps([folder, key, facts]).encode())
+                is_there = True
     except (OSError, StorageError):
         return None
-    return digest.hexdigest()
+    return digest.hexdigest() if is_there else None
 
 
 def _arrays_of(place: PathOrUrl, names: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, get_args
 
 import xarray as xr
@@ -16,6 +16,7 @@ from som_dask.io.models import open_model
 from som_dask.io.store_objects import is_stored
 from som_dask.io.units import check_units
 from som_dask.samples.align import align_features
+from som_dask.samples.cells import channel_names_of, find_variable, is_cells
 from som_dask.samples.dims import VARIABLE
 from som_dask.samples.open import as_names, open_samples
 from som_dask.samples.sources import column_names_of, open_source, variable_names_of
@@ -78,12 +79,12 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     """
     if isinstance(source, Samples):
         return open_samples(source, **options)
-    columns = column_names_of(source)
-    if options.get("features") is None and _are_columns(model, columns):
+    columns = None if is_cells(source) else column_names_of(source)
+    if options.get("features") is None and _are_columns(model, columns or channel_names_of(source)):
         options = {**options, "features": [str(name) for name in model["feature"].values]}
     if options.get("nodata") is None and "nodata" in model.attrs:
         options = {**options, "nodata": read_attribute(model.attrs["nodata"])}
-    names = options.get("variables") or options.get("variable")
+    names = options.get("variables") or options.get("variable") or options.get("layer")
     if columns is not None:  # the rows of a table are the samples
         return open_samples(source, **options)
     if not names:
@@ -102,15 +103,20 @@ def open_samples_for(model: xr.Dataset, source: Any, **options: Any) -> Samples:
     return open_samples(source, **options)
 
 
-def _are_columns(model: xr.Dataset, columns: Sequence[str] | None) -> bool:
-    """Return whether the features that training chose are columns of a table, which may have others of text."""
-    if not model.attrs.get("features_chosen") or columns is None:
-        return False
-    return {str(name) for name in model["feature"].values} <= set(columns)
+def _are_columns(model: xr.Dataset, columns: Collection[str]) -> bool:
+    """Return whether the features that training chose are columns that the source can be asked for one by one.
+
+    A table may have others of text, and a channel of an FCS file has two names.
+    """
+    return bool(model.attrs.get("features_chosen")) and {str(name) for name in model["feature"].values} <= set(
+        columns
+    )
 
 
 def _find_training_variables(model: xr.Dataset, source: Any) -> list[str] | None:
     """Return the variables of training if the source must be asked for them; a single one may have another name."""
+    if is_cells(source):
+        return find_variable(source, _names_in(model, "input_variables") or [])
     if not is_stored(source) and not isinstance(source, xr.Dataset):
         return None
     names, known = _names_in(model, "input_variables") or [], variable_names_of(source)

@@ -17,7 +17,10 @@ from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
 __all__ = ["as_array", "check_beside", "convert_frame", "dtype_of_column", "name_dims", "refuse_columns"]
 
-TAKEN = "a path or URL of a Zarr store or of files, an xarray, dask or NumPy array, an xarray Dataset, or a DataFrame"
+TAKEN = (
+    "a path or URL of a Zarr store or of files, an xarray, dask or NumPy array, an xarray Dataset, "
+    "a DataFrame or AnnData"
+)
 NUMBERS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}  # by pandas's infer_dtype
 
 

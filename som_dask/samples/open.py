@@ -15,6 +15,7 @@ from dask.utils import parse_bytes
 from som_dask.errors import DataError, MemoryLimitError, ParameterError
 from som_dask.samples.absent import refuse_absent
 from som_dask.samples.block_rows import DEFAULT_BLOCK_SIZE, MIN_BLOCK_ROWS, choose_block_rows
+from som_dask.samples.cells import is_of_anndata
 from som_dask.samples.choose import choose_features
 from som_dask.samples.dims import Roles, features_of, roles_of
 from som_dask.samples.gaps import parse_nodata
@@ -40,6 +41,7 @@ def open_samples(
     *,
     variables: str | Sequence[str] | None = None,
     variable: str | None = None,
+    layer: str | None = None,
     sample_dims: str | Sequence[str] | None = None,
     feature_dims: str | Sequence[str] | None = None,
     features: str | Sequence[str] | None = None,
@@ -69,12 +71,20 @@ def open_samples(
         - A sparse matrix of scipy, or a dask array of such blocks: each block is dense only while it is used.
         - A pandas or dask DataFrame: its columns are the features. Of a dask one, all partitions are computed once,
           to count their rows.
+        - AnnData, or the path of a store of one (``.h5ad`` or Zarr; extra ``cells``): cells are the samples, and a
+          sparse table becomes dense block by block.
+        - The path of an FCS file, or a list of such paths, read file by file; see `som_dask.open_fcs` (extra
+          ``cells``).
         - Samples, which are returned as they are.
     variables : str or sequence of str, optional
         Names of the variables to take from a group or Dataset; needed only if it has several. Several variables
-        become features side by side, each with the feature dimensions that it has.
+        become features side by side, each with the feature dimensions that it has. Of AnnData they are "X", the
+        default, and the layers; of FCS files "events", the default, or for instance "arcsinh(5)" for
+        arcsinh(x / 5).
     variable : str, optional
         The same for a single variable.
+    layer : str, optional
+        The same for a layer of AnnData.
     sample_dims, feature_dims : str or sequence of str, optional
         Which dimensions are sample dimensions, and which are feature dimensions; those not given are of the other
         kind. If neither is given, the feature dimension is "feature", or the last of two dimensions; with several
@@ -150,6 +160,8 @@ def open_samples(
     block_bytes, wanted = _parse_block_size(block_size), _parse_dtype(dtype)
     if variable is not None and variables is not None:
         raise ParameterError("`variable` and `variables` say the same; give one of them")
+    if layer is not None:
+        variable = _check_layer(layer, source, variable, variables)
     asked = as_names(variable if variables is None else variables)
     names = as_names(features)
     beside = sample_weights if isinstance(sample_weights, str) and sample_weights != AREA else None
@@ -222,6 +234,15 @@ def open_samples(
         value_errors=bool(errors),
         error_variables=error_variables,
     )
+
+
+def _check_layer(layer: str, source: Any, *others: Any) -> str:
+    """Return the name of a layer, if the source is of AnnData and no variable is asked for besides."""
+    if any(other is not None for other in others):
+        raise ParameterError("`layer` and `variable` say the same of AnnData; give one of them")
+    if not is_of_anndata(source):
+        raise ParameterError("`layer` is for AnnData; name a variable of anything else by `variable`")
+    return layer
 
 
 def as_names(names: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -20,6 +20,7 @@ from som_dask.io.netcdf import open_netcdf
 from som_dask.io.store_objects import Place, check_can_travel, describe_place, is_stored
 from som_dask.io.stores import open_dataset, open_zarr_node
 from som_dask.samples.absent import AbsentChunks, find_absent
+from som_dask.samples.cells import is_cells, open_cells
 from som_dask.samples.dask_frames import FrameTable, TextTable, is_dask_frame, text_columns
 from som_dask.samples.frames import as_array, convert_frame, name_dims
 from som_dask.samples.gaps import Number, fill_masked, make_missing
@@ -112,7 +113,7 @@ def open_source(
     names : sequence of str, optional
         The variables to take from a group or Dataset; needed if it has several.
     features : sequence of str, optional
-        The columns to take from a table: all others need not be of numbers.
+        The columns to take from a table or an FCS file: all others need not be of numbers.
     beside : str, optional
         A column of a table that holds the weights of the samples, and is no feature unless it is named as one.
 
@@ -129,6 +130,9 @@ def open_source(
     DataError
         If variables of a group don't fit together, or an array has blocks of unknown size.
     """
+    if is_cells(source):
+        variables, where, stored = open_cells(source, names, features)
+        return Source(variables, where, stored=stored)
     kind = _kind_of(source)
     if kind == "netcdf":
         return _open_netcdf(source, names)

@@ -72,9 +72,9 @@ def _as_variable(given: Any, variable: xr.DataArray, features: Sequence[str] | N
     if isinstance(given, pd.DataFrame):
         names = [str(name) for name in given.columns]
         if features is not None and set(features) <= set(names):
-            return convert_frame(given, features)
+            return convert_frame(given, features)[0]
         wanted = [str(name) for name in variable["feature"].values] if "feature" in variable.coords else names
-        return convert_frame(given, wanted if set(wanted) == set(names) else names)
+        return convert_frame(given, wanted if set(wanted) == set(names) else names)[0]
     array, _ = as_array(given)
     if array.shape != variable.shape:
         raise ParameterError(f"the errors have shape {array.shape}, the values {variable.shape}")

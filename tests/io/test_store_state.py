@@ -35,3 +35,5 @@ def test_every_write_changes_it(place):
 def test_what_is_not_there_has_none(tmp_path):
     assert store_state("s3://no-such-bucket-here/x") is None
     assert store_state("nothing://x") is None
+    (tmp_path / "file").write_text("no store")
+    assert store_state(tmp_path / "file", ["a"]) is None

@@ -70,6 +70,8 @@ def assert_refused(capsys, status, words, *arguments, output="out.zarr", folder=
 FLUX = ("flux.zarr", "--variable", "data", "--value-errors", "error")
 TRAIN = [
     ("missing store", 5, ["nowhere.zarr", "does not exist"], ["nowhere.zarr"]),
+    ("missing AnnData", 5, ["nowhere.h5ad", "does not exist"], ["nowhere.h5ad"]),
+    ("missing FCS file", 5, ["nowhere.fcs", "does not exist"], ["nowhere.fcs"]),
     ("missing variable", 2, ["no variable 'x'", "data"], ["good.zarr", "--variable", "x"]),
     ("missing dimension", 2, ["no dimension 'band'"], ["good.zarr", "--feature-dims", "band"]),
     ("unknown option", 2, ["--epoch-count"], ["good.zarr", "--epoch-count", "3"]),

@@ -58,7 +58,8 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_extras_and_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {"gpu", "plot", "analysis", "bench", "demo", "docs", "robust", "s3", "tables", "netcdf", "test", "all"}
+    fields = {"analysis", "cells", "netcdf", "plot", "robust", "s3", "tables"}
+    extras = fields | {"gpu", "bench", "demo", "docs", "test", "all"}
     assert extras == set(project["optional-dependencies"])
     assert project["requires-python"] == ">=3.11"
     assert project["scripts"] == {"som-dask": "som_dask.cli.main:main"}
