@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -71,6 +72,10 @@ def test_the_circulation_types(tmp_path, monkeypatch, rng):
     for node, waves in owners.items():
         mean = field.isel(time=np.flatnonzero(kind == min(waves))).mean("time")
         assert abs(types.values.reshape(12, *mean.shape)[node] - mean).max() < 60
+    assert bool(found["found"]["significant"].any())
+    assert found["change"]["slope"].dims == ("row", "col")
+    assert (found["steps"]["persistence"] > 0.3).any()  # a wave lasts six days, on one or several types
+    assert found["plane"].sizes["row"] == 3
     counts = seasons["class_count"]
     assert counts.sum("class").values.tolist() == found["model"]["hits"].values.tolist()
     by_season = field["time"].dt.season.to_series().value_counts()
@@ -115,6 +120,33 @@ def test_the_ocean_example(tmp_path, monkeypatch, rng):
     np.testing.assert_array_equal(
         np.isnan(labels["bmu_row"]), land.broadcast_like(labels["bmu_row"]).transpose(*dims)
     )
+
+
+def test_the_example_of_cells_runs(tmp_path, monkeypatch, rng):
+    flowio = pytest.importorskip("flowio")
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.chdir(tmp_path)
+    names, values = ["CD3", "CD4", "CD8"], rng.lognormal(size=(500, 3)).astype(np.float32)
+    with open("cells.fcs", "wb") as file:
+        flowio.create_fcs(file, values.ravel().tolist(), names)
+    obs = pd.DataFrame(index=pd.Index([f"cell {i}" for i in range(500)], dtype=object))
+    var = pd.DataFrame(index=pd.Index(names, dtype=object))
+    anndata.AnnData(np.arcsinh(values / 5), obs=obs, var=var).write_h5ad("cells.h5ad")
+    names = {"som": som_dask}
+    (block,) = (b for b in python_of(GUIDES / "inputs.md") if "cells.fcs" in b)
+    exec(block, names)
+    assert int(names["model"]["hits"].sum()) == 500
+    assert "som_cluster" in anndata.read_h5ad("cells.h5ad").obs
+
+
+def test_the_example_of_galaxies_runs(rng):
+    colors = rng.normal(size=(600, 3))
+    names = {"som": som_dask, "colors": colors, "known_colors": colors[:200], "redshifts": colors[:200, 0] ** 2}
+    names["model"] = som_dask.train(colors, som_dask.Lattice(4, 5))
+    (block,) = (b for b in python_of(GUIDES / "inputs.md") if "redshifts" in b)
+    exec(block, names)
+    covered = names["found"]["target_count"].where(names["found"]["reference_count"] > 0).sum()
+    assert float(names["n_z"]["covered_count"]) == float(covered) > 300
 
 
 def test_the_session_on_quality_runs(tmp_path, monkeypatch, capsys, rng):
