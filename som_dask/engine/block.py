@@ -91,6 +91,8 @@ class Tile(NamedTuple):
         Number in the data of the first row, which the others follow, or of each.
     known : int, optional
         Its share in the fingerprint of the block, where that is known.
+    last : (n,) int32, optional
+        See `Block`.
     """
 
     start: int
@@ -98,6 +100,7 @@ class Tile(NamedTuple):
     weights: np.ndarray | None
     numbers: int | np.ndarray
     known: int | None = None
+    last: np.ndarray | None = None
 
     @property
     def fingerprint(self) -> int:
@@ -118,12 +121,16 @@ class Block:
         Which rows of the data they are.
     fingerprint : int, optional
         That of the block, where it is known: then nothing is hashed.
+    last : (n,) int32, optional
+        The nodes that the samples had last, -1 where they are not known; `Engine.add_up` may enter those that they
+        have. They are where a search may begin, and results never depend on them.
     """
 
     source: BlockSource
     weights: np.ndarray | None = None
     numbers: RowNumbers = FROM_THE_FIRST
     fingerprint: int | None = None
+    last: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0) -> Self:
@@ -170,7 +177,8 @@ class Block:
                 values = np.array(to_host(piece[begin : begin + rows]), dtype=np.float64, order="C")
                 start, n = first + begin, len(values)
                 weights = None if self.weights is None else self.weights[start : start + n]
-                yield Tile(start, values, weights, self.numbers.at(start, n), known)
+                last = None if self.last is None else self.last[start : start + n]
+                yield Tile(start, values, weights, self.numbers.at(start, n), known, last)
                 known = None if known is None else 0
 
 

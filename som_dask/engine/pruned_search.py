@@ -17,7 +17,7 @@ from som_dask.engine.shifted import FAR
 from som_dask.engine.strips import lowest_of, memory_for, place_of, search_all, search_pruned
 from som_dask.engine.whole_search import search_whole
 
-__all__ = ["GapSearch", "Search"]
+__all__ = ["GapSearch", "Search", "bound_patches_of", "shift_rows"]
 
 FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
@@ -45,7 +45,7 @@ def _squared_norm(values):
 
 
 @numba.njit(nogil=True, cache=True)
-def _shift(rows, patched, gaps, gamma, memory):
+def shift_rows(rows, patched, gaps, gamma, memory):
     """Shift and scale some samples, with their squared norms and the bounds of their scores' errors.
 
     With `gaps` a sample that lacks features becomes ``(k x, -k / 2)``; see `som_dask.engine.error_bound`.
@@ -81,7 +81,7 @@ def _shift(rows, patched, gaps, gamma, memory):
 
 
 @numba.njit(nogil=True, cache=True)
-def _bound_patches(n, patched, memory):
+def bound_patches_of(n, patched, memory):
     """Lower bounds of all patches for some samples, and the nearest patch of each."""
     chunks, padded, lanes = patched.frame.shape
     count = patched.box.shape[1]
@@ -102,7 +102,7 @@ def _bound_patches(n, patched, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _bound_boxes(n, low, high, memory):
-    """`_bound_patches` for samples that lack features, which hold for any set of known ones.
+    """`bound_patches_of` for samples that lack features, which hold for any set of known ones.
 
     No node of a patch is nearer than the box that holds it: ``sum_j k_j max(low_j - x_j, x_j - high_j, 0)^2``.
     """
@@ -133,7 +133,7 @@ def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, m
     for start in range(0, len(rows), strip):
         some = rows[start : start + strip]
         n = len(some)
-        _shift(some, patched, gaps, gamma, memory)
+        shift_rows(some, patched, gaps, gamma, memory)
         memory.best[:n] = np.inf
         if not prune:
             search_all(n, patched, memory)
@@ -141,7 +141,7 @@ def _search_rows(rows, patched, low, high, gamma, prune, need_second, certify, m
             if gaps:
                 _bound_boxes(n, low, high, memory)
             else:
-                _bound_patches(n, patched, memory)
+                bound_patches_of(n, patched, memory)
             scored += search_pruned(n, patched, 1 if need_second else 0, memory)
         decide(some, patched, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
@@ -159,12 +159,18 @@ class Search:
         Without it the second best matching units are not certified.
     certify : bool
         Settle what float32 leaves open by the float64 rule; without it a near-tie may go either way.
+
+    Attributes
+    ----------
+    cost : float
+        About how many nanoseconds a sample takes.
     """
 
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         self.patched, self.need_second, self.certify = patched, need_second, certify
         self.low = self.high = NO_BOX
         self.gamma = gamma_of(patched.codebook.shape[1] + 1)
+        self.cost = 0.0
         self.prune = self.undecided = self._pays(visited=1.0)
         self.memory = memory_for(patched)
 
@@ -186,7 +192,9 @@ class Search:
         """Whether pruning pays, if each sample has so many patches scored: by nanoseconds a sample, as measured."""
         features, lanes = self.patched.weights.shape[1], self.patched.counts.sum()
         whole = 9 + 0.5 * features + NARROW * (0.12 + 0.019 * features) * lanes
-        return self._bounding_cost() + visited * (43 + 1.4 * features) < whole
+        pruned = self._bounding_cost() + visited * (43 + 1.4 * features)
+        self.cost = float(min(whole, pruned))
+        return pruned < whole
 
     def _bounding_cost(self) -> float:
         n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]
