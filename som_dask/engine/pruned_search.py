@@ -164,6 +164,8 @@ class Search:
     ----------
     cost : float
         About how many nanoseconds a sample takes.
+    visited : float, optional
+        How many patches the first samples had scored; None before, and where all are scored from the start.
     """
 
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
@@ -171,6 +173,7 @@ class Search:
         self.low = self.high = NO_BOX
         self.gamma = gamma_of(patched.codebook.shape[1] + 1)
         self.cost = 0.0
+        self.visited: float | None = None
         self.prune = self.undecided = self._pays(visited=1.0)
         self.memory = memory_for(patched)
 
@@ -183,8 +186,8 @@ class Search:
             if self.undecided and n:
                 start = min(FIRST_ROWS, n)
                 scored = self._search(rows[:start], bmus[:start], seconds[:start])
-                self.undecided = False
-                self.prune = self._pays(scored / start)
+                self.undecided, self.visited = False, scored / start
+                self.prune = self._pays(self.visited)
             self._search(rows[start:], bmus[start:], seconds[start:])
         return bmus, seconds
 

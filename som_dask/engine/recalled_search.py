@@ -31,31 +31,40 @@ from som_dask.engine.pruned_search import Search
 from som_dask.engine.sample_boxes import bound_boxes, project_samples
 from som_dask.engine.sample_lanes import PLACE_ERROR, TOGETHER, score_samples
 from som_dask.engine.settle import VANISHING, differ
-from som_dask.engine.surroundings import Surroundings, surround
+from som_dask.engine.surroundings import SIDE, Surroundings, surround
 from som_dask.engine.whole_search import turn_rows
 
 __all__ = ["Recall", "RecalledSearch"]
 
 SCATTERED = 1.5  # by what a search of the samples left over is slower than that of all, since they share few patches
 PAUSE = -3  # in place of an old node: tried again in the fourth epoch
+FEW_PATCHES = 3.0  # that samples may have scored: those who need more will be left over
 SLACK = 1 + 1e-6  # above the roundings of these few lines
 
 
 class Recall:
-    """The surroundings of a codebook, made when first asked for, and whether they pay. Threads share it."""
+    """The surroundings of a codebook, made when first asked for, and whether they pay. Threads share it.
+
+    Attributes
+    ----------
+    promises : bool
+        Whether a search without old nodes has shown that they may pay.
+    pays : bool, optional
+        None as long as it is not known.
+    """
 
     def __init__(self, patched: PatchedCodebook, lattice: Lattice) -> None:
         self.patched, self.lattice = patched, lattice
         self.lock, self.made = threading.Lock(), False
         self.around: Surroundings | None = None
-        self.pays: bool | None = None  # not known yet
+        self.promises = False
+        self.pays: bool | None = None if min(lattice.shape) >= SIDE else False
 
     def surroundings(self) -> Surroundings | None:
         """Return the surroundings; None where the map has none, or where they don't pay."""
         with self.lock:
             if not self.made:
                 self.around, self.made = surround(self.patched, self.lattice), True
-                self.pays = None if self.around is not None else False
         return None if self.pays is False else self.around
 
     def remember(self, last: np.ndarray, bmus: np.ndarray) -> np.ndarray:
@@ -195,7 +204,14 @@ class RecalledSearch:
 
     def __call__(self, rows: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best and second best matching units of samples, (n, D) float64, with old nodes (n,) int32 or -1."""
-        around = self.recall.surroundings() if len(last) and last.max() >= 0 else None
+        if not len(last) or last.max() < 0 or self.recall.pays is False:
+            return self.search(rows)
+        if self.recall.pays is None and not self.recall.promises:
+            found = self.search(rows)
+            few = self.search.visited is not None and self.search.visited <= FEW_PATCHES
+            self.recall.promises, self.recall.pays = few, None if few else False
+            return found
+        around = self.recall.surroundings()
         if around is None:
             return self.search(rows)
         n = len(rows)

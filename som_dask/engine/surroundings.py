@@ -23,7 +23,7 @@ SIDE = 8  # of the surroundings, in nodes: 64 lanes
 CELL = 4  # sides of a cell, which lies in their middle
 RING = 4  # width of what lies around them and is bounded box by box
 UNIT = 2  # sides of the boxes of the ring
-WIDE = 9.0  # times the squared distance that is clear: what is so far away need not be known better
+WIDE = 4.0  # times the squared distance that is clear: what is so far away need not be known better
 NOWHERE = np.float32(1e15)  # where a box lies that there is not
 
 

@@ -27,7 +27,6 @@ def recalled(codebook, lattice, *, always=True):
     """A search that knows old nodes; `always`: whether they pay or not."""
     patched = cut_into_patches(codebook, lattice)
     recall = Recall(patched, lattice)
-    recall.surroundings()
     recall.pays = True if always else recall.pays
     return RecalledSearch(Counted(patched), recall)
 
@@ -115,9 +114,29 @@ def test_old_nodes_are_given_up_where_they_do_not_pay(rng):
         samples = codebook[bmu] + 0.01 * rng.normal(size=(3000, 20))
         samples = samples if pays else rng.normal(size=(3000, 20))
         search = recalled(codebook, lattice, always=False)
-        search(samples, bmu.astype(np.int32))
+        for _ in range(2):  # a first time without old nodes, to see whether trying them is worth it
+            search(samples, bmu.astype(np.int32))
         assert search.recall.pays == pays
-        assert (search.recall.surroundings() is None) == (not pays)
+        search(samples, bmu.astype(np.int32))
+        assert (search.search.rows < 3 * len(samples)) == pays
+
+
+def test_old_nodes_that_are_wrong_are_tried_and_given_up(rng):
+    lattice = Lattice(40, 40)
+    codebook = smooth_codebook(lattice, 20, rng)
+    bmu = rng.integers(0, 1600, 3000)
+    search = recalled(codebook, lattice, always=False)
+    search.recall.promises = True
+    search(codebook[bmu] + 0.01 * rng.normal(size=(3000, 20)), rng.permutation(bmu).astype(np.int32))
+    assert search.recall.pays is False
+    assert search.recall.surroundings() is None
+
+
+def test_maps_without_surroundings_never_try(rng):
+    search = recalled(rng.normal(size=(42, 2)), Lattice(6, 7), always=False)
+    search(rng.normal(size=(50, 2)), np.arange(50, dtype=np.int32) % 42)
+    assert search.recall.pays is False
+    assert not search.recall.made
 
 
 def test_what_did_not_pay_is_tried_again_in_the_fourth_epoch(rng):

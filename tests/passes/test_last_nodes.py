@@ -28,10 +28,8 @@ def recalled(monkeypatch):
     class Counted(cpu.RecalledSearch):
         def __call__(self, values, last):
             rows.append(np.count_nonzero(last >= 0))
+            self.recall.pays = True
             return super().__call__(values, last)
-
-        def _pays(self, left, places):
-            return True
 
     monkeypatch.setattr(cpu, "RecalledSearch", Counted)
     monkeypatch.setattr(last_nodes, "ROWS_A_NODE", 0)
