@@ -15,7 +15,20 @@ from som_dask.algorithm.online_rule import OnlineConfig, draw_codebook
 from som_dask.samples.open import open_samples
 from som_dask.training.config import MapConfig
 from som_dask.training.train import epochs
-from tests.benchmarks import data, epoch, gaps, gpu, maps, online, phases, scale, schedules, small_data, small_jobs
+from tests.benchmarks import (
+    data,
+    epoch,
+    gaps,
+    gpu,
+    late,
+    maps,
+    online,
+    phases,
+    scale,
+    schedules,
+    small_data,
+    small_jobs,
+)
 from tests.benchmarks.scale_meter import longest_work, routes_of
 from tests.benchmarks.stores import write_store
 from tests.benchmarks.timing import Contestant, Options, Skipped, Spread, interleaved, ratio
@@ -38,6 +51,13 @@ def test_gaps_give_positive_ratios():
     for spread in (*result["ratios"].values(), *result["seconds"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
     assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
+
+
+def test_late_epochs_give_positive_numbers(rng):
+    found = late.measure(rng.random((300, 3)), 9, Options(threads=1, rounds=1), epochs=7)
+    assert 0 <= found["moved"] < 1
+    for name in ("sgemm", "plain", "recalled"):
+        assert 0 < found[name] < math.inf
 
 
 def test_small_jobs_take_some_time(rng):
