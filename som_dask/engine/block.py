@@ -93,6 +93,8 @@ class Tile(NamedTuple):
         Its share in the fingerprint of the block, where that is known.
     errors : (n, D) float64, optional
         Errors of the values; infinite where a value is missing.
+    last : (n,) int32, optional
+        See `Block`.
     """
 
     start: int
@@ -101,6 +103,7 @@ class Tile(NamedTuple):
     numbers: int | np.ndarray
     known: int | None = None
     errors: np.ndarray | None = None
+    last: np.ndarray | None = None
 
     @property
     def columns(self) -> np.ndarray:
@@ -128,6 +131,9 @@ class Block:
         That of the block, where it is known: then nothing is hashed.
     with_errors : bool
         Whether the columns of the source are D values and behind them their D errors.
+    last : (n,) int32, optional
+        The nodes that the samples had last, -1 where they are not known; `Engine.add_up` may enter those that they
+        have. They are where a search may begin, and results never depend on them.
     """
 
     source: BlockSource
@@ -135,6 +141,7 @@ class Block:
     numbers: RowNumbers = FROM_THE_FIRST
     fingerprint: int | None = None
     with_errors: bool = False
+    last: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Any, weights: Any = None, numbers: RowNumbers | int = 0, *, with_errors: bool = False) -> Self:
@@ -187,7 +194,8 @@ class Block:
                 if self.with_errors:
                     values, errors = _split_errors(values)
                 weights = None if self.weights is None else self.weights[start : start + n]
-                yield Tile(start, values, weights, self.numbers.at(start, n), known, errors)
+                last = None if self.last is None else self.last[start : start + n]
+                yield Tile(start, values, weights, self.numbers.at(start, n), known, errors, last)
                 known = None if known is None else 0
 
 

@@ -16,6 +16,7 @@ from som_dask.engine.partial import ExactPartial, Partial, SumScales
 from som_dask.engine.patches import PatchedCodebook, cut_into_patches
 from som_dask.engine.protocol import CodebookView, Engine, Matches, Precision
 from som_dask.engine.pruned_search import ErrorSearch, GapSearch, Search
+from som_dask.engine.recalled_search import Recall, RecalledSearch
 from som_dask.engine.size_search import SizeSearch
 
 __all__ = ["CPU_EXACT", "CpuExact", "CpuFast", "CpuState", "Matcher", "sums_of_epoch"]
@@ -40,12 +41,15 @@ class CpuState:
     lattice : Lattice
     space : FeatureSpace
     scales : SumScales, optional
+    recall : Recall
+        For samples that know an old node.
     """
 
     patched: PatchedCodebook
     lattice: Lattice
     space: FeatureSpace
     scales: SumScales | None
+    recall: Recall
 
 
 class Matcher:
@@ -63,20 +67,35 @@ class Matcher:
     def __init__(self, state: CpuState, *, need_second: bool = True, certify: bool = True) -> None:
         self.state, self.options = state, {"need_second": need_second, "certify": certify}
         self.searches: dict[Any, Any] = {}
+        self.recalled: RecalledSearch | None = None
 
-    def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find the best and the second best matching unit and the distance of each sample: three (m,) arrays."""
+    def __call__(self, part: Part, last: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the best and the second best matching unit and the distance of each sample: three (m,) arrays.
+
+        Parameters
+        ----------
+        part : Part
+        last : (m,) int32, optional
+            The old nodes of the samples, -1 where they are not known.
+        """
         codebook, inverse = self.state.patched.codebook, part.inverse_errors
         if inverse is not None:
             if ErrorSearch not in self.searches:
                 self.searches[ErrorSearch] = ErrorSearch(self.state.patched, **self.options)
             bmu, second = self.searches[ErrorSearch](part.values, inverse)
             return bmu, second, chi_distances(part.values, inverse, bmu, codebook)
+        bmu, second = self._search(part, last)
+        return bmu, second, self.state.space.rule.distances(part.values, bmu, codebook)
+
+    def _search(self, part: Part, last: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         if part.complete not in self.searches:
             kind = SEARCHES[self.state.space.rule.compares, part.complete]
             self.searches[part.complete] = kind(self.state.patched, **self.options)
-        bmu, second = self.searches[part.complete](part.values)
-        return bmu, second, self.state.space.rule.distances(part.values, bmu, codebook)
+        search = self.searches[part.complete]
+        if last is None or type(search) is not Search:
+            return search(part.values)
+        self.recalled = self.recalled or RecalledSearch(search, self.state.recall)
+        return self.recalled(part.values, last)
 
 
 class _Finder:
@@ -105,12 +124,18 @@ class _EpochSums:
 
     def __init__(self, state: CpuState, sums: ExactSums | FastSums, *, certify: bool) -> None:
         self.space, self.sums, self.match = state.space, sums, Matcher(state, certify=certify)
+        self.recall = state.recall
 
     def add(self, tile: Tile) -> None:
         """Find the nodes of a tile's samples, and add these up."""
         self.sums.count(tile)
         for part in self.space.parts(tile.values, tile.weights, tile.errors):
-            self.sums.add(part.values, part, *self.match(part))
+            rows = part.rows_from(0)
+            last = None if tile.last is None else tile.last[rows]
+            matches = self.match(part, last)
+            if tile.last is not None and last is not None:
+                tile.last[rows] = self.recall.remember(last, matches[0])
+            self.sums.add(part.values, part, *matches)
 
     def result(self) -> Any:
         """Return the sums of all tiles."""
@@ -132,7 +157,8 @@ class CpuExact(Engine):
     def prepare(self, shared: CodebookView) -> CpuState:
         """Cut the codebook into patches."""
         patched = cut_into_patches(shared.codebook, shared.lattice)
-        return CpuState(patched, shared.lattice, shared.space, shared.scales)
+        recall = Recall(patched, shared.lattice)
+        return CpuState(patched, shared.lattice, shared.space, shared.scales, recall)
 
     def find(self, state: CpuState, block: Block, *, second: bool = False) -> Matches:
         """Find the nodes of the samples of a block."""

@@ -15,7 +15,7 @@ from som_dask.engine.lanes import LANES
 from som_dask.engine.sample_lanes import AT_ONCE
 from som_dask.engine.shifted import FAR, shift_codebook
 
-__all__ = ["VECTOR", "PatchedCodebook", "cut_into_patches"]
+__all__ = ["VECTOR", "PatchedCodebook", "cut_into_patches", "orthonormalize"]
 
 VECTOR = 16  # patches whose bounds are computed together
 A_PATCH = 8  # what a patch costs beside its nodes, in nodes
@@ -174,7 +174,7 @@ def _fill_patches(
                 along_col += value * (node % cols - col_sum / count)
                 along_row += value * (node // cols - row_sum / count)
             middle[j], first[j], second[j] = total / count, along_col, along_row
-        _orthonormalize(first, second)
+        orthonormalize(first, second)
         squared = t1 = t2 = 0.0
         for j in range(n_features):
             frame[j, 0, p], frame[j, 1, p], frame[j, 2, p] = 2 * middle[j], -first[j], -second[j]
@@ -203,7 +203,7 @@ def _fill_patches(
 
 
 @numba.njit(nogil=True, cache=True)
-def _orthonormalize(first: np.ndarray, second: np.ndarray) -> None:
+def orthonormalize(first: np.ndarray, second: np.ndarray) -> None:
     """Make two vectors orthonormal in place, or zero where there is no such direction.
 
     The bounds of patches hold for any result.

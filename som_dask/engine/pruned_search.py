@@ -17,7 +17,7 @@ from som_dask.engine.shifted import FAR
 from som_dask.engine.strips import lowest_of, memory_for, place_of, search_all, search_pruned
 from som_dask.engine.whole_search import search_whole
 
-__all__ = ["ErrorSearch", "GapSearch", "Search"]
+__all__ = ["ErrorSearch", "GapSearch", "Search", "bound_patches_of", "shift_rows"]
 
 FEW_FEATURES = 8  # whose squares are added up sooner one by one
 FIRST_ROWS = 256  # samples that show which way pays
@@ -47,7 +47,7 @@ def _squared_norm(values):
 
 
 @numba.njit(nogil=True, cache=True)
-def _shift(rows, patched, gaps, gamma, memory):
+def shift_rows(rows, patched, gaps, gamma, memory):
     """Shift and scale some samples, with their squared norms and the bounds of their scores' errors.
 
     With `gaps` a sample that lacks features becomes ``(k x, -k / 2)``; see `som_dask.engine.error_bound`.
@@ -114,7 +114,7 @@ def _shift_weighted(rows, inverse, patched, gamma, memory):
 
 
 @numba.njit(nogil=True, cache=True)
-def _bound_patches(n, patched, memory):
+def bound_patches_of(n, patched, memory):
     """Lower bounds of all patches for some samples, and the nearest patch of each."""
     chunks, padded, lanes = patched.frame.shape
     count = patched.box.shape[1]
@@ -135,7 +135,7 @@ def _bound_patches(n, patched, memory):
 
 @numba.njit(nogil=True, cache=True)
 def _bound_boxes(n, low, high, memory):
-    """`_bound_patches` for samples that lack features, which hold for any set of known ones.
+    """`bound_patches_of` for samples that lack features, which hold for any set of known ones.
 
     No node of a patch is nearer than the box that holds it: ``sum_j k_j max(low_j - x_j, x_j - high_j, 0)^2``.
     """
@@ -190,7 +190,7 @@ def _search_rows(rows, inverse, patched, low, high, gamma, prune, need_second, c
         if weighted:
             _shift_weighted(some, own, patched, gamma, memory)
         else:
-            _shift(some, patched, gaps, gamma, memory)
+            shift_rows(some, patched, gaps, gamma, memory)
         memory.best[:n] = np.inf
         if not prune:
             search_all(n, patched, memory)
@@ -200,7 +200,7 @@ def _search_rows(rows, inverse, patched, low, high, gamma, prune, need_second, c
             elif gaps:
                 _bound_boxes(n, low, high, memory)
             else:
-                _bound_patches(n, patched, memory)
+                bound_patches_of(n, patched, memory)
             scored += search_pruned(n, patched, 1 if need_second else 0, memory)
         decide(some, own, patched, need_second, certify, memory, bmus[start:], seconds[start:])
     return scored
@@ -218,12 +218,21 @@ class Search:
         Without it the second best matching units are not certified.
     certify : bool
         Settle what float32 leaves open by the float64 rule; without it a near-tie may go either way.
+
+    Attributes
+    ----------
+    cost : float
+        About how many nanoseconds a sample takes.
+    visited : float, optional
+        How many patches the first samples had scored; None before, and where all are scored from the start.
     """
 
     def __init__(self, patched: PatchedCodebook, *, need_second: bool = True, certify: bool = True) -> None:
         self.patched, self.need_second, self.certify = patched, need_second, certify
         self.low = self.high = NO_BOX
         self.gamma = gamma_of(patched.codebook.shape[1] + 1)
+        self.cost = 0.0
+        self.visited: float | None = None
         self.prune = self.undecided = self._pays(visited=1.0)
         self.memory = memory_for(patched)
 
@@ -239,8 +248,8 @@ class Search:
             if self.undecided and n:
                 start = min(FIRST_ROWS, n)
                 scored = self._search(rows[:start], inverse[:start], bmus[:start], seconds[:start])
-                self.undecided = False
-                self.prune = self._pays(scored / start)
+                self.undecided, self.visited = False, scored / start
+                self.prune = self._pays(self.visited)
             self._search(rows[start:], inverse[start:] if inverse.size else inverse, bmus[start:], seconds[start:])
         return bmus, seconds
 
@@ -248,7 +257,9 @@ class Search:
         """Whether pruning pays, if each sample has so many patches scored: by nanoseconds a sample, as measured."""
         features, lanes = self.patched.weights.shape[1], self.patched.counts.sum()
         whole = 9 + 0.5 * features + NARROW * (0.12 + 0.019 * features) * lanes
-        return self._bounding_cost() + visited * (43 + 1.4 * features) < whole
+        pruned = self._bounding_cost() + visited * (43 + 1.4 * features)
+        self.cost = float(min(whole, pruned))
+        return pruned < whole
 
     def _bounding_cost(self) -> float:
         n_patches, features = len(self.patched.nodes), self.patched.weights.shape[1]

@@ -14,11 +14,11 @@ from som_dask.engine.sample_lanes import TOGETHER, score_samples, turn_samples
 from som_dask.engine.settle import differ, settle
 from som_dask.engine.strips import GROUPS
 
-__all__ = ["search_whole"]
+__all__ = ["search_whole", "turn_rows"]
 
 
 @numba.njit(nogil=True, cache=True)
-def _turn(rows, last, center, scale, radius, gamma, turned, offsets, bounds):
+def turn_rows(rows, last, center, scale, radius, gamma, turned, offsets, bounds):
     """Shift, scale and turn 16 rows, with the bounds of their scores' errors."""
     n_features, squares = rows.shape[1], np.empty(TOGETHER)
     if len(rows) < TOGETHER:  # the last of all: filled up with themselves
@@ -50,7 +50,7 @@ def search_whole(rows, patched, gamma, need_second, certify, memory, bmus, secon
         groups = min(GROUPS, -(-(n - start) // TOGETHER))
         for g in range(groups):
             first = start + g * TOGETHER
-            _turn(
+            turn_rows(
                 rows[first : first + TOGETHER], last, center, scale, radius, gamma, turned[g], offsets[g], bounds[g]
             )
         best[:groups] = np.inf

@@ -17,6 +17,7 @@ from som_dask.engine.partial import ExactPartial, Partial
 from som_dask.engine.protocol import Engine
 from som_dask.errors import ClusterError, DataError
 from som_dask.passes.checked import CheckedBlocks
+from som_dask.passes.last_nodes import LastNodes
 from som_dask.passes.run import Group, Pass, run_pass
 from som_dask.passes.scaling import range_of_points, shares_of_values
 from som_dask.passes.summary import DataSummary, summarize_block
@@ -24,7 +25,7 @@ from som_dask.samples.table import Samples
 
 __all__ = ["epoch_sums", "share_codebook"]
 
-CHECKED = CheckedBlocks()  # kept blocks of this process
+CHECKED, LAST = CheckedBlocks(), LastNodes()  # kept blocks of this process
 
 
 def share_codebook(
@@ -137,6 +138,9 @@ def _add_up_and_check(group: Group, shared: SharedCodebook, *, kept: bool) -> Pa
     block = group.joined
     if kept and expected and all(map(CHECKED.knows, group.blocks, expected)):
         block = replace(block, fingerprint=sum(expected) % 2**64)
+    recalls, n_nodes = kept and shared.engine.device == "cpu", shared.lattice.n_nodes
+    if recalls:
+        block = LAST.begin(block, group.blocks, n_nodes)
     try:
         sums = shared.add_up(block)
     except DataError as error:
@@ -144,6 +148,8 @@ def _add_up_and_check(group: Group, shared: SharedCodebook, *, kept: bool) -> Pa
         if expected and (changed := _find_changed_block(group, sure=False)) is not None:
             raise changed from error
         raise
+    if recalls:
+        LAST.enter(block, group.blocks, n_nodes)
     if expected and isinstance(sums, ExactPartial):
         if sums.fingerprint != sum(expected) % 2**64:
             raise _find_changed_block(group, sure=True) or DataError(

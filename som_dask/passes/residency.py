@@ -24,7 +24,8 @@ def keep_samples(samples: Samples, keep: str) -> Samples:
     """Keep the blocks of samples in the memory of the workers, if they fit and `keep` allows it.
 
     Arrays that are in memory already are kept as they are, without a copy. As long as samples are kept, nobody may
-    change them: they are compared with what the first pass saw in the first epoch alone.
+    change them: they are compared with what the first pass saw in the first epoch alone. Beside them epochs
+    keep the node of each sample, 2 bytes (4 with more than 32,767 nodes), as long as its array is in memory.
 
     Parameters
     ----------

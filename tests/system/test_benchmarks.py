@@ -24,6 +24,7 @@ from tests.benchmarks import (
     fine_tuning,
     gaps,
     gpu,
+    late,
     lattices,
     maps,
     online,
@@ -58,6 +59,13 @@ def test_gaps_give_positive_ratios():
     for spread in (*result["ratios"].values(), *result["seconds"].values()):
         assert 0 < spread.low <= spread.median <= spread.high < math.inf
     assert 0.05 < np.isnan(data.with_gaps(np.ones((500, 5), np.float32), 1.0)).mean() < 0.15
+
+
+def test_late_epochs_give_positive_numbers(rng):
+    found = late.measure(rng.random((300, 3)), 9, Options(threads=1, rounds=1), epochs=7)
+    assert 0 <= found["moved"] < 1
+    for name in ("sgemm", "plain", "recalled"):
+        assert 0 < found[name] < math.inf
 
 
 def test_small_jobs_take_some_time(rng):
