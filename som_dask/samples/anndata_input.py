@@ -13,19 +13,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
-from dask.base import tokenize
 
 from som_dask.errors import DataError, ParameterError, SomError, StorageError
 from som_dask.io.files import exists, is_url, local_path, read_bytes
 from som_dask.samples.absent import find_absent
 from som_dask.samples.row_arrays import StoredSparse, StoredTable, arrays_of, is_hdf5, open_group, wrap_rows
+from som_dask.samples.sparse import is_sparse, make_blocks_dense
 
 __all__ = ["anndata_layers", "is_anndata", "is_anndata_store", "open_anndata"]
 
 TYPE = "encoding-type"  # the attribute that says what anndata has stored
 MAIN = "X"  # the name of the table that is no layer
 MOST_NAMES = 2**21  # names of cells that are taken along as a coordinate; more would fill the memory of the client
-PIECES, PIECE_ROWS = 256, 4096  # a sparse matrix in memory is cut into so many blocks, of so many rows at least
 Found = tuple[tuple[xr.DataArray, ...], str, tuple[tuple[zarr.Array, str], ...]]
 
 
@@ -149,37 +148,13 @@ def _make_coords(cells: Any, features: Any) -> dict[str, Any]:
 
 def _take_table(adata: Any, name: str, where: str) -> xr.DataArray:
     values: Any = adata.X if name == MAIN else adata.layers[name]
-    if isinstance(values, dask.array.Array):
-        values = _densify_blocks(values)
-    elif hasattr(values, "nnz"):
-        values = _cut_sparse(values)
+    if isinstance(values, dask.array.Array) or is_sparse(values):
+        values = make_blocks_dense(values)
     elif isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     elif hasattr(values, "__array_namespace__") and not isinstance(values, np.ndarray):
         raise DataError(f"{name} of {where} is a {type(values).__name__}; make it a NumPy array first")
     return xr.DataArray(values, dims=("sample", "feature"), coords=_coords_of_object(adata), name=name)
-
-
-def _densify_blocks(array: Any) -> Any:
-    return array.map_blocks(_densify, dtype=array.dtype, meta=np.empty((0, 0), dtype=array.dtype))
-
-
-def _densify(block: Any) -> np.ndarray:
-    return block.toarray() if hasattr(block, "toarray") else np.asarray(block)
-
-
-def _cut_sparse(matrix: Any) -> Any:
-    """Cut a sparse matrix into blocks of rows that become dense where they are needed: a dask array (n, D)."""
-    rows = matrix.tocsr()
-    n, columns = rows.shape
-    size = max(PIECE_ROWS, -(-n // PIECES))
-    starts = range(0, max(n, 1), size)
-    pieces = [rows[start : start + size] for start in starts]
-    name = f"cells-{tokenize(rows.data, rows.indices, rows.indptr, rows.shape)}"
-    graph = {(name, i, 0): (_densify, piece) for i, piece in enumerate(pieces)}
-    return dask.array.Array(
-        graph, name, chunks=(tuple(piece.shape[0] for piece in pieces), (columns,)), dtype=rows.dtype
-    )
 
 
 def _open_store(

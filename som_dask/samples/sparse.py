@@ -27,7 +27,7 @@ def make_blocks_dense(source: Any) -> Any:
     Parameters
     ----------
     source : (n, D) sparse matrix or array, or dask array of sparse blocks
-        What it does not hold is 0.
+        What it does not hold is 0. Blocks of a dask array may also be dense.
 
     Returns
     -------
@@ -70,4 +70,6 @@ def _take_rows(rows: Any, first: int, step: int) -> Any:
 
 
 def _make_dense(block: Any) -> np.ndarray:
+    if not is_sparse(block):
+        return np.asarray(block)
     return np.asarray(block.toarray() if hasattr(block, "toarray") else block.todense())
