@@ -51,7 +51,8 @@ def _says_anndata(path: str) -> bool:
             document = json.loads(read_bytes(f"{path}/{name}"))
         except (SomError, OSError, ValueError):  # said where it is opened
             continue
-        return (document.get("attributes", {}) if name == "zarr.json" else document).get(TYPE) == "anndata"
+        attributes = document.get("attributes") if name == "zarr.json" and isinstance(document, dict) else document
+        return isinstance(attributes, dict) and attributes.get(TYPE) == "anndata"  # what is damaged is said later
     return False
 
 

@@ -5,11 +5,12 @@ import pytest
 import xarray as xr
 
 from som_dask.algorithm.lattice import Lattice
-from som_dask.analysis.clusters import clusters, sample_clusters
+from som_dask.analysis.clusters import clusters
 from som_dask.analysis.label_store import infer_to_store
 from som_dask.analysis.labels import infer
 from som_dask.analysis.node_flags import MOST_FLAGS, describe_flags
 from som_dask.analysis.node_summary import summarize_labels
+from som_dask.analysis.sample_clusters import sample_clusters
 from som_dask.analysis.soft_labels import infer_soft
 from tests.analysis.test_clusters import model_of
 

@@ -1,6 +1,7 @@
 """How options in messages are spelled: by Python in the library, by the command line where it prints them."""
 
 import ast
+import inspect
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import som_dask
 from som_dask.cli import ends
+from som_dask.cli.commands import cli
 from som_dask.cli.main import main
 from som_dask.cli.spelling import MARKED, OTHER_NAMES, list_options, spell_for_shell
 
@@ -62,10 +64,19 @@ def test_no_text_of_the_library_has_an_option_of_the_shell():
     assert found == []
 
 
-def test_what_the_library_marks_are_options_of_the_shell():
+def parameters_beyond_the_shell():
+    """Parameters of public functions that no command has, and one that the shell calls otherwise."""
+    commands = set(cli.commands)
+    functions = [getattr(som_dask, name) for name in som_dask.__all__ if name not in commands]
+    names = {name for each in functions if inspect.isfunction(each) for name in inspect.signature(each).parameters}
+    return names | {"layer"}  # of AnnData: `--variable`
+
+
+def test_what_the_library_marks_are_options_of_the_shell_or_of_functions_that_it_lacks():
     marked = {found[1] for _, text in list_texts() for found in MARKED.finditer(text)}
     assert len(marked) > 10
-    assert {OTHER_NAMES.get(name, name) for name in marked} <= list_options()
+    assert {OTHER_NAMES.get(name, name) for name in marked} <= list_options() | parameters_beyond_the_shell()
+    assert {"layer"} & list_options() == set()
 
 
 def test_warnings_are_spelled_too(monkeypatch, capsys):
