@@ -22,14 +22,14 @@ LEAST_RADIUS, MOST_RADIUS = 0.3, 0.7
 
 
 def intrinsic_dimension(points: np.ndarray) -> float:
-    r"""Estimate the intrinsic dimension of some points: how many coordinates they would need.
+    """Estimate the intrinsic dimension of some points: how many coordinates they would need.
 
-    With :math:`\mu_i = r_{i2} / r_{i1}`, the ratio of the distances of a point to its second nearest and its nearest
-    neighbor, :math:`\ln \mu` is exponentially distributed with rate d where the density is even over so short a way
+    With ``mu_i = r_i2 / r_i1``, the ratio of the distances of a point to its second nearest and its nearest
+    neighbor, ``log mu`` is exponentially distributed with rate d where the density is even over so short a way
     [1]_. The tenth with the largest ratios is left out, as there. Of the k smallest of n ratios, the estimate of
-    maximum likelihood is
+    maximum likelihood is::
 
-    .. math:: d = k \Big/ \Big(\sum_{i \le k} \ln \mu_i + (n - k) \ln \mu_k\Big),
+        d = k / (sum_{i <= k} log mu_i + (n - k) log mu_k),
 
     where the others count by being at least as large as the last. Equal points count once.
 
@@ -134,9 +134,11 @@ def _log_of_product(squared: np.ndarray) -> Decimal:
 
 
 def choose_final_radius(dimension: float, n_samples: int, n_nodes: int) -> float:
-    r"""Choose the last radius of training by the intrinsic dimension of the samples and their number for each node.
+    """Choose the last radius of training by the intrinsic dimension of the samples and their number for each node.
 
-    .. math:: \sigma = 0.36 + 0.15 \ln(d / 2) - 0.03 \ln(n / 20 M), \quad 0.3 \le \sigma \le 0.7
+    ::
+
+        sigma = 0.36 + 0.15 log(d / 2) - 0.03 log(n / (20 M)),  0.3 <= sigma <= 0.7
 
     A map of two dimensions folds into samples of more, and a larger radius keeps it flat. The more samples there are
     for a node, the less of what it follows is noise. The numbers were fitted to data sets of many kinds.

@@ -133,12 +133,12 @@ def _bins_of(edges: np.ndarray, array: xr.DataArray, values: Any) -> dict[str, A
 
 
 def calibrate_histogram(histograms: xr.Dataset, target: Any) -> xr.Dataset:
-    r"""Estimate the distribution of a value over target samples of which only the nodes are known.
+    """Estimate the distribution of a value over target samples of which only the nodes are known.
 
     Each target sample has the distribution of the reference samples of its node: with the histogram ``h_cb`` of node
-    c, all its values ``H_c``, and the target count ``t_c``,
+    c, all its values ``H_c``, and the target count ``t_c``::
 
-    .. math:: n_b = \sum_{c: H_c > 0} t_c \, h_{cb} / H_c .
+        n_b = sum_{c: H_c > 0} t_c h_cb / H_c
 
     So redshift distributions n(z) are calibrated (Masters et al., *Mapping the galaxy color-redshift relation*, ApJ
     813, 53, 2015; Wright et al., *Photometric redshift calibration with self-organising maps*, A&A 637, A100, 2020).

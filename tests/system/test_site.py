@@ -80,6 +80,12 @@ def test_each_public_name_has_an_entry():
     assert public - {"som_dask.errors.SomError"} <= entries()
 
 
+def test_no_formula_needs_the_network():
+    places = [*(ROOT / "som_dask").rglob("*.py"), *PAGES]
+    texts = {path: path.read_text(encoding="utf-8") for path in places}
+    assert [str(path) for path, text in texts.items() if re.search(r":math:|\bmath::|\{math\}", text)] == []
+
+
 def test_each_entry_is_there_and_says_what_it_is():
     for name in entries() - {"som_dask.__version__"}:
         assert look_up(name).__doc__, name
