@@ -173,7 +173,8 @@ tolerance, patience, precision
         X : (n, D) array
         y : ignored
         sample_weight : (n,) array or number, optional
-            How much each sample counts: a weight of 2 is the same as the sample twice, to the bit.
+            How much each sample counts: a weight of 2 is the same as the sample twice, to the bit (unless
+            `final_radius` is "auto", which is chosen without weights).
 
         Returns
         -------
