@@ -5,6 +5,7 @@ import uuid
 import numpy as np
 import pytest
 import xarray as xr
+from fsspec.implementations.memory import MemoryFileSystem
 
 from som_dask.algorithm.lattice import Lattice
 from som_dask.io.registry import Registry
@@ -28,8 +29,16 @@ def model(models):
     return models[0]
 
 
+class SteadyDict(dict):
+    """A dictionary that threads may list while others change it: fsspec's memory ends with an error else, rarely."""
+
+    def items(self):
+        return dict.copy(self).items()  # which no other thread can interrupt
+
+
 @pytest.fixture(params=["path", "url"])
-def root(request, tmp_path):
+def root(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(MemoryFileSystem, "store", SteadyDict(MemoryFileSystem.store))
     return str(tmp_path / "models") if request.param == "path" else f"memory://registry-{uuid.uuid4().hex}/models"
 
 
