@@ -18,9 +18,11 @@ from som_dask.algorithm.neighborhood import Kernel
 from som_dask.analysis.clusters import ClusterMethod, clusters
 from som_dask.analysis.evaluation import measure_quantization_error
 from som_dask.analysis.labels import LabelTask
+from som_dask.analysis.node_counts import flatten_nodes
 from som_dask.analysis.node_distances import distances_to_nodes
 from som_dask.engine.protocol import Precision
 from som_dask.errors import DataError, ParameterError
+from som_dask.io.models import lattice_of
 from som_dask.passes.compute import compute
 from som_dask.passes.statistics import Scaling
 from som_dask.training.config import Execution, FinalRadius, Keep, MapConfig
@@ -300,7 +302,7 @@ tolerance, patience, precision
         """Find the best matching units of samples, as numbers of nodes."""
         task = LabelTask.of(self._name_features(X), self.model_, None, self.device)
         table = task.in_small_blocks().make_table()
-        return _as_given(X, table.map_blocks(_number_rows, self.codebook_.shape[1], dtype=np.int64, drop_axis=1))
+        return _as_given(X, table.map_blocks(_number_rows, lattice_of(self.model_), dtype=np.int64, drop_axis=1))
 
     def _label(self, bmu: Any) -> Any:
         """Return the labels of samples with these best matching units."""
@@ -352,10 +354,9 @@ def _as_given(X: Any, lazy: Any) -> Any:
     return lazy if isinstance(X, dask.array.Array) else compute(lazy)[0]
 
 
-def _number_rows(table: np.ndarray, cols: int) -> np.ndarray:
+def _number_rows(table: np.ndarray, lattice: Lattice) -> np.ndarray:
     """Return the numbers of the nodes in a table of `label_block`: (n,) int64, -1 where they are NaN."""
-    out = np.isnan(table[:, 0])
-    return np.where(out, -1, np.where(out, 0, table[:, 0] * cols + table[:, 1])).astype(np.int64)
+    return flatten_nodes(table[:, 0], table[:, 1], lattice)
 
 
 def _look_up(bmu: np.ndarray, clusters: np.ndarray) -> np.ndarray:

@@ -11,8 +11,10 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.feature_space import Missing
+from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.clusters import clusters as cluster_nodes
 from som_dask.analysis.labels import LabelTask
+from som_dask.analysis.node_counts import flatten_nodes
 from som_dask.analysis.node_medians import find_node_medians
 from som_dask.errors import DataError, ParameterError, StorageError
 from som_dask.io.anndata_store import update_anndata_store
@@ -107,7 +109,7 @@ def infer_to_anndata(
     samples = open_samples_for(model, target, **({} if layer is None else {"layer": layer}))
     task = LabelTask.of(samples, model, missing, device).in_small_blocks()
     (labels,) = compute(task.make_table())
-    columns = _make_columns(labels, lattice_of(model).cols, of_nodes)
+    columns = _make_columns(labels, lattice_of(model), of_nodes)
     columns = {f"{key}_{name}": values for name, values in columns.items()}
     about = _describe(task, columns[f"{key}_node"], of_nodes, medians)
     ours = {f"{key}_{name}" for name in COLUMNS}
@@ -144,11 +146,11 @@ def _cluster_nodes(model: xr.Dataset, clusters: Any) -> np.ndarray | None:
     return values.ravel().astype(np.int32)
 
 
-def _make_columns(labels: np.ndarray, cols: int, of_nodes: np.ndarray | None) -> dict[str, Any]:
+def _make_columns(labels: np.ndarray, lattice: Lattice, of_nodes: np.ndarray | None) -> dict[str, Any]:
     """Make the columns of a table of labels, (n, 3): row, col and distance."""
-    out = np.isnan(labels[:, 0])
+    node = flatten_nodes(labels[:, 0], labels[:, 1], lattice).astype(np.int32)
+    out = node < 0
     row, col = (np.where(out, -1, labels[:, i]).astype(np.int32) for i in range(2))
-    node = np.where(out, -1, row * cols + col).astype(np.int32)
     columns: dict[str, Any] = {"row": row, "col": col, "node": node, "distance": labels[:, 2].copy()}
     if of_nodes is not None:
         numbers = np.unique(of_nodes)
