@@ -25,7 +25,6 @@ __all__ = [
     "bmus_of",
     "lattice_from",
     "numbers_beside",
-    "positions_of",
     "weights_of",
 ]
 
@@ -71,12 +70,6 @@ class _Sums(HasSize):
 def lattice_from(model: Any) -> Lattice:
     """Return the lattice of a model, of its path or URL, or the lattice that was given."""
     return model if isinstance(model, Lattice) else lattice_of(open_model(model))
-
-
-def positions_of(lattice: Lattice) -> dict[str, Any]:
-    """Return where the nodes lie, as coordinates ``x`` and ``y`` of a result."""
-    x, y = lattice.positions().T.reshape(2, *lattice.shape)
-    return {name: (NODES, values, {"units": "lattice units"}) for name, values in (("x", x), ("y", y))}
 
 
 def align_with_labels(labels: xr.Dataset, values: Any, what: str) -> xr.DataArray:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.node_fields import control_false_discoveries
-from som_dask.analysis.by_node import NODES, bmus_of, lattice_from, positions_of
+from som_dask.analysis.by_node import NODES, bmus_of, lattice_from
 from som_dask.analysis.composite_blocks import (
     CompositePlan,
     SignificanceTest,
@@ -20,6 +20,7 @@ from som_dask.analysis.composite_blocks import (
 )
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
+from som_dask.io.models import positions_of
 from som_dask.samples.weights import AREA, compute_cosines
 
 __all__ = ["composites"]

@@ -11,9 +11,10 @@ import xarray as xr
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.analysis.bin_counts import BinCounts
-from som_dask.analysis.by_node import NODES, add_up_by_node, bmus_of, lattice_from, positions_of, weights_of
+from som_dask.analysis.by_node import NODES, add_up_by_node, bmus_of, lattice_from, weights_of
 from som_dask.errors import DataError
 from som_dask.io.attributes import make_plain
+from som_dask.io.models import positions_of
 
 __all__ = ["coverage"]
 

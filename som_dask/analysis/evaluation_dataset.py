@@ -18,7 +18,7 @@ from som_dask.algorithm.rank_measures import preservation_of, topographic_produc
 from som_dask.engine.codebook import SharedCodebook
 from som_dask.engine.partial import Partial
 from som_dask.io.attributes import make_plain
-from som_dask.io.models import describe_hit_share, feature_space_of, model_digest
+from som_dask.io.models import describe_hit_share, feature_space_of, model_digest, positions_of
 from som_dask.passes.deviations import Deviations
 from som_dask.passes.summary import DataSummary
 from som_dask.samples.table import Samples
@@ -74,7 +74,6 @@ def make_evaluation(
     kernel, radius = _final_neighborhood_of(model)
     used = max(min(neighbors, (len(sums.bmu) - 1) // 2), 0)
     values = _measure_map(measured, sums, shared, kernel, radius, used)
-    x, y = lattice.positions().T.reshape(2, *lattice.shape)
     result = xr.Dataset(
         {
             **_describe_map(values, _Words(feature_space_of(model))),
@@ -83,8 +82,7 @@ def make_evaluation(
         },
         coords={
             **{name: c.variable for name, c in model.coords.items() if c.dims == ("feature",)},
-            "x": (("row", "col"), x, {"units": "lattice units"}),
-            "y": (("row", "col"), y, {"units": "lattice units"}),
+            **positions_of(lattice),
         },
         attrs={
             "format": FORMAT,

@@ -15,11 +15,11 @@ from som_dask.analysis.by_node import (
     add_up_by_node,
     lattice_from,
     numbers_beside,
-    positions_of,
     weights_of,
 )
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
+from som_dask.io.models import positions_of
 
 __all__ = ["calibrate_histogram", "summarize_histograms"]
 

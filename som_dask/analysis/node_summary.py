@@ -14,12 +14,12 @@ from som_dask.analysis.by_node import (
     align_with_labels,
     lattice_from,
     numbers_beside,
-    positions_of,
     weights_of,
 )
 from som_dask.analysis.node_counts import ClassCounts, NodeMoments
 from som_dask.errors import DataError
 from som_dask.io.attributes import make_plain
+from som_dask.io.models import positions_of
 from som_dask.samples.gaps import fill_masked
 
 __all__ = ["summarize_labels", "summarize_values"]

@@ -9,10 +9,10 @@ import xarray as xr
 
 from som_dask._version import __version__
 from som_dask.algorithm.sammon import map_by_sammon, principal_coordinates
-from som_dask.analysis.by_node import NODES, positions_of
+from som_dask.analysis.by_node import NODES
 from som_dask.errors import ParameterError
 from som_dask.io.attributes import make_plain
-from som_dask.io.models import feature_space_of, lattice_of, open_model, scaled_codebook_of
+from som_dask.io.models import feature_space_of, lattice_of, open_model, positions_of, scaled_codebook_of
 
 __all__ = ["sammon"]
 

@@ -12,10 +12,11 @@ import xarray as xr
 from som_dask._version import __version__
 from som_dask.algorithm.lattice import Lattice
 from som_dask.algorithm.spells import NodeSeries
-from som_dask.analysis.by_node import NODES, bmus_of, lattice_from, positions_of
+from som_dask.analysis.by_node import NODES, bmus_of, lattice_from
 from som_dask.analysis.node_counts import flatten_nodes
 from som_dask.errors import DataError, ParameterError
 from som_dask.io.attributes import make_plain
+from som_dask.io.models import positions_of
 from som_dask.passes.run import run_over_arrays
 
 __all__ = ["transitions"]

@@ -32,6 +32,7 @@ __all__ = [
     "model_digest",
     "name_feature_coordinate",
     "open_model",
+    "positions_of",
     "save_labeled",
     "save_model",
     "scaled_codebook_of",
@@ -107,7 +108,6 @@ def model_dataset(
         ``hit_share (row, col)``. With two phases, the coordinate ``phase (epoch)``: errors of the phase "rough" are
         those of the samples drawn for it.
     """
-    x, y = lattice.positions().T.reshape(2, *lattice.shape)
     where = "in the map's own space" if space.changes_values else "in the data's units"
     measured = "in units of the errors of the values" if space.value_errors else where
     units, unit_coords = describe_units(feature_units)
@@ -135,8 +135,7 @@ def model_dataset(
             **unit_coords,
             "epoch": ("epoch", np.arange(len(history["radius"])), {"long_name": "epochs done"}),
             **_describe_phases(phases),
-            "x": (("row", "col"), x, {"units": "lattice units"}),
-            "y": (("row", "col"), y, {"units": "lattice units"}),
+            **positions_of(lattice),
         },
         attrs={"format": FORMAT, "som_dask_version": __version__, **attrs},
     )
@@ -146,6 +145,12 @@ def model_dataset(
         )  # fmt: skip
     dataset.attrs["codebook_sha256"] = model_digest(dataset)
     return make_plain(dataset)
+
+
+def positions_of(lattice: Lattice) -> dict[str, Any]:
+    """Return where the nodes lie, as coordinates ``x`` and ``y`` of a result."""
+    x, y = lattice.positions().T.reshape(2, *lattice.shape)
+    return {name: (("row", "col"), values, {"units": "lattice units"}) for name, values in (("x", x), ("y", y))}
 
 
 def describe_hit_share(share: np.ndarray | None, lattice: Lattice) -> dict[str, Any]:
